@@ -1,0 +1,1 @@
+"""The producer's side: dispatch, hold a Handle, collect the outcome."""

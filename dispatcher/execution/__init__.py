@@ -1,0 +1,1 @@
+"""The function executor: the worker's side."""

@@ -1,0 +1,1 @@
+"""Frozen data: what passes through the rooms. Imports the standard library and pydantic only."""

@@ -1,0 +1,1 @@
+"""The function registry: which functions there are, and what they take and return."""

@@ -1,0 +1,1 @@
+"""The dynamic selector: from text to a ranked Selection, or an abstention that says why."""

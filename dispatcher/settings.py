@@ -1,0 +1,112 @@
+"""Every setting, in one frozen class. Read once, at the entry points, and passed down.
+
+Each field is also an environment variable: `DISPATCHER_` and the field's name in capitals.
+`docs/settings.md` is made from this file by `make settings-doc`.
+"""
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dispatcher.errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """Where the server is, and every bound and interval. The defaults suit one machine and a small fleet alike."""
+
+    model_config = SettingsConfigDict(env_prefix="DISPATCHER_", frozen=True, extra="forbid")
+
+    url: SecretStr | None = Field(
+        default=None,
+        description="The Redis/Valkey server that holds the ledger: `redis://[user:password@]host:port/db`, "
+        "`rediss://…` for TLS, `redis+socket:///path` for a Unix socket. "
+        "Unset: an embedded server of our own, for development.",
+    )
+    broker_url: SecretStr | None = Field(
+        default=None, description="The Celery broker, any that kombu knows. Unset: the same server as `url`."
+    )
+    namespace: str = Field(
+        default="dispatcher",
+        pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$",
+        description="First part of every key, as a Redis Cluster hash tag: `{dispatcher}:job:…`. "
+        "Two deployments on one server need two namespaces.",
+    )
+    result_prefix: str = Field(
+        default="",
+        description="Put before Celery's own result keys (`celery-task-meta-<id>`). Empty: a plain Celery app finds "
+        "the results. On a Redis Cluster set it to `{dispatcher}:` and give Celery the same `global_keyprefix`.",
+    )
+    app: str = Field(
+        default="tasks:registry",
+        description="Where the registry is, as `module:attribute`; looked up from the current folder.",
+    )
+    state_dir: Path = Field(
+        default=Path(".dispatcher"),
+        description="The embedded server's data, pid file and log, and the dashboard's password file.",
+    )
+
+    lease_seconds: float = Field(
+        default=10, ge=0.5, le=3600, description="How long a worker may be silent before its job is given to another."
+    )
+    sweep_interval_seconds: float = Field(
+        default=1, ge=0.05, le=60, description="How often due jobs are looked at. One node sweeps at a time."
+    )
+    republish_grace_seconds: float = Field(
+        default=5, ge=0.1, le=3600, description="How long after publishing a wake-up may be taken for lost."
+    )
+    max_lost_attempts: int = Field(
+        default=3, ge=1, description="A job whose worker died this often is given up: it may be what kills them."
+    )
+    kill_grace_seconds: float = Field(
+        default=2, ge=0.1, description="How long a function told to stop may clean up before its process is ended."
+    )
+
+    default_timeout_seconds: float = Field(
+        default=300, gt=0, description="Longest run of one attempt, for functions that do not set `timeout`."
+    )
+    default_deadline_seconds: float = Field(
+        default=86_400, gt=0, description="From acceptance to expiry, for calls and functions that set no deadline."
+    )
+    dispatch_timeout_seconds: float = Field(
+        default=5, gt=0, description="How long a dispatch tries to reach the server before it raises."
+    )
+    outage_seconds: float = Field(
+        default=30, gt=0, description="How long a wait for an outcome bears a server that does not answer."
+    )
+    poll_interval_seconds: float = Field(
+        default=2, ge=0.05, description="How often a collector reads the store for outcomes whose announcement was lost."
+    )
+
+    result_ttl_seconds: int = Field(default=86_400, ge=1, description="How long outcomes are kept.")
+    idempotency_ttl_seconds: int = Field(
+        default=86_400, ge=1, description="How long an idempotency key is remembered, counted from the job's deadline."
+    )
+    dead_letter_ttl_seconds: int = Field(default=7 * 86_400, ge=1, description="How long dead letters are kept.")
+    max_dead_letters: int = Field(default=10_000, ge=1, description="Dead letters kept; the oldest go first.")
+    max_backlog: int = Field(default=1_000_000, ge=1, description="Waiting jobs a queue may hold before it refuses more.")
+    max_message_bytes: int = Field(
+        default=1024 * 1024, ge=1024, description="A larger message on the queue is garbage: refused before Celery sees it."
+    )
+
+    flower_port: int = Field(default=5555, ge=0, le=65_535, description="The Flower dashboard's port, on loopback.")
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65_535, description="Serve Prometheus metrics on this port of loopback. Unset: do not."
+    )
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:  # noqa: ANN401 - the fields' own types
+        """Read the environment, with `overrides` on top.
+
+        Raises:
+            SettingsError: naming the variable, and what it must be. Never shows the value, which may be a secret.
+        """
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"DISPATCHER_{'_'.join(str(part) for part in issue['loc']).upper()}: {issue['msg']}"
+                for issue in error.errors(include_input=False, include_context=False)
+            )
+            raise SettingsError(problems) from None
