@@ -1,6 +1,7 @@
 """Every setting, in one frozen class. Read once, at the entry points, and passed down.
 
-Each field is also an environment variable: `DISPATCHER_` and the field's name in capitals.
+Each field is also an environment variable: `DISPATCHER_` and the field's name in capitals. Where that is unset, a file
+of that name in small letters in `/run/secrets` is read, as Docker and Kubernetes mount them.
 `docs/settings.md` is made from this file by `make settings-doc`.
 """
 
@@ -11,6 +12,9 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dispatcher.errors import SettingsError
+
+#: Where containers find their secrets as files. The environment goes before them.
+SECRETS_DIR = Path("/run/secrets")
 
 
 class Settings(BaseSettings):
@@ -76,7 +80,7 @@ class Settings(BaseSettings):
         default=30, gt=0, description="How long a wait for an outcome bears a server that does not answer."
     )
     poll_interval_seconds: float = Field(
-        default=2, ge=0.05, description="How often a collector reads the store for outcomes whose announcement was lost."
+        default=2, ge=0.05, description="How often a collector reads the store for outcomes that were not announced."
     )
 
     result_ttl_seconds: int = Field(default=86_400, ge=1, description="How long outcomes are kept.")
@@ -85,9 +89,9 @@ class Settings(BaseSettings):
     )
     dead_letter_ttl_seconds: int = Field(default=7 * 86_400, ge=1, description="How long dead letters are kept.")
     max_dead_letters: int = Field(default=10_000, ge=1, description="Dead letters kept; the oldest go first.")
-    max_backlog: int = Field(default=1_000_000, ge=1, description="Waiting jobs a queue may hold before it refuses more.")
+    max_backlog: int = Field(default=1_000_000, ge=1, description="Waiting jobs a queue holds before it refuses more.")
     max_message_bytes: int = Field(
-        default=1024 * 1024, ge=1024, description="A larger message on the queue is garbage: refused before Celery sees it."
+        default=1024 * 1024, ge=1024, description="A larger message on the queue is garbage, and never reaches Celery."
     )
 
     flower_port: int = Field(default=5555, ge=0, le=65_535, description="The Flower dashboard's port, on loopback.")
@@ -97,13 +101,18 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:  # noqa: ANN401 - the fields' own types
-        """Read the environment, with `overrides` on top.
+        """Read the environment and the secret files, with `overrides` on top.
 
         Raises:
             SettingsError: naming the variable, and what it must be. Never shows the value, which may be a secret.
         """
+        if SECRETS_DIR.is_dir():  # pydantic-settings warns about a folder that is not there
+            overrides["_secrets_dir"] = SECRETS_DIR
         try:
             return cls(**overrides)
+        except OSError as error:
+            msg = f"the secret file {error.filename} cannot be read: {error.strerror}"
+            raise SettingsError(msg) from None
         except ValidationError as error:
             problems = "; ".join(
                 f"DISPATCHER_{'_'.join(str(part) for part in issue['loc']).upper()}: {issue['msg']}"

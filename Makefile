@@ -1,0 +1,103 @@
+# Bare `make` lists what there is. The first run makes the environment in .venv; later ones find it ready.
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime-installed
+TOOLS := $(VENV)/.tools-installed
+ARGS ?=
+
+# A Python is chosen by trying it: it may be found and not run (a version manager's stand-in), or lack its venv module.
+PROBE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
+	if $$python -c '$(PROBE)' 2>/dev/null; then echo $$python; break; fi; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+
+# Whatever the caller's shell says about Python and pip is about another environment.
+unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_TARGET PIP_CONSTRAINT
+export PIP_USER := 0
+# Tests start their own servers. A caller's own settings must not send them anywhere else.
+FOREIGN := $(filter CELERY_% DISPATCHER_% FLOWER_% PYTEST_%,$(.VARIABLES))
+UNSTEERED := env $(addprefix -u ,$(FOREIGN))
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format docs settings-doc build secrets constraints clean
+
+help: ## List the targets
+	@echo "make TARGET [ARGS=\"…\"]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME) ## Run the demo: requests from a file become calls on real workers (ARGS="--keep" leaves it running)
+	@$(BIN)/dispatcher demo $(ARGS)
+
+test: $(TOOLS) ## Run all tests (ARGS="tests/unit -k name" for some)
+	@$(UNSTEERED) $(BIN)/python -m pytest $(ARGS)
+
+check: $(TOOLS) ## Check format, lint, types, imports between the rooms, and that generated pages are up to date
+	@echo "format   " && $(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@echo "lint     " && $(BIN)/ruff check --quiet .
+	@echo "types    " && $(BIN)/mypy --no-error-summary
+	@echo "imports  " && { $(BIN)/lint-imports --no-logo --cache-dir $(VENV)/.import-linter > $(VENV)/imports.txt \
+		|| { cat $(VENV)/imports.txt; exit 1; }; }
+	@echo "settings " && $(UNSTEERED) $(BIN)/python docs/make_settings.py --check
+	@echo "all checks passed"
+
+format: $(TOOLS) ## Format the code and mend what ruff can mend
+	@$(BIN)/ruff check --fix --quiet --exit-zero .
+	@$(BIN)/ruff format .
+
+docs: settings-doc ## Write every page that is made from the code
+
+settings-doc: $(TOOLS) ## Write docs/settings.md from dispatcher/settings.py
+	@$(UNSTEERED) $(BIN)/python docs/make_settings.py
+
+build: $(TOOLS) ## Build the wheel into dist/
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+secrets: ## Make the passwords that docker-compose.yml asks for, in secrets/ (keeps what is there)
+	@mkdir -p -m 700 secrets
+	@random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }; \
+		[ -s secrets/valkey_password ] || random > secrets/valkey_password; \
+		[ -s secrets/dispatcher_url ] || \
+			printf 'redis://:%s@valkey:6379/0' "$$(cat secrets/valkey_password)" > secrets/dispatcher_url; \
+		[ -s secrets/flower_basic_auth ] || printf 'flower:%s' "$$(random)" > secrets/flower_basic_auth
+	@# The containers' own users must read these files; the folder's mode keeps everybody else out.
+	@chmod 644 secrets/*
+	@echo "secrets/: valkey_password, dispatcher_url, flower_basic_auth (name:password for the dashboard)"
+
+constraints: ## Resolve every dependency anew, on the oldest Python we support, and write constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
+		|| { echo "pins must fit the oldest Python we support: make constraints PYTHON=python3.11" >&2; exit 1; }
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && $(PYTHON) -m venv "$$scratch" \
+		&& pip="$$scratch/bin/python -m pip --disable-pip-version-check" && echo "resolving …" \
+		&& $$pip install -qq --upgrade pip \
+		&& $$pip install -qq ".[all]" --group test --group dev && $$pip check > /dev/null 2>&1 \
+		&& { echo "# What we test with. Written by \`make constraints\`; edit pyproject.toml instead."; \
+			$$pip freeze --all --exclude function-dispatcher --exclude setuptools --exclude wheel; } > "$$scratch/pins" \
+		&& ! grep -n ' @ \|://' "$$scratch/pins" && cp "$$scratch/pins" constraints.txt
+	@echo "constraints.txt: $$(grep -c == constraints.txt) pins"
+
+clean: ## Remove the environment, build results and caches (not .dispatcher, which holds data)
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ] || ! $(PYTHON) -c '$(PROBE)' 2>/dev/null; then \
+		echo "Python 3.11 or newer with its venv module is needed$(if $(PYTHON), and $(PYTHON) is not that)." >&2; \
+		echo "On Debian and Ubuntu: apt-get install python3 python3-venv." >&2; \
+		echo "Or name one: make PYTHON=/path/to/python3.12 …" >&2; \
+		exit 1; \
+	fi
+	@echo "making the environment in $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV)
+
+$(RUNTIME): $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing Dispatcher (once; about a minute)"
+	@$(PIP) install --constraint constraints.txt pip
+	@$(PIP) install --constraint constraints.txt --editable ".[all]"
+	@touch $@
+
+$(TOOLS): $(RUNTIME)
+	@echo "installing the tools for tests and checks (once; about a minute)"
+	@$(PIP) install --constraint constraints.txt --group test --group dev
+	@touch $@
