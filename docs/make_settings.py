@@ -17,10 +17,10 @@ HEAD = """\
 <!-- Written by `make settings-doc` from dispatcher/settings.py. Edit that file instead. -->
 # Settings
 
-Read once, at the entry points: `dispatcher …`, `celery -A workers.app worker`, `Dispatcher(registry)`. Each is an environment
-variable. Where that is unset, a file in `/run/secrets` whose name is the variable's in small letters (`dispatcher_url`)
-is read, as Docker and Kubernetes mount secrets. Durations are in seconds, sizes in bytes. A wrong value stops the
-program at its start and is named, never shown.
+Read once, at the entry points (`dispatcher …`, `celery -A workers.app worker`, `Dispatcher(registry)`). Each is an
+environment variable. Where that is unset, a file in `/run/secrets` named like the variable in small letters
+(`dispatcher_url`) is read, as Docker and Kubernetes mount secrets. Durations are in seconds, sizes in bytes. A wrong
+value stops the program at its start and is named, never shown.
 
 | variable | meaning | default | must be |
 |---|---|---|---|
