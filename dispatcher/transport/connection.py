@@ -77,7 +77,7 @@ def connect(
         retry=Retry(NoBackoff(), 0),
         **options,
     )
-    return redis.Redis(connection_pool=pool)
+    return redis.Redis.from_pool(pool)  # from_pool: closing the client closes its connections
 
 
 def connect_async(
@@ -97,7 +97,7 @@ def connect_async(
         retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
         **options,
     )
-    return redis.asyncio.Redis(connection_pool=pool)
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def _options(url: str, *, blocking: bool, role: str) -> dict[str, Any]:

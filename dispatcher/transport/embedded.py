@@ -28,6 +28,8 @@ _START_SECONDS: Final = 20.0
 _LOADING_SECONDS: Final = 300.0
 _STOP_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.02
+#: One knock at the door: whoever else may listen on that port need not answer at all.
+_PING_SECONDS: Final = 1.0
 #: Somebody else may take a port between our finding it free and the server's taking it.
 _PORT_TRIES: Final = 5
 _PORT_TAKEN = ("address already in use", "failed listening on port")
@@ -44,8 +46,9 @@ class EmbeddedServer:
     It listens on loopback only, asks for a password that is in no command line, and logs every write to disk
     (`appendonly`, once a second). The owner stops it on leaving the `with` block, in `stop()`, or at its exit; a
     process that only shares it never does. An owner that was killed leaves it running: the next process adopts it, with
-    all data. It lives in a session of its own, so that Ctrl-C in a terminal does not end it before the workers have settled
-    what they hold. (Linux could end it with its parent, but `PR_SET_PDEATHSIG` goes by the *thread* that started it.)
+    all data. It lives in a session of its own, so that Ctrl-C in a terminal does not end it before the workers have
+    settled what they hold. (Linux could end it with its parent, but `PR_SET_PDEATHSIG` goes by the *thread* that
+    started it.)
 
     Args:
         state_dir: its data, log, password and lock. Made if missing.
@@ -314,7 +317,7 @@ class EmbeddedServer:
     def _ping(self, url: str) -> str:
         """One of: up, loading, down. Our password let in proves that it is our server."""
         try:
-            with connect(url, role="embedded") as client:
+            with connect(f"{url}?socket_timeout={_PING_SECONDS}", role="embedded") as client:
                 client.ping()
         except BusyLoadingError:
             return "loading"

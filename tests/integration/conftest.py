@@ -1,0 +1,30 @@
+"""What tests on a real server share: one server for the whole run, and a corner of its keys for each test."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+import redis
+
+from dispatcher.transport.connection import connect
+from dispatcher.transport.embedded import EmbeddedServer
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A running server of our own. Shared by all tests: who wants to kill, fill or configure one starts another."""
+    with EmbeddedServer(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: EmbeddedServer) -> Iterator[redis.Redis]:
+    """A plain client of that server."""
+    with connect(server.url, role="test") as connected:
+        yield connected
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace nobody else uses, for `Settings(namespace=…)`: tests do not see each other's jobs."""
+    return f"test-{uuid4().hex[:12]}"
