@@ -184,6 +184,8 @@ class ServerError(DispatcherError):
 
     def __init__(self, address: str, problem: str, *, accepted: Acceptance = Acceptance.NO) -> None:
         self.address = address
+        #: What is wrong, and what to do, without the address.
+        self.problem = problem
         self.accepted = accepted
         state = {
             Acceptance.NO: "the call was not accepted",

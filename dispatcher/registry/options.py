@@ -33,4 +33,8 @@ class FunctionOptions:
     @property
     def queue_name(self) -> str:
         """The queue that wake-ups travel in: `default`, `default.high`, `default.bulk`."""
-        return self.queue if self.priority == "normal" else f"{self.queue}.{self.priority}"
+        return self.queue_of(self.priority)
+
+    def queue_of(self, priority: Priority) -> str:
+        """The queue of another priority of this function."""
+        return self.queue if priority == "normal" else f"{self.queue}.{priority}"

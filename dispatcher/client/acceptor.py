@@ -1,0 +1,110 @@
+"""Brings jobs into the ledger: what is dispatched in one turn of the event loop shares a round trip."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from redis.exceptions import RedisError
+
+from dispatcher.clock import Clock
+from dispatcher.errors import Acceptance, ServerError, ServerUnreachableError
+from dispatcher.transport.commands import Accepted, Command
+from dispatcher.transport.connection import refused, translate
+from dispatcher.transport.ledger import AsyncLedger
+
+logger = logging.getLogger(__name__)
+
+#: Jobs in one round trip.
+BATCH = 50
+#: Round trips under way at once.
+AT_ONCE = 4
+#: Dispatches prepared in one turn of the loop: its other tasks must not wait for thousands of them.
+TURN = 20
+#: Seconds between two tries to reach the server.
+PAUSE = 0.1
+
+_Waiting = tuple[Command[Accepted], "asyncio.Future[Accepted]"]
+
+
+class Acceptor:
+    """Accepts jobs for one producer, in its event loop."""
+
+    def __init__(self, ledger: AsyncLedger, clock: Clock, address: str, timeout: float) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._address = address
+        self._timeout = timeout
+        self._waiting: list[_Waiting] = []
+        self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._prepared = 0
+
+    async def turn(self) -> None:
+        """Wait for a turn to prepare a dispatch, so that thousands at once do not hold the loop."""
+        while self._prepared >= TURN:
+            await asyncio.sleep(0)
+        if self._prepared == 0:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._prepared += 1
+
+    def _next_turn(self) -> None:
+        self._prepared = 0
+
+    async def accept(self, command: Command[Accepted]) -> Accepted:
+        """Have one job accepted, with whatever else is dispatched in this turn.
+
+        Raises:
+            CallRefusedError: the ledger refused it.
+            ServerError: the server cannot be reached within the time for a dispatch; `accepted` says what is known.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Accepted] = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._flush)
+        self._waiting.append((command, future))
+        return await future
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for start in range(0, len(waiting), BATCH):
+            task = asyncio.get_running_loop().create_task(self._send(waiting[start : start + BATCH]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, batch: Sequence[_Waiting]) -> None:
+        known = Acceptance.NO
+        give_up = self._clock.monotonic() + self._timeout
+        async with self._at_once:
+            while True:
+                try:
+                    results = await self._ledger.run_many_settled([command for command, _ in batch])
+                except (RedisError, OSError) as error:
+                    if not refused(error):
+                        known = Acceptance.UNKNOWN
+                    problem = translate(error, self._address, accepted=known)
+                    if not isinstance(problem, ServerUnreachableError) or self._clock.monotonic() >= give_up:
+                        for _, future in batch:
+                            _fail(future, problem or error)
+                        return
+                else:
+                    break
+                await asyncio.sleep(PAUSE)
+        for (_, future), result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                _fail(future, self._translated(result, known))
+            elif not future.done():
+                future.set_result(result)
+
+    def _translated(self, error: Exception, known: Acceptance) -> Exception:
+        if not isinstance(error, RedisError):
+            return error
+        return translate(error, self._address, accepted=known) or error
+
+
+def _fail(future: "asyncio.Future[Accepted]", error: Exception) -> None:
+    if future.done():
+        return
+    if isinstance(error, ServerError):
+        # Each caller gets an error of its own: a traceback must not be shared between tasks.
+        error = type(error)(error.address, error.problem, accepted=error.accepted)
+    future.set_exception(error)

@@ -1,0 +1,224 @@
+"""Brings outcomes to the handles that wait for them: one subscription a producer, and a batched look at the store.
+
+An announcement that is lost costs a delay, never a result: what is still awaited is also read from the store.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from weakref import WeakValueDictionary
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from dispatcher.clock import Clock
+from dispatcher.errors import Acceptance, ServerError
+from dispatcher.settings import Settings
+from dispatcher.transport.connection import translate
+from dispatcher.transport.keys import Keys
+
+logger = logging.getLogger(__name__)
+
+#: Announcements handled before other tasks of the loop get a turn.
+TURN = 25
+#: Results read in one round trip.
+POLL_LIMIT = 500
+#: Seconds between two tries to subscribe again: first, and longest.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+
+
+class Pending:
+    """An outcome that is awaited. Held by its handle: when the last handle is gone, nobody waits any more."""
+
+    __slots__ = ("__weakref__", "arrived", "job_id", "meta", "registered_at")
+
+    def __init__(self, job_id: str, registered_at: float) -> None:
+        self.job_id = job_id
+        self.registered_at = registered_at
+        #: The outcome in Celery's result format, once it is there.
+        self.meta: bytes | None = None
+        self.arrived = asyncio.Event()
+
+    def resolve(self, meta: bytes) -> None:
+        if self.meta is None:
+            self.meta = meta
+            self.arrived.set()
+
+
+class Collector:
+    """One a producer; runs in the producer's event loop.
+
+    Args:
+        subscriber: a client without a socket timeout, for the subscription.
+        reader: a client for reading the store.
+        keys: names.
+        producer: this producer's id.
+        settings: intervals.
+        clock: for intervals and outages.
+        address: of the server, for errors.
+    """
+
+    def __init__(
+        self,
+        subscriber: redis.asyncio.Redis,
+        reader: redis.asyncio.Redis,
+        keys: Keys,
+        producer: str,
+        settings: Settings,
+        clock: Clock,
+        address: str,
+    ) -> None:
+        self._subscriber = subscriber
+        self._reader = reader
+        self._keys = keys
+        self._producer = producer
+        self._settings = settings
+        self._clock = clock
+        self._address = address
+        self._pending: WeakValueDictionary[str, Pending] = WeakValueDictionary()
+        #: What is to be looked for in the store, the longest not looked for first.
+        self._order: OrderedDict[str, None] = OrderedDict()
+        self._fetch_now: set[str] = set()
+        self._wanted = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._down_since: float | None = None
+        self._last_error: ServerError | None = None
+
+    async def start(self) -> None:
+        """Subscribe. Returns when the subscription stands, so that no announcement after it is missed.
+
+        Raises:
+            redis.RedisError, OSError: as redis-py raised it.
+        """
+        pubsub = await self._subscribe()
+        self._tasks = [
+            asyncio.create_task(self._listen(pubsub), name="dispatcher-collector"),
+            asyncio.create_task(self._poll(), name="dispatcher-poll"),
+        ]
+
+    async def close(self) -> None:
+        """Stop collecting. Handles that still wait time out by themselves."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    def expect(self, job_id: str) -> Pending:
+        """Wait for a job's outcome from now on. Called before the job is accepted, so that none comes too early."""
+        pending = self._pending.get(job_id)
+        if pending is None:
+            pending = Pending(job_id, self._clock.monotonic())
+            self._pending[job_id] = pending
+            self._order[job_id] = None
+        return pending
+
+    def fetch_soon(self, pending: Pending) -> None:
+        """Look into the store now: the outcome may have been there before anybody waited."""
+        if pending.meta is None:
+            self._fetch_now.add(pending.job_id)
+            self._wanted.set()
+
+    def outage(self) -> ServerError | None:
+        """The error to raise when the server has not answered for longer than the settings allow; else None."""
+        if self._down_since is None or self._clock.monotonic() - self._down_since < self._settings.outage_seconds:
+            return None
+        return self._last_error
+
+    async def _subscribe(self) -> redis.asyncio.client.PubSub:
+        pubsub = self._subscriber.pubsub(ignore_subscribe_messages=True)
+        await pubsub.subscribe(self._keys.announcements(self._producer))
+        return pubsub
+
+    async def _listen(self, pubsub: redis.asyncio.client.PubSub | None) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                if pubsub is None:
+                    pubsub = await self._subscribe()
+                    self._up()
+                pause = FIRST_PAUSE
+                await self._receive(pubsub)
+            except (RedisError, OSError) as error:
+                self._down(error)
+                if pubsub is not None:
+                    await _close(pubsub)
+                pubsub = None
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _receive(self, pubsub: redis.asyncio.client.PubSub) -> None:
+        received = 0
+        while True:
+            message = await pubsub.get_message(timeout=None)
+            if message is None or message["type"] != "message":
+                continue
+            job_id, _, meta = message["data"].partition(b"\n")
+            pending = self._pending.get(job_id.decode("utf-8", "replace"))
+            if pending is not None:
+                if meta:
+                    self._resolve(pending, meta)
+                else:
+                    self.fetch_soon(pending)
+            received += 1
+            if received % TURN == 0:
+                await asyncio.sleep(0)
+
+    async def _poll(self) -> None:
+        interval = self._settings.poll_interval_seconds
+        while True:
+            try:
+                await asyncio.wait_for(self._wanted.wait(), interval)
+            except TimeoutError:
+                pass
+            self._wanted.clear()
+            try:
+                await self._read_store()
+            except (RedisError, OSError) as error:
+                self._down(error)
+                await asyncio.sleep(interval)
+
+    async def _read_store(self) -> None:
+        """Look for the outcomes that were asked for, and for some of those awaited for longer than an interval."""
+        asked, self._fetch_now = self._fetch_now, set()
+        old = self._clock.monotonic() - self._settings.poll_interval_seconds
+        for _ in range(min(POLL_LIMIT, len(self._order))):
+            job_id = next(iter(self._order))
+            pending = self._pending.get(job_id)
+            if pending is None or pending.meta is not None:
+                del self._order[job_id]
+                continue
+            if pending.registered_at > old:
+                break
+            self._order.move_to_end(job_id)
+            asked.add(job_id)
+        job_ids = [job_id for job_id in asked if job_id in self._pending]
+        for start in range(0, len(job_ids), POLL_LIMIT):
+            part = job_ids[start : start + POLL_LIMIT]
+            metas = await self._reader.mget([self._keys.result(job_id) for job_id in part])
+            self._up()
+            for job_id, meta in zip(part, metas, strict=True):
+                pending = self._pending.get(job_id)
+                if pending is not None and meta is not None:
+                    self._resolve(pending, meta)
+
+    def _resolve(self, pending: Pending, meta: bytes) -> None:
+        pending.resolve(meta)
+        self._order.pop(pending.job_id, None)
+
+    def _up(self) -> None:
+        if self._down_since is not None:
+            logger.info("server_is_back", extra={"address": self._address})
+            self._down_since = self._last_error = None
+
+    def _down(self, error: Exception) -> None:
+        self._last_error = translate(error, self._address, accepted=Acceptance.YES)
+        if self._down_since is None:
+            self._down_since = self._clock.monotonic()
+            logger.warning("server_is_away", extra={"address": self._address, "reason": str(error)})
+
+
+async def _close(pubsub: redis.asyncio.client.PubSub) -> None:
+    try:
+        await pubsub.aclose()  # type: ignore[no-untyped-call]
+    except (RedisError, OSError) as error:
+        logger.debug("close_failed", extra={"reason": str(error)})

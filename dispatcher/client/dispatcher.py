@@ -1,0 +1,381 @@
+"""The producer's face: select, dispatch, collect. For asyncio; `dispatcher.client.sync` is the same without `await`."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
+
+from redis.exceptions import RedisError
+
+from dispatcher.client.acceptor import Acceptor
+from dispatcher.client.bulk import Bulk
+from dispatcher.client.collector import Collector
+from dispatcher.client.dead_letters import DeadLetters
+from dispatcher.client.handle import Handle
+from dispatcher.client.tool_calls import run_tool_calls
+from dispatcher.clock import Clock, SystemClock
+from dispatcher.errors import Acceptance, NoFunctionSelectedError, SettingsError, UnknownJobError
+from dispatcher.model.call import Call
+from dispatcher.model.job import Job, JobStatus, Priority
+from dispatcher.model.outcome import Outcome
+from dispatcher.registry.function import Function
+from dispatcher.registry.registry import Registry
+from dispatcher.registry.tools import ToolFormat
+from dispatcher.selection.keyword import KeywordSelector
+from dispatcher.selection.selection import Selection
+from dispatcher.selection.selector import ConversationState, Selector
+from dispatcher.settings import Settings
+from dispatcher.transport.app import create_app
+from dispatcher.transport.commands import Commands, WakeUp
+from dispatcher.transport.connection import connect_async, redact, server_errors, translate
+from dispatcher.transport.embedded import EmbeddedServer, find_server
+from dispatcher.transport.ledger import AsyncLedger
+from dispatcher.transport.publisher import Publisher
+
+logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Seconds that a closing dispatcher waits for wake-ups it has not published yet; the sweeper publishes the rest.
+FLUSH_TIMEOUT = 5.0
+
+
+class Dispatcher:
+    """Dispatches calls of a registry's functions, and brings their outcomes back.
+
+    Use it as `async with Dispatcher(registry) as dispatcher:`, in one event loop.
+
+    Args:
+        registry: the functions that may be called.
+        settings: read from the environment when None.
+        selector: for `select` and `dispatch_text`; a `KeywordSelector` on the registry when None.
+        clock: for deadlines and intervals.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        settings: Settings | None = None,
+        selector: Selector | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.registry = registry
+        self.settings = settings or Settings.load()
+        self.selector: Selector = selector or KeywordSelector(registry)
+        self.clock: Clock = clock or SystemClock()
+        self.commands = Commands(self.settings, self.clock)
+        #: This producer's id: the name of its announcements' channel.
+        self.producer = uuid.uuid4().hex
+        self._server: EmbeddedServer | None = None
+        self._url: str | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Find the server and subscribe to announcements.
+
+        Raises:
+            NoServerError: none is configured, and none could be started.
+            ServerError: it cannot be used; the address is named.
+        """
+        if self._url is not None:
+            return
+        url, self._server = await asyncio.to_thread(find_server, self.settings)
+        #: The server's address without its password.
+        self.address = redact(url)
+        self._client = connect_async(url, role="producer")
+        self._subscriber = connect_async(url, role="collector", blocking=True)
+        self.ledger = AsyncLedger(self._client)
+        app = create_app(self.settings, url, self.registry)
+        self._publisher = Publisher(app, origin=f"producer-{self.producer[:8]}")
+        self._acceptor = Acceptor(self.ledger, self.clock, self.address, self.settings.dispatch_timeout_seconds)
+        self.collector = Collector(
+            self._subscriber, self._client, self.commands.keys, self.producer, self.settings, self.clock, self.address
+        )
+        self._url = url
+        try:
+            with server_errors(self.address):
+                await self._start_collecting()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _start_collecting(self) -> None:
+        give_up = self.clock.monotonic() + self.settings.dispatch_timeout_seconds
+        while True:
+            try:
+                await self.collector.start()
+            except (RedisError, OSError) as error:
+                problem = translate(error, self.address, accepted=Acceptance.NO)
+                if problem is None or problem.code != "server_unreachable" or self.clock.monotonic() >= give_up:
+                    raise
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+    async def close(self) -> None:
+        """Publish what is left, and let go of the server. Accepted calls go on without us."""
+        if self._url is None:
+            return
+        self._url = None
+        await self.collector.close()
+        await asyncio.to_thread(self._publisher.close, FLUSH_TIMEOUT)
+        for client in (self._client, self._subscriber):
+            await client.aclose()
+        if self._server is not None:
+            await asyncio.to_thread(self._server.leave)
+
+    async def dispatch(
+        self,
+        call: Call[R],
+        *,
+        idempotency_key: str | None = None,
+        deadline: timedelta | datetime | None = None,
+        delay: timedelta | None = None,
+        priority: Priority | None = None,
+    ) -> Handle[R]:
+        """Have a call accepted and queued. Returns as soon as the ledger holds it.
+
+        Args:
+            call: made by `function.call(...)` or `registry.bind(...)`.
+            idempotency_key: dispatching again with this key and the same arguments gives the same job, not another.
+            deadline: when the job expires, from now or at a moment (aware); None takes the function's.
+            delay: how long the job must wait before it may run.
+            priority: None takes the function's.
+
+        Raises:
+            CallRefusedError: the ledger holds no such job now; the subclass says why.
+            ServerError: see its `accepted`.
+        """
+        (handle,) = await self.dispatch_job(
+            [call], idempotency_key=idempotency_key, deadline=deadline, delay=delay, priority=priority
+        )
+        return handle
+
+    async def dispatch_job(
+        self,
+        calls: list[Call[R]],
+        *,
+        idempotency_key: str | None = None,
+        deadline: timedelta | datetime | None = None,
+        delay: timedelta | None = None,
+        priority: Priority | None = None,
+    ) -> tuple[Handle[R]]:
+        """Have one job of many calls of one function accepted; its handle gives `outcomes`."""
+        self._must_be_started()
+        await self._acceptor.turn()
+        function = self.registry.get(calls[0].function)
+        job = self._job(function, calls, idempotency_key, deadline, delay, priority)
+        pending = self.collector.expect(job.id)
+        accepted = await self._acceptor.accept(self.commands.accept(job))
+        if accepted.sequence > 0:
+            self._publisher.put(
+                WakeUp(job_id=job.id, function=job.function, queue=job.queue, shown=job.arguments_shown)
+            )
+        if not accepted.new:
+            pending = self.collector.expect(accepted.job_id)
+            self.collector.fetch_soon(pending)
+        return (Handle(self, pending, function, accepted.deadline_at, repeated=not accepted.new),)
+
+    def _job(
+        self,
+        function: Function[..., Any],
+        calls: list[Call[R]],
+        idempotency_key: str | None,
+        deadline: timedelta | datetime | None,
+        delay: timedelta | None,
+        priority: Priority | None,
+    ) -> Job:
+        options = function.options
+        if isinstance(deadline, datetime):
+            deadline = deadline - self.clock.now()
+        if deadline is None:
+            deadline = options.deadline or timedelta(seconds=self.settings.default_deadline_seconds)
+        first = calls[0]
+        shown = function.show(first.arguments)
+        return Job(
+            id=str(uuid.uuid4()),
+            function=function.name,
+            version=first.version,
+            calls=tuple(call.arguments for call in calls),
+            queue=options.queue_name if priority is None else options.queue_of(priority),
+            deadline=deadline,
+            delay=delay or timedelta(0),
+            delivery=options.delivery,
+            idempotency_key=idempotency_key,
+            digest=first.digest if idempotency_key is not None else "",
+            producer=self.producer,
+            arguments_shown=shown if len(calls) == 1 else f"{len(calls)} calls, the first: {shown}",
+        )
+
+    async def select(self, text: str, state: ConversationState | None = None) -> Selection:
+        """Find the function that a text asks for."""
+        return self.selector.select(text, state)
+
+    async def dispatch_text(
+        self,
+        text: str,
+        arguments: Mapping[str, object] | None = None,
+        *,
+        state: ConversationState | None = None,
+        idempotency_key: str | None = None,
+        deadline: timedelta | datetime | None = None,
+        delay: timedelta | None = None,
+    ) -> Handle[object]:
+        """Select by text, bind, dispatch.
+
+        Args:
+            text: what the user said.
+            arguments: what the function needs beyond the text.
+            state: of the conversation.
+            idempotency_key, deadline, delay: as in `dispatch`.
+
+        Raises:
+            NoFunctionSelectedError: the selector abstained, or would rather ask.
+            CallRefusedError, ServerError: as `dispatch` does.
+        """
+        selection = await self.select(text, state)
+        if selection.function is None:
+            raise NoFunctionSelectedError(selection.reason)
+        call = selection.bind(arguments)
+        return await self.dispatch(call, idempotency_key=idempotency_key, deadline=deadline, delay=delay)
+
+    async def run_tool_calls(
+        self,
+        response: object,
+        *,
+        format: ToolFormat | None = None,  # noqa: A002 - the word everybody uses
+        timeout: timedelta | None = None,  # noqa: ASYNC109
+    ) -> list[dict[str, Any]]:
+        """Run every tool call in an LLM's response at once, and give the tool results in the same format.
+
+        Errors are results too: a call that is refused, fails, or takes longer than `timeout` says so under its own call id,
+        and spoils no other.
+
+        Args:
+            response: from OpenAI (Chat Completions or Responses), Anthropic or MCP, as an object or as data.
+            format: which of them; found out when None.
+            timeout: for all of them together; None waits until each job's deadline.
+
+        Raises:
+            InvalidToolCallError: the response is of none of these formats.
+        """
+        return await run_tool_calls(self, response, format, timeout)
+
+    async def map(
+        self,
+        function: Function[P, R],
+        rows: Iterable[Mapping[str, object] | Call[R]] | AsyncIterable[Mapping[str, object] | Call[R]],
+        *,
+        window: int = 2_000,
+        calls_per_job: int | None = None,
+        deadline: timedelta | None = None,
+    ) -> AsyncIterator[Outcome[R]]:
+        """Call a function with every row, and yield the outcomes in the order of the rows.
+
+        A row that does not fit the function yields Failed without being queued, and spoils no other. Memory is bounded by
+        the window, however long the input.
+
+        Args:
+            function: what to call.
+            rows: arguments by name, or calls already bound.
+            window: rows under way at once.
+            calls_per_job: None sizes the jobs by how long the calls take.
+            deadline: of each job.
+        """
+        bulk = Bulk(self, function, window=window, calls_per_job=calls_per_job, deadline=deadline)
+        async for outcome in bulk.run(rows):
+            yield outcome
+
+    async def gather(self, *calls: Call[R]) -> list[Outcome[R]]:
+        """Dispatch calls at once and wait for all outcomes, in the order of the calls.
+
+        Raises:
+            CallRefusedError, ServerError: when a call is not accepted; the others run all the same.
+        """
+        handles = await asyncio.gather(*(self.dispatch(call) for call in calls))
+        return list(await asyncio.gather(*(handle.outcome() for handle in handles)))
+
+    async def as_completed(
+        self,
+        handles: Iterable[Handle[R]],
+        timeout: timedelta | None = None,  # noqa: ASYNC109
+    ) -> AsyncIterator[Handle[R]]:
+        """Yield handles as their outcomes arrive; `await handle.outcome()` then returns at once."""
+        waiting = {asyncio.ensure_future(_wait_for(handle, timeout)) for handle in handles}
+        try:
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    yield task.result()
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    async def handle(self, job_id: str) -> Handle[object]:
+        """A handle on a job dispatched by anybody, also long ago.
+
+        Raises:
+            UnknownJobError: the ledger holds no such job.
+        """
+        status = await self.status(job_id)
+        function = self.registry.get(status.function)
+        pending = self.collector.expect(job_id)
+        self.collector.fetch_soon(pending)
+        return Handle(self, pending, function, status.deadline_at)
+
+    async def status(self, job_id: str) -> JobStatus:
+        """What the ledger knows of a job now.
+
+        Raises:
+            UnknownJobError: it holds no such job.
+            ServerError: it cannot be asked.
+        """
+        status = await self._ask(self.ledger.status(self.commands.keys, job_id))
+        if status is None:
+            raise UnknownJobError(job_id)
+        return status
+
+    async def cancel(self, job_id: str, reason: str = "", *, hard: bool = False) -> bool:
+        """Cancel a job; see `Handle.cancel`."""
+        word = await self._ask(self.ledger.run(self.commands.cancel(job_id, reason=reason, hard=hard)))
+        if word == "unknown":
+            raise UnknownJobError(job_id)
+        return word in {"cancelled", "requested"}
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Jobs given up, and messages that never were jobs: list, replay, discard."""
+        self._must_be_started()
+        return DeadLetters(self._client, self.commands, self._publisher, self.settings, self.address)
+
+    async def flush(self, timeout: timedelta = timedelta(seconds=5)) -> bool:  # noqa: ASYNC109
+        """Wait until every accepted call has been published; False if that took longer than `timeout`."""
+        self._must_be_started()
+        return await asyncio.to_thread(self._publisher.flush, timeout.total_seconds())
+
+    async def _ask(self, answer: Awaitable[R]) -> R:
+        self._must_be_started()
+        with server_errors(self.address):
+            return await answer
+
+    def _must_be_started(self) -> None:
+        if self._url is None:
+            msg = "this Dispatcher is not started; use it as `async with Dispatcher(registry) as dispatcher:`"
+            raise SettingsError(msg)
+
+
+async def _wait_for(handle: Handle[R], timeout: timedelta | None) -> Handle[R]:  # noqa: ASYNC109
+    await handle.record(timeout)
+    return handle

@@ -1,0 +1,179 @@
+"""What the producer holds of a dispatched call: await it, ask about it, cancel it."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from dispatcher.errors import (
+    CallCancelledError,
+    CallExpiredError,
+    CallFailedError,
+    OutcomeTimeoutError,
+)
+from dispatcher.model.job import JobState, JobStatus
+from dispatcher.model.outcome import Cancelled, ErrorInfo, ErrorKind, Expired, Failed, Outcome, Succeeded
+from dispatcher.registry.function import Function
+from dispatcher.transport import outcomes
+from dispatcher.transport.outcomes import CallRecord, JobRecord
+
+if TYPE_CHECKING:
+    from dispatcher.client.collector import Pending
+    from dispatcher.client.dispatcher import Dispatcher
+
+R_co = TypeVar("R_co", covariant=True)
+
+#: Bytes of an outcome above which it is read on a thread, so that the event loop is not held.
+READ_ON_THREAD = 64 * 1024
+#: Seconds after the deadline that the sweeper is given to record that a job expired.
+DEADLINE_GRACE = 15.0
+#: Seconds between two looks whether the server is away for good.
+OUTAGE_LOOK = 1.0
+
+
+class Handle(Generic[R_co]):
+    """A dispatched call. Several tasks may await it; cancelling an await does not cancel the call."""
+
+    def __init__(
+        self,
+        dispatcher: "Dispatcher",
+        pending: "Pending",
+        function: Function[..., Any],
+        deadline_at: datetime,
+        *,
+        repeated: bool = False,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._pending = pending
+        self._function = function
+        self._outcome: Outcome[R_co] | None = None
+        #: When the job expires, aware, in UTC.
+        self.deadline_at = deadline_at
+        #: Whether the idempotency key named a job that existed already; this is a handle on that job.
+        self.repeated = repeated
+
+    def __repr__(self) -> str:
+        return f"<Handle {self.id} of {self.function}{'' if self._outcome is None else f': {self._outcome}'}>"
+
+    @property
+    def id(self) -> str:
+        """The job's id: the Celery task id too."""
+        return self._pending.job_id
+
+    @property
+    def function(self) -> str:
+        """The function's registered name."""
+        return self._function.name
+
+    @property
+    def done(self) -> bool:
+        """Whether the outcome is here already."""
+        return self._pending.meta is not None
+
+    async def outcome(self, timeout: timedelta | None = None) -> Outcome[R_co]:  # noqa: ASYNC109 - part of the promise
+        """Wait for the outcome, as data.
+
+        Args:
+            timeout: how long to wait. None waits until the job's own deadline; no wait is without end.
+
+        Raises:
+            OutcomeTimeoutError: it did not come in time. The job goes on.
+            ServerError: the server has been away for longer than `outage_seconds`. The job is not lost.
+        """
+        if self._outcome is None:
+            (self._outcome,) = await self.outcomes(timeout, calls=1)
+        return self._outcome
+
+    async def outcomes(self, timeout: timedelta | None, *, calls: int) -> tuple[Outcome[R_co], ...]:  # noqa: ASYNC109
+        """Wait for the outcomes of a job of many calls, in the order of its calls."""
+        meta = await self._wait(timeout)
+        return read_outcomes(self._function, await self._decode(meta), calls)
+
+    async def record(self, timeout: timedelta | None = None) -> JobRecord:  # noqa: ASYNC109
+        """Wait for the record that was stored, its values still as JSON text."""
+        return await self._decode(await self._wait(timeout))
+
+    async def result(self, timeout: timedelta | None = None) -> R_co:  # noqa: ASYNC109
+        """Wait for the value the function returned.
+
+        Raises:
+            CallFailedError, CallCancelledError, CallExpiredError: the call ended otherwise; see `.outcome`.
+            OutcomeTimeoutError, ServerError: as `outcome` does.
+        """
+        outcome = await self.outcome(timeout)
+        match outcome:
+            case Succeeded(value=value):
+                return value
+            case Failed():
+                raise CallFailedError(self.id, outcome)
+            case Cancelled():
+                raise CallCancelledError(self.id, outcome)
+            case Expired():
+                raise CallExpiredError(self.id, outcome)
+
+    async def status(self) -> JobStatus:
+        """Ask the ledger what it knows of the job now.
+
+        Raises:
+            UnknownJobError: its record is older than outcomes are kept.
+            ServerError: the server cannot be asked.
+        """
+        return await self._dispatcher.status(self.id)
+
+    async def cancel(self, reason: str = "", *, hard: bool = False) -> bool:
+        """Cancel the job.
+
+        A job that waits ends at once. A running one is told to stop: an `async def` is cancelled, a `def` is interrupted
+        where it runs in a process of its own, or sees `current_job().cancelled`. With `hard`, the outcome is Cancelled at
+        once, whatever the function still does, and a process whose function does not stop is ended.
+
+        Returns:
+            False when it had its outcome already.
+
+        Raises:
+            UnknownJobError, ServerError: as `status` does.
+        """
+        return await self._dispatcher.cancel(self.id, reason, hard=hard)
+
+    async def _wait(self, timeout: timedelta | None) -> bytes:
+        dispatcher, pending = self._dispatcher, self._pending
+        started = dispatcher.clock.monotonic()
+        until_deadline = (self.deadline_at - dispatcher.clock.now()).total_seconds() + DEADLINE_GRACE
+        seconds = max(until_deadline, OUTAGE_LOOK) if timeout is None else timeout.total_seconds()
+        while pending.meta is None:
+            left = started + seconds - dispatcher.clock.monotonic()
+            if left <= 0:
+                raise OutcomeTimeoutError(self.id, timedelta(seconds=seconds))
+            try:
+                await asyncio.wait_for(pending.arrived.wait(), min(left, OUTAGE_LOOK))
+            except TimeoutError:
+                outage = dispatcher.collector.outage()
+                if outage is not None and pending.meta is None:
+                    raise outage from None
+        return pending.meta
+
+    async def _decode(self, meta: bytes) -> JobRecord:
+        if len(meta) > READ_ON_THREAD:
+            return await asyncio.to_thread(outcomes.decode, meta)
+        return outcomes.decode(meta)
+
+
+def read_outcomes(function: Function[..., Any], record: JobRecord, calls: int) -> tuple[Outcome[Any], ...]:
+    """The outcome of each call of a job; one entry that is no success stands for all of them."""
+    entries = record.calls * calls if len(record.calls) == 1 else record.calls
+    return tuple(read_outcome(function, entry, record.attempts) for entry in entries)
+
+
+def read_outcome(function: Function[..., Any], call: CallRecord, attempts: int) -> Outcome[Any]:
+    """One call's outcome, its value read as the function's return type.
+
+    Raises:
+        ResultError: the value does not fit the return type as this producer knows it.
+    """
+    if call.state is JobState.SUCCEEDED:
+        return Succeeded(value=function.load_result(call.value or "null"), attempts=attempts)
+    if call.state is JobState.CANCELLED:
+        return Cancelled(reason=call.reason, attempts=attempts)
+    if call.state is JobState.EXPIRED:
+        return Expired(attempts=attempts)
+    unknown = ErrorInfo(kind=ErrorKind.FUNCTION, type="Exception", message="no error was recorded")
+    return Failed(error=call.error or unknown, attempts=attempts)

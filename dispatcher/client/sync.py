@@ -1,0 +1,243 @@
+"""The producer's face without asyncio: for scripts, Django views and notebooks.
+
+A thin face: an event loop on a thread of its own runs a `Dispatcher`, and every method here waits for the method of the
+same name there. Safe to share between threads. Create it after forking, never before.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Generic, ParamSpec, Self, TypeVar
+
+from dispatcher.client.dispatcher import Dispatcher
+from dispatcher.client.handle import Handle
+from dispatcher.errors import SettingsError
+from dispatcher.model.call import Call
+from dispatcher.model.job import JobStatus, Priority
+from dispatcher.model.outcome import Outcome
+from dispatcher.registry.function import Function
+from dispatcher.registry.registry import Registry
+from dispatcher.registry.tools import ToolFormat
+from dispatcher.selection.selection import Selection
+from dispatcher.selection.selector import ConversationState, Selector
+from dispatcher.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class SyncHandle(Generic[R_co]):
+    """A `Handle` that blocks instead of being awaited."""
+
+    def __init__(self, owner: "SyncDispatcher", handle: Handle[R_co]) -> None:
+        self._owner = owner
+        self._handle = handle
+
+    def __repr__(self) -> str:
+        return repr(self._handle)
+
+    @property
+    def id(self) -> str:
+        """The job's id: the Celery task id too."""
+        return self._handle.id
+
+    @property
+    def function(self) -> str:
+        """The function's registered name."""
+        return self._handle.function
+
+    @property
+    def repeated(self) -> bool:
+        """Whether the idempotency key named a job that existed already."""
+        return self._handle.repeated
+
+    @property
+    def done(self) -> bool:
+        """Whether the outcome is here already."""
+        return self._handle.done
+
+    def outcome(self, timeout: timedelta | None = None) -> Outcome[R_co]:
+        """See `Handle.outcome`."""
+        return self._owner.run(self._handle.outcome(timeout))
+
+    def result(self, timeout: timedelta | None = None) -> R_co:
+        """See `Handle.result`."""
+        return self._owner.run(self._handle.result(timeout))
+
+    def status(self) -> JobStatus:
+        """See `Handle.status`."""
+        return self._owner.run(self._handle.status())
+
+    def cancel(self, reason: str = "", *, hard: bool = False) -> bool:
+        """See `Handle.cancel`."""
+        return self._owner.run(self._handle.cancel(reason, hard=hard))
+
+
+class SyncDispatcher:
+    """A `Dispatcher` for code without an event loop; use it as `with SyncDispatcher(registry) as dispatcher:`."""
+
+    def __init__(
+        self, registry: Registry, *, settings: Settings | None = None, selector: Selector | None = None
+    ) -> None:
+        self._inner = Dispatcher(registry, settings=settings, selector=selector)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """See `Dispatcher.start`."""
+        if self._loop is not None:
+            return
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="dispatcher-client", daemon=True)
+        self._thread.start()
+        try:
+            self.run(self._inner.start())
+        except BaseException:
+            self._stop_loop()
+            raise
+
+    def close(self) -> None:
+        """See `Dispatcher.close`."""
+        if self._loop is not None:
+            self.run(self._inner.close())
+            self._stop_loop()
+
+    def dispatch(
+        self,
+        call: Call[R],
+        *,
+        idempotency_key: str | None = None,
+        deadline: timedelta | datetime | None = None,
+        delay: timedelta | None = None,
+        priority: Priority | None = None,
+    ) -> SyncHandle[R]:
+        """See `Dispatcher.dispatch`."""
+        handle = self.run(
+            self._inner.dispatch(
+                call, idempotency_key=idempotency_key, deadline=deadline, delay=delay, priority=priority
+            )
+        )
+        return SyncHandle(self, handle)
+
+    def select(self, text: str, state: ConversationState | None = None) -> Selection:
+        """See `Dispatcher.select`."""
+        return self.run(self._inner.select(text, state))
+
+    def dispatch_text(
+        self,
+        text: str,
+        arguments: Mapping[str, object] | None = None,
+        *,
+        state: ConversationState | None = None,
+        idempotency_key: str | None = None,
+        deadline: timedelta | datetime | None = None,
+        delay: timedelta | None = None,
+    ) -> SyncHandle[object]:
+        """See `Dispatcher.dispatch_text`."""
+        handle = self.run(
+            self._inner.dispatch_text(
+                text, arguments, state=state, idempotency_key=idempotency_key, deadline=deadline, delay=delay
+            )
+        )
+        return SyncHandle(self, handle)
+
+    def run_tool_calls(
+        self,
+        response: object,
+        *,
+        format: ToolFormat | None = None,  # noqa: A002 - the word everybody uses
+        timeout: timedelta | None = None,
+    ) -> list[dict[str, Any]]:
+        """See `Dispatcher.run_tool_calls`."""
+        return self.run(self._inner.run_tool_calls(response, format=format, timeout=timeout))
+
+    def map(
+        self,
+        function: Function[P, R],
+        rows: Iterable[Mapping[str, object] | Call[R]],
+        *,
+        window: int = 2_000,
+        calls_per_job: int | None = None,
+        deadline: timedelta | None = None,
+    ) -> Iterator[Outcome[R]]:
+        """See `Dispatcher.map`."""
+        return self._iterate(
+            self._inner.map(function, rows, window=window, calls_per_job=calls_per_job, deadline=deadline)
+        )
+
+    def gather(self, *calls: Call[R]) -> list[Outcome[R]]:
+        """See `Dispatcher.gather`."""
+        return self.run(self._inner.gather(*calls))
+
+    def as_completed(
+        self, handles: Iterable[SyncHandle[R]], timeout: timedelta | None = None
+    ) -> Iterator[SyncHandle[R]]:
+        """See `Dispatcher.as_completed`."""
+        by_inner = {handle._handle: handle for handle in handles}  # noqa: SLF001 - two halves of one thing
+        for inner in self._iterate(self._inner.as_completed(by_inner, timeout)):
+            yield by_inner[inner]
+
+    def handle(self, job_id: str) -> SyncHandle[object]:
+        """See `Dispatcher.handle`."""
+        return SyncHandle(self, self.run(self._inner.handle(job_id)))
+
+    def status(self, job_id: str) -> JobStatus:
+        """See `Dispatcher.status`."""
+        return self.run(self._inner.status(job_id))
+
+    def cancel(self, job_id: str, reason: str = "", *, hard: bool = False) -> bool:
+        """See `Dispatcher.cancel`."""
+        return self.run(self._inner.cancel(job_id, reason, hard=hard))
+
+    def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
+        """Wait for a coroutine of the inner dispatcher. Ctrl-C cancels the wait, not the job."""
+        loop = self._loop
+        if loop is None:
+            coroutine.close()
+            msg = "this SyncDispatcher is not started; use it as `with SyncDispatcher(registry) as dispatcher:`"
+            raise SettingsError(msg)
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _iterate(self, outcomes: AsyncIterator[R]) -> Iterator[R]:
+        try:
+            while True:
+                try:
+                    yield self.run(_next(outcomes))
+                except StopAsyncIteration:
+                    return
+        finally:
+            self.run(_close(outcomes))
+
+    def _stop_loop(self) -> None:
+        loop, self._loop = self._loop, None
+        if loop is not None and self._thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join()
+            loop.close()
+
+
+async def _next(outcomes: AsyncIterator[R]) -> R:
+    return await outcomes.__anext__()
+
+
+async def _close(outcomes: AsyncIterator[Any]) -> None:
+    close = getattr(outcomes, "aclose", None)
+    if close is not None:
+        await close()

@@ -1,0 +1,88 @@
+"""The one Celery task body: each Function is a Celery task of its own name.
+
+A message with the wake-up header is a delivery of a job, and the ledger decides about it. Any other message is a plain
+Celery call (`send_task`, chain, group, chord): its arguments are in the message, its result and its guarantees are
+Celery's own.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from celery import Celery, Task
+from celery.exceptions import Ignore
+from celery.exceptions import Retry as CeleryRetry
+
+from dispatcher.execution.execute import AnyFunction, Ending, Executor
+from dispatcher.execution.retry import Retry, decide
+from dispatcher.registry.registry import Registry
+from dispatcher.transport.publisher import WAKE_UP_HEADER
+
+#: A plain Celery call has no deadline of ours; its retries are bounded by their number.
+_NO_DEADLINE = timedelta.max
+
+
+class JobFailed(Exception):  # noqa: N818 - what Celery's events and logs show of a Failed outcome
+    """A job ended in Failed; the outcome itself is in the ledger."""
+
+
+class _Shown:
+    """A text that Celery's events show as it is, without quotes."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+class FunctionTask(Task):  # type: ignore[misc]  # Celery is not typed
+    """A Function as a Celery task."""
+
+    abstract = True
+    typing = False
+    # A Failed outcome is data, not a fault of the worker: logged as a line, not as a traceback.
+    throws = (JobFailed,)
+
+    def __init__(self, function: AnyFunction, executor: Callable[[], Executor]) -> None:
+        self.name = function.name
+        self.__doc__ = function.description
+        self.function = function
+        self._executor = executor
+
+    def run(self, *args: object, **kwargs: object) -> object:
+        """Deliver a wake-up, or run a plain Celery call."""
+        if self.request.get(WAKE_UP_HEADER) is not None:
+            ending = self._executor().execute(self.request.id, self.request.hostname or "")
+            return self._report(ending)
+        return self._run_plain(args, kwargs)
+
+    def _report(self, ending: Ending) -> object:
+        """Say how it ended in the way Celery's events, logs and Flower understand."""
+        if ending.what == "succeeded":
+            return _Shown(ending.text)
+        if ending.what == "failed":
+            raise JobFailed(ending.text)
+        if ending.what == "retried":
+            raise CeleryRetry(ending.text, when=ending.wait.total_seconds())
+        if ending.what in {"cancelled", "expired"}:
+            self.send_event("task-revoked", terminated=False, signum=None, expired=ending.what == "expired")
+        raise Ignore(ending.text)
+
+    def _run_plain(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Any:  # noqa: ANN401 - Celery's to store
+        call = self.function.call(*args, **kwargs)
+        try:
+            return json.loads(self._executor().call_directly(self.function, call.arguments, self.request.id))
+        except Exception as error:
+            failures = self.request.retries + 1
+            decision = decide(self.function.options.retry, error, failures=failures, time_left=_NO_DEADLINE)
+            if isinstance(decision, Retry):
+                raise self.retry(exc=error, countdown=decision.wait.total_seconds(), max_retries=None) from error
+            raise
+
+
+def register(app: Celery, registry: Registry, executor: Callable[[], Executor]) -> None:
+    """Make every function of the registry a task of this app, under its name and its aliases."""
+    for function in registry:
+        app.register_task(FunctionTask(function, executor))

@@ -1,0 +1,54 @@
+"""One event loop a process, on a thread of its own, for `async def` functions under a pool that knows none."""
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class CoroutineRunner:
+    """Runs coroutines for threads that wait for them. Started by the first."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start a coroutine on the loop, in a copy of the caller's context, and return what its result will be in.
+
+        Cancelling the future only stops the waiting; to stop the coroutine, cancel its task on its loop.
+        """
+        loop = self._started()
+        result: Future[T] = Future()
+        context = contextvars.copy_context()
+
+        def start() -> None:
+            task = loop.create_task(coroutine, context=context)
+            task.add_done_callback(lambda done: _copy(done, result))
+
+        loop.call_soon_threadsafe(start)
+        return result
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="dispatcher-loop", daemon=True).start()
+            return self._loop
+
+
+def _copy(task: asyncio.Task[T], result: Future[T]) -> None:
+    if result.cancelled():
+        return
+    if task.cancelled():
+        result.set_exception(asyncio.CancelledError())
+        return
+    error = task.exception()
+    if error is not None:
+        result.set_exception(error)
+    else:
+        result.set_result(task.result())

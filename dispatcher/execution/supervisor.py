@@ -1,0 +1,166 @@
+"""Watches over the attempts of one worker process: keeps their leases, and stops those that must stop.
+
+One thread a process, whatever the pool. It never runs a function's code, so a function that hangs cannot hang it;
+a function that holds the interpreter lock for longer than the lease loses its job to another worker.
+"""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from redis.exceptions import RedisError
+
+from dispatcher.clock import Clock
+from dispatcher.errors import CallCancelled, CallTimedOut, Interrupted, LeaseLost
+from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt
+from dispatcher.settings import Settings
+from dispatcher.transport.commands import Commands
+from dispatcher.transport.ledger import Ledger
+
+logger = logging.getLogger(__name__)
+
+#: Raises into the main thread, also out of a wait in the system. Celery uses SIGUSR1 for its own soft time limits.
+INTERRUPT_SIGNAL = signal.SIGUSR2
+
+#: Seconds. A cancelled job is told within this time, however long its lease.
+LONGEST_BEAT = 1.0
+
+#: The attempt whose function runs in this process's main thread.
+_in_main_thread: Attempt | None = None
+
+
+def run_in_main_thread(attempt: Attempt | None) -> None:
+    """Name the attempt that the interrupt signal is for; None when its function has returned."""
+    global _in_main_thread  # noqa: PLW0603 - a signal handler has no other way to find it
+    if attempt is not None and signal.getsignal(INTERRUPT_SIGNAL) is not _on_interrupt:
+        signal.signal(INTERRUPT_SIGNAL, _on_interrupt)
+    _in_main_thread = attempt
+
+
+def _on_interrupt(_signal: int, _frame: FrameType | None) -> None:
+    attempt = _in_main_thread
+    if attempt is not None and attempt.interruptible and attempt.interruption is not None:
+        attempt.interruptible = False
+        raise attempt.interruption(INTERRUPTION_TEXT[attempt.interruption])
+
+
+class Supervisor:
+    """Started by the first attempt it is given.
+
+    Args:
+        ledger: for heartbeats.
+        commands: builds them.
+        clock: for timeouts.
+        settings: lease and grace.
+        abandon: called with an attempt that did not stop within the grace; settles it and may end the process.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        commands: Commands,
+        clock: Clock,
+        settings: Settings,
+        abandon: Callable[[Attempt], None],
+    ) -> None:
+        self._ledger = ledger
+        self._commands = commands
+        self._clock = clock
+        self._grace = settings.kill_grace_seconds
+        self._beat = min(settings.lease_seconds / 3, LONGEST_BEAT)
+        self._abandon = abandon
+        self._attempts: dict[str, Attempt] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._next_beat = 0.0
+
+    def watch(self, attempt: Attempt) -> None:
+        """Keep this attempt's lease, and its times, until `release`."""
+        with self._changed:
+            if not self._attempts:
+                self._next_beat = self._clock.monotonic() + self._beat
+            self._attempts[attempt.job_id] = attempt
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="dispatcher-supervisor", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def release(self, attempt: Attempt) -> None:
+        """The attempt has ended."""
+        with self._changed:
+            if self._attempts.get(attempt.job_id) is attempt:
+                del self._attempts[attempt.job_id]
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._attempts:
+                    self._changed.wait()
+                self._changed.wait(max(0.0, self._next_event() - self._clock.monotonic()))
+                attempts = list(self._attempts.values())
+            self.look(attempts)
+
+    def _next_event(self) -> float:
+        times = [self._next_beat]
+        for attempt in self._attempts.values():
+            if attempt.abandoned:
+                continue
+            if attempt.interrupted_at is not None:
+                times.append(attempt.interrupted_at + self._grace)
+            elif attempt.stop_at is not None:
+                times.append(attempt.stop_at)
+        return min(times)
+
+    def look(self, attempts: list[Attempt]) -> None:
+        """Do what is due now for these attempts."""
+        now = self._clock.monotonic()
+        if now >= self._next_beat:
+            self._next_beat = now + self._beat
+            self._keep_leases([a for a in attempts if a.token and not a.abandoned])
+        for attempt in attempts:
+            if attempt.interrupted_at is None:
+                if attempt.stop_at is not None and now >= attempt.stop_at:
+                    self.interrupt(attempt, CallTimedOut)
+            elif now >= attempt.interrupted_at + self._grace and not attempt.abandoned:
+                attempt.abandoned = True
+                self._abandon(attempt)
+
+    def _keep_leases(self, attempts: list[Attempt]) -> None:
+        if not attempts:
+            return
+        beats = [(attempt.job_id, attempt.token, attempt.progress) for attempt in attempts]
+        try:
+            words = self._ledger.run(self._commands.heartbeat(beats))
+        except (RedisError, OSError) as error:
+            logger.warning("heartbeat_failed", extra={"jobs": len(attempts), "reason": str(error)})
+            return
+        for attempt, word in zip(attempts, words, strict=True):
+            if word == "cancel":
+                self.interrupt(attempt, CallCancelled)
+            elif word == "lost":
+                self.interrupt(attempt, LeaseLost)
+
+    def interrupt(self, attempt: Attempt, reason: type[Interrupted]) -> None:
+        """Tell a running function to stop: raised into a coroutine or the main thread, else left for it to ask."""
+        with attempt.lock:
+            if attempt.interruption is not None:
+                return
+            attempt.interruption = reason
+            attempt.interrupted_at = self._clock.monotonic()
+        logger.info(
+            "call_interrupted",
+            extra={"job_id": attempt.job_id, "function": attempt.function, "attempt": attempt.number,
+                   "reason": reason.__name__},
+        )  # fmt: skip
+        if attempt.task is not None:
+            attempt.task.get_loop().call_soon_threadsafe(attempt.task.cancel)
+        elif attempt.thread is threading.main_thread():
+            signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT_SIGNAL)
+
+
+def end_process() -> None:
+    """End this pool process at once; the pool starts another."""
+    os.kill(os.getpid(), signal.SIGKILL)

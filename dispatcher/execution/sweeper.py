@@ -1,0 +1,175 @@
+"""Brings back what was lost, late or due. A thread in the main process of every worker node; one node sweeps at a time."""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from celery import Celery
+from kombu import Connection, Producer
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
+
+from dispatcher.clock import Clock, SystemClock
+from dispatcher.settings import Settings
+from dispatcher.transport.commands import Commands, Looked, QueueState, WakeUp
+from dispatcher.transport.ledger import Ledger
+from dispatcher.transport.publisher import publish
+
+logger = logging.getLogger(__name__)
+
+#: Jobs looked at in one round trip, and rounds in one sweep: bounds on what a sweep may take.
+LIMIT, ROUNDS = 200, 50
+
+
+class QueueWatch:
+    """Remembers what was started in a queue, and since when the broker's queue is empty.
+
+    Several producers publish at once, and workers hold messages for a moment before they lease: a job is taken for
+    lost only when a later one has been running for the whole grace.
+    """
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        self._started: deque[tuple[float, int]] = deque()
+        self._empty_since: float | None = None
+
+    def see(self, now: float, started: int, *, broker_is_empty: bool) -> None:
+        """Take note. `now` in seconds on the monotonic clock."""
+        self._started.append((now, started))
+        while len(self._started) > 1 and self._started[1][0] <= now - self._grace:
+            self._started.popleft()
+        if not broker_is_empty:
+            self._empty_since = None
+        elif self._empty_since is None:
+            self._empty_since = now
+
+    def must_have_started(self, now: float) -> int | None:
+        """The sequence number up to which every job must have started; None when all must have."""
+        if self._empty_since is not None and now - self._empty_since >= self._grace:
+            return None
+        at, started = self._started[0]
+        return started if at <= now - self._grace else 0
+
+
+class Sweeper:
+    """Looks at due jobs and lost wake-ups, and publishes what must run.
+
+    Args:
+        app: for the broker and for Celery's events.
+        ledger: a connection of this thread's own.
+        settings: intervals and bounds.
+        node: this worker node's name.
+        clock: for the grace.
+    """
+
+    def __init__(
+        self, app: Celery, ledger: Ledger, settings: Settings, node: str, clock: Clock | None = None
+    ) -> None:
+        self._app = app
+        self._ledger = ledger
+        self._commands = Commands(settings)
+        self._settings = settings
+        self._node = node
+        self._clock = clock or SystemClock()
+        self._queues: dict[str, QueueWatch] = {}
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._connection: Connection | None = None
+
+    def start(self) -> None:
+        """Sweep in the background, until `stop`."""
+        self._thread = threading.Thread(target=self._run, name="dispatcher-sweeper", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread. Waits at most a few seconds for a sweep in progress."""
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join(5)
+
+    def _run(self) -> None:
+        while not self._ending.wait(self._settings.sweep_interval_seconds):
+            try:
+                self.sweep()
+            except Exception as error:  # noqa: BLE001 - the second place that must survive anything: it is what repairs
+                self._disconnect()
+                logger.warning("sweep_failed", extra={"reason": f"{type(error).__name__}: {error}"})
+        self._disconnect()
+
+    def sweep(self) -> None:
+        """Look once at everything that is due.
+
+        Raises:
+            RedisError, KombuError, OSError: the server or the broker is away; nothing is lost by trying again later.
+        """
+        for _ in range(ROUNDS):
+            due = self._ledger.run(self._commands.due(self._node, LIMIT))
+            if due is None:
+                self._queues.clear()
+                return
+            self._act(self._ledger.run_many([self._commands.look(job_id) for job_id in due]), due)
+            if len(due) < LIMIT:
+                break
+        self._find_lost_wake_ups()
+
+    def _act(self, looks: list[Looked], job_ids: list[str]) -> None:
+        self._publish([look.wake_up for look in looks if look.wake_up is not None])
+        for look, job_id in zip(looks, job_ids, strict=True):
+            if look.action in {"expired", "gave_up", "cancelled"}:
+                logger.info("job_" + look.action, extra={"job_id": job_id, "function": look.function})
+                self._tell_flower(look, job_id)
+
+    def _find_lost_wake_ups(self) -> None:
+        now = self._clock.monotonic()
+        for state in self._ledger.run(self._commands.queues()):
+            watch = self._queues.setdefault(state.name, QueueWatch(self._settings.republish_grace_seconds))
+            watch.see(now, state.started, broker_is_empty=state.waiting > 0 and self._is_empty(state))
+            if state.waiting == 0:
+                continue
+            started = watch.must_have_started(now)
+            wake_ups = self._ledger.run(self._commands.lost(state.name, started=started, limit=LIMIT))
+            if wake_ups:
+                logger.info("wake_ups_republished", extra={"queue": state.name, "jobs": len(wake_ups)})
+                self._publish(wake_ups)
+
+    def _is_empty(self, state: QueueState) -> bool:
+        channel = self._connected().default_channel
+        return bool(channel.queue_declare(queue=state.name, passive=True).message_count == 0)
+
+    def _publish(self, wake_ups: list[WakeUp]) -> None:
+        if wake_ups:
+            producer = Producer(self._connected().default_channel, auto_declare=False)
+            publish(producer, wake_ups, origin=self._node)
+
+    def _tell_flower(self, look: Looked, job_id: str) -> None:
+        """No worker saw this job end, so no Celery event told of it."""
+        try:
+            with self._app.events.default_dispatcher() as events:
+                if look.action == "gave_up":
+                    events.send(
+                        "task-failed", uuid=job_id, exception="WorkerLost('given up: its worker was lost')", traceback=""
+                    )
+                else:
+                    expired = look.action == "expired"
+                    events.send("task-revoked", uuid=job_id, terminated=False, signum=None, expired=expired)
+        except (KombuError, RedisError, OSError) as error:
+            logger.warning("event_not_sent", extra={"job_id": job_id, "reason": str(error)})
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._app.connection_for_write()
+            self._connection.connect()
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            _quietly(connection.release)
+
+
+def _quietly(close: Callable[[], object]) -> None:
+    try:
+        close()
+    except (KombuError, RedisError, OSError) as error:
+        logger.debug("close_failed", extra={"reason": str(error)})

@@ -1,0 +1,84 @@
+"""A Celery app that runs the functions of a registry: `celery -A yours worker` needs nothing more."""
+
+import os
+import socket
+import threading
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_process_init, worker_ready, worker_shutdown
+
+from dispatcher.execution import celery_task
+from dispatcher.execution.execute import Executor
+from dispatcher.execution.sweeper import Sweeper
+from dispatcher.registry.registry import Registry
+from dispatcher.settings import Settings
+from dispatcher.transport.app import create_app
+from dispatcher.transport.connection import connect
+from dispatcher.transport.embedded import find_server
+from dispatcher.transport.ledger import Ledger
+
+
+class WorkerSide:
+    """What the processes of one worker node need; each process makes its own executor."""
+
+    def __init__(self, registry: Registry, settings: Settings, url: str) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._url = url
+        self._executor: Executor | None = None
+        self._owner = 0
+        self._lock = threading.Lock()
+        self._in_pool_process = False
+        self._sweeper: Sweeper | None = None
+
+    def executor(self) -> Executor:
+        """The executor of the calling process; made at its first use, anew after a fork."""
+        with self._lock:
+            if self._executor is None or self._owner != os.getpid():
+                ledger = Ledger(connect(self._url, role="worker"))
+                self._executor = Executor(
+                    self._registry, ledger, self._settings, in_pool_process=self._in_pool_process
+                )
+                self._owner = os.getpid()
+            return self._executor
+
+    def on_process_init(self, **_: Any) -> None:  # noqa: ANN401 - a Celery signal
+        """In a process of the prefork pool."""
+        self._lock = threading.Lock()
+        self._in_pool_process = True
+
+    def on_ready(self, sender: Any = None, **_: Any) -> None:  # noqa: ANN401
+        """In the node's main process, when it consumes."""
+        node = getattr(sender, "hostname", None) or socket.gethostname()
+        ledger = Ledger(connect(self._url, role="sweeper"))
+        self._sweeper = Sweeper(sender.app, ledger, self._settings, node)
+        self._sweeper.start()
+
+    def on_shutdown(self, **_: Any) -> None:  # noqa: ANN401
+        """In the node's main process, at its end."""
+        if self._sweeper is not None:
+            self._sweeper.stop()
+
+
+def create_worker_app(registry: Registry, settings: Settings | None = None, *, name: str = "dispatcher") -> Celery:
+    """Make the Celery app of a worker.
+
+    Args:
+        registry: the functions it runs.
+        settings: read from the environment when None.
+        name: the Celery app's own name.
+
+    Raises:
+        NoServerError: no server is configured, and none could be started here.
+    """
+    settings = settings or Settings.load()
+    url, _server = find_server(settings)
+    app = create_app(settings, url, registry, name=name)
+    side = WorkerSide(registry, settings, url)
+    celery_task.register(app, registry, side.executor)
+    # weak=False: the signals are all that keeps the worker's side alive.
+    worker_process_init.connect(side.on_process_init, weak=False)
+    worker_ready.connect(side.on_ready, weak=False)
+    worker_shutdown.connect(side.on_shutdown, weak=False)
+    return app

@@ -1,0 +1,59 @@
+"""The names of every key, channel and queue list. The Lua scripts build the same names from the same prefix."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Names under one namespace.
+
+    All but the results share the hash tag `{namespace}`, so that a Redis Cluster holds them in one slot.
+    """
+
+    namespace: str
+    #: Before Celery's own result keys; see `Settings.result_prefix`.
+    result_prefix: str = ""
+
+    @property
+    def prefix(self) -> str:
+        return f"{{{self.namespace}}}:"
+
+    def job(self, job_id: str) -> str:
+        """A hash: one job, its envelope included. Lives until its deadline and the time outcomes are kept."""
+        return f"{self.prefix}job:{job_id}"
+
+    def result(self, job_id: str) -> str:
+        """A string: the outcome in Celery's own result format, under Celery's own name."""
+        return f"{self.result_prefix}celery-task-meta-{job_id}"
+
+    def announcements(self, producer: str) -> str:
+        """A channel: outcomes of the jobs that this producer dispatched."""
+        return f"{self.prefix}announce:{producer}"
+
+    def waiting(self, queue: str) -> str:
+        """A sorted set: the queue's waiting jobs by sequence number."""
+        return f"{self.prefix}waiting:{queue}"
+
+    def node(self, node: str) -> str:
+        """A hash with a short life: one worker node, as it last reported."""
+        return f"{self.prefix}node:{node}"
+
+    @property
+    def due(self) -> str:
+        """A sorted set: every unsettled job by its next-look time, in milliseconds."""
+        return f"{self.prefix}due"
+
+    @property
+    def dead(self) -> str:
+        """A sorted set: dead letters by the time they were given up, in milliseconds."""
+        return f"{self.prefix}dead"
+
+    @property
+    def counts(self) -> str:
+        """A hash: counters since the namespace was first used."""
+        return f"{self.prefix}counts"
+
+    @property
+    def sequence(self) -> str:
+        """A hash: the last sequence number given out in each queue."""
+        return f"{self.prefix}sequence"

@@ -1,0 +1,104 @@
+"""The record that makes a job durable, and the only place that decides its state.
+
+`Ledger` runs commands from threads, `AsyncLedger` from an event loop; what a command means is written once, in
+`dispatcher.transport.commands`.
+"""
+
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar, cast
+
+import redis
+import redis.asyncio
+from redis.exceptions import NoScriptError
+
+from dispatcher.errors import BacklogFullError, IdempotencyConflictError
+from dispatcher.model.job import JobStatus
+from dispatcher.transport.commands import STATUS_FIELDS, Command, read_status, script
+from dispatcher.transport.keys import Keys
+
+T = TypeVar("T")
+
+
+class Ledger:
+    """Runs commands from a thread. Safe to share between threads, not across a fork."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+
+    def run(self, command: Command[T]) -> T:
+        """Run one command in one round trip.
+
+        Raises:
+            redis.RedisError: as redis-py raised it; callers wrap it with `connection.server_errors`.
+        """
+        wanted = script(command.script)
+        arguments = (len(command.keys), *command.keys, *command.args)
+        try:
+            reply = self.client.evalsha(wanted.sha, *arguments)
+        except NoScriptError:
+            reply = self.client.eval(wanted.text, *arguments)
+        return command.read(reply)
+
+    def run_many(self, commands: Sequence[Command[T]]) -> list[T]:
+        """Run commands in one round trip, in order. The first error is raised after all have run."""
+        if not commands:
+            return []
+        replies = _pipeline(self.client, commands).execute(raise_on_error=False)
+        if any(isinstance(reply, NoScriptError) for reply in replies):
+            for name in {command.script for command in commands}:
+                self.client.script_load(script(name).text)
+            replies = _pipeline(self.client, commands).execute()
+        return _read_all(commands, replies)
+
+
+class AsyncLedger:
+    """Runs commands from an event loop."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self.client = client
+
+    async def run_many_settled(self, commands: Sequence[Command[T]]) -> list[T | Exception]:
+        """Run commands in one round trip, in order; a refusal of one is its own entry and spoils no other."""
+        replies = await _pipeline(self.client, commands).execute(raise_on_error=False)
+        if any(isinstance(reply, NoScriptError) for reply in replies):
+            for name in {command.script for command in commands}:
+                await self.client.script_load(script(name).text)
+            replies = await _pipeline(self.client, commands).execute(raise_on_error=False)
+        results: list[T | Exception] = []
+        for command, reply in zip(commands, replies, strict=True):
+            if isinstance(reply, Exception):
+                results.append(reply)
+                continue
+            try:
+                results.append(command.read(reply))
+            except (BacklogFullError, IdempotencyConflictError) as refusal:
+                results.append(refusal)
+        return results
+
+    async def run(self, command: Command[T]) -> T:
+        """Run one command in one round trip."""
+        (result,) = await self.run_many_settled([command])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def status(self, keys: Keys, job_id: str) -> JobStatus | None:
+        """What the ledger knows of a job; None if it knows none."""
+        row = await cast("Awaitable[list[bytes | None]]", self.client.hmget(keys.job(job_id), list(STATUS_FIELDS)))
+        return read_status(job_id, row)
+
+
+def _pipeline(client: Any, commands: Sequence[Command[T]]) -> Any:  # noqa: ANN401 - redis-py's sync and async pipelines
+    pipe = client.pipeline(transaction=False)
+    for command in commands:
+        pipe.evalsha(script(command.script).sha, len(command.keys), *command.keys, *command.args)
+    return pipe
+
+
+def _read_all(commands: Sequence[Command[T]], replies: Sequence[Any]) -> list[T]:
+    results = []
+    for command, reply in zip(commands, replies, strict=True):
+        if isinstance(reply, Exception):
+            raise reply
+        results.append(command.read(reply))
+    return results

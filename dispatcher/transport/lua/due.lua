@@ -1,0 +1,8 @@
+-- The jobs whose next-look time has come. One node looks at a time.
+-- KEYS: prefix
+-- ARGV: node, hold_ms, limit
+-- Returns the ids, or 'elsewhere' when another node sweeps.
+local holder = redis.call('GET', key('sweeper'))
+if holder and holder ~= ARGV[1] then return 'elsewhere' end
+redis.call('SET', key('sweeper'), ARGV[1], 'PX', ARGV[2])
+return redis.call('ZRANGEBYSCORE', key('due'), '-inf', now_ms(), 'LIMIT', 0, ARGV[3])

@@ -1,0 +1,57 @@
+-- Looks at one job whose next-look time has come, and does what its state asks for.
+-- KEYS: prefix, result key
+-- ARGV: id, max_lost, expired meta, lost meta, cancelled meta, result_ms, dead_ms, max_dead
+-- Returns {what, …}: 'publish' (function, queue, shown, head), 'expired', 'gave_up', 'cancelled', 'nothing'
+local id, max_lost = ARGV[1], tonumber(ARGV[2])
+local jk = job_key(id)
+local now = now_ms()
+local job = redis.call('HMGET', jk, 'state', 'deadline_ms', 'due_ms', 'lease_ms', 'queue', 'sequence', 'function',
+  'shown', 'delivery', 'cancel')
+local state = job[1]
+if not state or SETTLED[state] then
+  redis.call('ZREM', key('due'), id)
+  return { 'nothing' }
+end
+local deadline = tonumber(job[2])
+local ttl = { result_key = KEYS[2], result_ms = tonumber(ARGV[6]), dead = false, dead_ms = tonumber(ARGV[7]),
+  max_dead = tonumber(ARGV[8]) }
+
+if state == 'running' then
+  local lease = tonumber(job[4])
+  if lease > now then
+    redis.call('ZADD', key('due'), lease, id)
+    return { 'nothing' }
+  end
+  count('lost')
+  if job[10] then finish(id, 'cancelled', ARGV[5], ttl, now) return { 'cancelled', job[7] } end
+  local lost = redis.call('HINCRBY', jk, 'lost', 1)
+  if job[9] == 'at_most_once' or lost >= max_lost then
+    ttl.dead = true
+    finish(id, 'failed', ARGV[4], ttl, now)
+    return { 'gave_up', job[7] }
+  end
+end
+if deadline <= now then
+  finish(id, 'expired', ARGV[3], ttl, now)
+  return { 'expired', job[7] }
+end
+if state == 'waiting' then
+  redis.call('ZADD', key('due'), deadline, id)
+  return { 'nothing' }
+end
+if state == 'scheduled' and tonumber(job[3]) > now then
+  redis.call('ZADD', key('due'), math.min(tonumber(job[3]), deadline), id)
+  return { 'nothing' }
+end
+
+local sequence, head = job[6], '1'
+if not sequence then
+  sequence = redis.call('HINCRBY', key('sequence'), job[5], 1)
+  head = '0'
+end
+redis.call('HSET', jk, 'state', 'waiting', 'sequence', sequence, 'published_ms', now)
+redis.call('HDEL', jk, 'lease_ms', 'nonce', 'due_ms')
+wait_in_queue(id, job[5], sequence)
+redis.call('ZADD', key('due'), deadline, id)
+count('republished:' .. (state == 'running' and 'lost_attempt' or 'due'))
+return { 'publish', job[7], job[5], job[8], head }

@@ -1,0 +1,23 @@
+-- The waiting jobs of a queue whose wake-up is lost. They are to be published again, at the head.
+-- KEYS: prefix
+-- ARGV: queue, highest sequence number that must have started by now ('+inf': all), grace_ms, limit
+-- Returns {id, function, shown} for each
+local queue, upto, grace, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local now = now_ms()
+local lost = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', waiting_key(queue), '-inf', upto, 'LIMIT', 0, limit)) do
+  local jk = job_key(id)
+  local job = redis.call('HMGET', jk, 'state', 'published_ms', 'function', 'shown', 'copies')
+  if job[1] ~= 'waiting' then
+    redis.call('ZREM', waiting_key(queue), id)
+  else
+    -- Each copy doubles the grace: a wake-up that a busy worker holds back must not be copied again and again.
+    local copies = tonumber(job[5] or '0')
+    if now - tonumber(job[2]) >= grace * 2 ^ math.min(copies, 8) then
+      redis.call('HSET', jk, 'published_ms', now, 'copies', copies + 1)
+      count('republished:lost_message')
+      lost[#lost + 1] = { id, job[3], job[4] }
+    end
+  end
+end
+return lost

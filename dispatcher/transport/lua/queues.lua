@@ -1,0 +1,13 @@
+-- Every queue that was ever used, with what waits in it.
+-- KEYS: prefix
+-- Returns {queue, waiting, highest started sequence number, milliseconds since the oldest waiting job was accepted}
+local now = now_ms()
+local rows = {}
+for _, queue in ipairs(redis.call('HKEYS', key('sequence'))) do
+  local age = 0
+  local oldest = redis.call('ZRANGE', waiting_key(queue), 0, 0)[1]
+  if oldest then age = now - (tonumber(redis.call('HGET', job_key(oldest), 'accepted_ms') or now)) end
+  rows[#rows + 1] = { queue, tostring(redis.call('ZCARD', waiting_key(queue))),
+    redis.call('HGET', key('started'), queue) or '0', tostring(age) }
+end
+return rows

@@ -1,0 +1,6 @@
+"""`celery -A workers.app worker`: the Celery app that runs the functions of `tasks`."""
+
+from dispatcher import create_worker_app
+from tasks import registry
+
+app = create_worker_app(registry)
