@@ -7,9 +7,8 @@ TOOLS := $(VENV)/.tools-installed
 ARGS ?=
 
 # A Python is chosen by trying it: it may be found and not run (a version manager's stand-in), or lack its venv module.
+PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python)
 PROBE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
-PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
-	if $$python -c '$(PROBE)' 2>/dev/null; then echo $$python; break; fi; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 # Whatever the caller's shell says about Python and pip is about another environment.
@@ -65,31 +64,32 @@ secrets: ## Make the passwords that docker-compose.yml asks for, in secrets/ (ke
 	@chmod 644 secrets/*
 	@echo "secrets/: valkey_password, dispatcher_url, flower_basic_auth (name:password for the dashboard)"
 
-constraints: ## Resolve every dependency anew, on the oldest Python we support, and write constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
-		|| { echo "pins must fit the oldest Python we support: make constraints PYTHON=python3.11" >&2; exit 1; }
-	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && $(PYTHON) -m venv "$$scratch" \
-		&& pip="$$scratch/bin/python -m pip --disable-pip-version-check" && echo "resolving …" \
+constraints: ## Resolve every dependency anew, on the oldest Python we support (3.11), and write constraints.txt
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && echo "resolving …" \
+		&& $(or $(PYTHON),python3.11) -m venv "$$scratch" \
+		&& pip="$$scratch/bin/python -m pip --disable-pip-version-check" \
 		&& $$pip install -qq --upgrade pip \
-		&& $$pip install -qq ".[all]" --group test --group dev && $$pip check > /dev/null 2>&1 \
+		&& $$pip install -qq ".[all]" --group test --group dev && $$pip check \
 		&& { echo "# What we test with. Written by \`make constraints\`; edit pyproject.toml instead."; \
-			$$pip freeze --all --exclude function-dispatcher --exclude setuptools --exclude wheel; } > "$$scratch/pins" \
-		&& ! grep -n ' @ \|://' "$$scratch/pins" && cp "$$scratch/pins" constraints.txt
-	@echo "constraints.txt: $$(grep -c == constraints.txt) pins"
+			$$pip freeze -qq --all --exclude function-dispatcher --exclude setuptools --exclude wheel; } > "$$scratch/pins" \
+		&& ! grep -n ' @ \|://' "$$scratch/pins" && cp "$$scratch/pins" constraints.txt \
+		&& echo "constraints.txt: $$(grep -c == constraints.txt) pins"
 
 clean: ## Remove the environment, build results and caches (not .dispatcher, which holds data)
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	@if [ -z "$(PYTHON)" ] || ! $(PYTHON) -c '$(PROBE)' 2>/dev/null; then \
-		echo "Python 3.11 or newer with its venv module is needed$(if $(PYTHON), and $(PYTHON) is not that)." >&2; \
-		echo "On Debian and Ubuntu: apt-get install python3 python3-venv." >&2; \
-		echo "Or name one: make PYTHON=/path/to/python3.12 …" >&2; \
-		exit 1; \
-	fi
-	@echo "making the environment in $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv --clear $(VENV)
+	@for python in $(PYTHONS); do \
+		if $$python -c '$(PROBE)' 2> /dev/null; then \
+			echo "making the environment in $(VENV) with $$($$python --version)"; \
+			exec $$python -m venv --clear $(VENV); \
+		fi; \
+	done; \
+	echo "Python 3.11 or newer with its venv module is needed; tried: $(PYTHONS)." >&2; \
+	echo "On Debian and Ubuntu: apt-get install python3 python3-venv." >&2; \
+	echo "Or name one: make PYTHON=/path/to/python3.12 …" >&2; \
+	exit 1
 
 $(RUNTIME): $(BIN)/python pyproject.toml constraints.txt
 	@echo "installing Dispatcher (once; about a minute)"

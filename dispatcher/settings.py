@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as SourceError
 
 from dispatcher.errors import SettingsError
 
@@ -110,8 +111,10 @@ class Settings(BaseSettings):
             overrides["_secrets_dir"] = SECRETS_DIR
         try:
             return cls(**overrides)
-        except OSError as error:
-            msg = f"the secret file {error.filename} cannot be read: {error.strerror}"
+        except SourceError as error:
+            msg, reason = str(error), error.__cause__
+            if isinstance(reason, OSError):
+                msg = f"the secret file {reason.filename} cannot be read: {reason.strerror}"
             raise SettingsError(msg) from None
         except ValidationError as error:
             problems = "; ".join(
