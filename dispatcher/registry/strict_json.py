@@ -1,0 +1,289 @@
+"""JSON as a trust boundary: what text and what Python data may hold before anything is made of it.
+
+Both checks refuse early: text is measured before it is parsed, and Python data is walked with a budget, so that neither
+20 MB nor 100,000 levels nor a cycle costs more than a few milliseconds.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum, IntEnum
+from math import isfinite
+from typing import Final, NoReturn
+from uuid import UUID
+
+from pydantic import BaseModel
+
+
+class JsonRefusedError(ValueError):
+    """The text or the data is not what JSON may carry here. Never holds the value."""
+
+    def __init__(self, problem: str, *, kind: str) -> None:
+        #: One of: size, depth, integer, number, text, duplicate, syntax, type.
+        self.kind = kind
+        super().__init__(problem)
+
+
+class Carried(IntEnum):
+    """How much of what JSON has no word for was met in a walk over Python data."""
+
+    #: Objects with text keys, lists, text, numbers, booleans and null.
+    NATIVE = 0
+    #: Also tuples, sets, bytes, times, decimals…: one way to write them, but they come back as themselves only by type.
+    CONVERTED = 1
+    #: Also objects that write themselves, and keys that are not text: what they wrote is checked as text.
+    OPAQUE = 2
+
+
+#: One string of JSON text; an unterminated one runs to the end. Possessive, so that hostile text costs linear time.
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKET: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+
+#: Scalars that pydantic writes in one way, and that are small whatever they hold.
+_SMALL_SCALARS: Final = (date, time, timedelta, UUID)
+_SMALL_BYTES: Final = 8
+#: The fewest bytes that an item of an array, and a pair of an object, can take.
+_ITEM_BYTES: Final = 2
+_PAIR_BYTES: Final = 5
+
+
+def nests_deeper(raw: bytes, depth: int) -> bool:
+    """Whether JSON text nests objects and arrays deeper than `depth`, without parsing it.
+
+    Text that is not JSON may get either answer, but where it is False a parser meets at most twice the depth
+    before it meets the fault.
+    """
+    if raw.count(b"[") + raw.count(b"{") <= depth:
+        return False
+    nest = _STRING.sub(b"", raw).translate(_SQUARE, _NO_BRACKET)
+    for _ in range(depth):
+        if not nest:
+            return False
+        nest = nest.replace(b"[]", b"")
+    opened = nest.count(b"[")
+    return opened > depth or (opened > 0 and opened == nest.count(b"]") and nest.startswith(b"["))
+
+
+class StrictJson:
+    """The two checks, under one set of bounds.
+
+    Args:
+        max_bytes: of JSON text in UTF-8.
+        depth: of nested objects and arrays, the outermost counted as one.
+        integer_digits: decimal digits of an integer.
+    """
+
+    def __init__(self, *, max_bytes: int, depth: int, integer_digits: int) -> None:
+        self.max_bytes = max_bytes
+        self.depth = depth
+        self.integer_digits = integer_digits
+        self._integer_bound = 10**integer_digits
+        self._decoder = json.JSONDecoder(
+            object_pairs_hook=_unique,
+            parse_int=self._read_integer,
+            parse_float=_read_number,
+            parse_constant=_refuse_constant,
+        )
+
+    # --- text ---------------------------------------------------------------------------------------------------
+
+    def check_text(self, text: str | bytes) -> str:
+        """The text, decoded, once it is known to be one JSON value within the bounds.
+
+        Raises:
+            JsonRefusedError: saying the first thing that is wrong with it.
+        """
+        if len(text) > self.max_bytes:
+            self._refuse_size(len(text))
+        if isinstance(text, str):
+            raw = _encode(text)
+            if len(raw) > self.max_bytes:
+                self._refuse_size(len(raw))
+        else:
+            raw, text = text, _decode(text)
+        if nests_deeper(raw, self.depth):
+            self._refuse_depth()
+        try:
+            data = self._decoder.decode(text)
+        except json.JSONDecodeError as error:
+            problem = f"not JSON: {error.msg} at character {error.pos}"
+        except RecursionError:  # only where `depth` was set beyond what Python's own parser can follow
+            problem = "nested too deep to be parsed"
+        else:
+            if "\\u" in text:
+                _encode(json.dumps(data, ensure_ascii=False))
+            return text
+        raise JsonRefusedError(problem, kind="syntax")
+
+    def _read_integer(self, digits: str) -> int:
+        if len(digits) - digits.startswith("-") > self.integer_digits:
+            self._refuse_integer()
+        return int(digits)
+
+    # --- Python data --------------------------------------------------------------------------------------------
+
+    def check_value(self, value: object) -> Carried:
+        """Walk Python data that is to become JSON, and say what it holds.
+
+        Stops as soon as the data cannot fit: sizes are counted as the least that JSON could take, so the text made of
+        it must be measured too.
+
+        Raises:
+            JsonRefusedError: saying the first thing that is wrong with it.
+        """
+        budget = self.max_bytes
+        met = Carried.NATIVE
+        stack: list[tuple[object, int]] = [(value, 1)]
+        while stack:
+            item, depth = stack.pop()
+            children, cost, kind = self._open(item)
+            met = max(met, kind)
+            budget -= cost
+            if budget < 0:
+                self._refuse_size()
+            if children is None:
+                continue
+            if depth > self.depth:
+                self._refuse_depth()
+            for child in children:
+                kind_of = type(child)
+                if kind_of is str:
+                    budget -= len(child)  # type: ignore[arg-type]
+                    if budget < 0:
+                        self._refuse_size()
+                    if not child.isascii():  # type: ignore[attr-defined]
+                        _encode(child)  # type: ignore[arg-type]
+                elif kind_of is int:
+                    if not -self._integer_bound < child < self._integer_bound:  # type: ignore[operator]
+                        self._refuse_integer()
+                elif kind_of is float:
+                    if not isfinite(child):  # type: ignore[arg-type]
+                        _refuse_number()
+                elif child is not None and kind_of is not bool:
+                    stack.append((child, depth + 1))
+        return met
+
+    def _open(self, item: object) -> tuple[Iterable[object] | None, int, Carried]:
+        """What is inside an item (None for a scalar), the fewest bytes it takes itself, and what it is for JSON."""
+        if isinstance(item, dict):
+            cost, kind = self._check_keys(item)
+            return item.values(), cost, kind
+        if isinstance(item, list):
+            return item, 1 + _ITEM_BYTES * len(item), Carried.NATIVE
+        if isinstance(item, tuple | set | frozenset):
+            return item, 1 + _ITEM_BYTES * len(item), Carried.CONVERTED
+        if isinstance(item, Enum):
+            return [item.value], 0, Carried.OPAQUE
+        if isinstance(item, BaseModel):
+            inner = [*item.__dict__.values(), *(item.__pydantic_extra__ or {}).values()]
+            return inner, _ITEM_BYTES, Carried.OPAQUE
+        if is_dataclass(item) and not isinstance(item, type):
+            return [getattr(item, field.name, None) for field in fields(item)], _ITEM_BYTES, Carried.OPAQUE
+        return None, *self._check_scalar(item)
+
+    def _check_keys(self, item: Mapping[object, object]) -> tuple[int, Carried]:
+        cost, kind = _PAIR_BYTES * len(item), Carried.NATIVE
+        if cost > self.max_bytes + _PAIR_BYTES:
+            self._refuse_size()
+        for key in item:
+            if type(key) is str:
+                cost += len(key)
+                if cost > self.max_bytes + _PAIR_BYTES:
+                    self._refuse_size()
+                if not key.isascii():
+                    _encode(key)
+            elif key is None or isinstance(key, tuple | frozenset) or is_dataclass(key):
+                _refuse_type(key, "as a key")
+            else:
+                key_cost, _ = self._check_scalar(key)
+                cost, kind = cost + key_cost, Carried.OPAQUE
+        return cost, kind
+
+    def _check_scalar(self, item: object) -> tuple[int, Carried]:
+        if item is None or isinstance(item, bool):
+            return 4, Carried.NATIVE
+        if isinstance(item, Enum):
+            return self._check_scalar(item.value)[0], Carried.OPAQUE
+        if isinstance(item, str):
+            if len(item) <= self.max_bytes:
+                _encode(item)
+            return len(item), Carried.NATIVE
+        if isinstance(item, int):
+            if not -self._integer_bound < item < self._integer_bound:
+                self._refuse_integer()
+            return 1, Carried.NATIVE
+        if isinstance(item, float | Decimal):
+            if not (isfinite(item) if isinstance(item, float) else item.is_finite()):
+                _refuse_number()
+            return 1, Carried.NATIVE if isinstance(item, float) else Carried.CONVERTED
+        if isinstance(item, bytes | bytearray):
+            return len(item) * 4 // 3, Carried.CONVERTED
+        if isinstance(item, _SMALL_SCALARS):
+            return _SMALL_BYTES, Carried.CONVERTED
+        if isinstance(item, Iterator) or callable(item):
+            _refuse_type(item)
+        return 1, Carried.OPAQUE
+
+    # --- refusals -----------------------------------------------------------------------------------------------
+
+    def _refuse_size(self, size: int | None = None) -> NoReturn:
+        measured = "" if size is None else f"{size:,} bytes, "
+        problem = f"{measured}larger than the {self.max_bytes:,} bytes of JSON allowed"
+        raise JsonRefusedError(problem, kind="size")
+
+    def _refuse_depth(self) -> NoReturn:
+        problem = f"objects and arrays nested deeper than the {self.depth} levels allowed"
+        raise JsonRefusedError(problem, kind="depth")
+
+    def _refuse_integer(self) -> NoReturn:
+        problem = f"an integer of more than the {self.integer_digits} digits allowed"
+        raise JsonRefusedError(problem, kind="integer")
+
+
+def _refuse_number() -> NoReturn:
+    problem = "NaN, Infinity or a number too large for a double, which JSON cannot carry"
+    raise JsonRefusedError(problem, kind="number")
+
+
+def _refuse_type(item: object, where: str = "") -> NoReturn:
+    problem = f"a value of type {type(item).__name__} {where}".rstrip() + ", which JSON cannot carry"
+    raise JsonRefusedError(problem, kind="type")
+
+
+def _refuse_constant(_name: str) -> NoReturn:
+    _refuse_number()
+
+
+def _read_number(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        _refuse_number()
+    return number
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        problem = "the same key twice in one object"
+        raise JsonRefusedError(problem, kind="duplicate")
+    return unique
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        problem = "a lone surrogate, which is no character"
+    raise JsonRefusedError(problem, kind="text")
+
+
+def _decode(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        problem = f"not UTF-8: byte {error.start} cannot be decoded"
+    raise JsonRefusedError(problem, kind="text")
