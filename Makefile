@@ -33,7 +33,7 @@ test: $(TOOLS) ## Run all tests (ARGS="tests/unit -k name" for some)
 	@$(UNSTEERED) $(BIN)/python -m pytest $(ARGS)
 
 check: $(TOOLS) ## Check format, lint, types, imports between the rooms, and that generated pages are up to date
-	@echo "format   " && $(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@echo "format   " && $(BIN)/ruff format --check --output-format concise . || { echo "run: make format"; exit 1; }
 	@echo "lint     " && $(BIN)/ruff check --quiet .
 	@echo "types    " && $(BIN)/mypy --no-error-summary
 	@echo "imports  " && { $(BIN)/lint-imports --no-logo --cache-dir $(VENV)/.import-linter > $(VENV)/imports.txt \
