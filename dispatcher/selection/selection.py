@@ -1,0 +1,106 @@
+"""What a selector says about a text."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from dispatcher.errors import DispatcherError, NoFunctionSelectedError
+from dispatcher.model.call import Call
+from dispatcher.registry.function import Function
+from dispatcher.selection.words import material_of
+
+
+class Decision(StrEnum):
+    """What the caller should do with the candidates."""
+
+    #: Call the first candidate.
+    ACT = "act"
+    #: Ask the user which of the candidates is meant.
+    ASK = "ask"
+    #: Call nothing: answer with the default response.
+    ABSTAIN = "abstain"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """A function that may be meant."""
+
+    #: The function's registered name.
+    function: str
+    #: From 0 to 1. What is missing from the sum of all candidates to 1 stands for "none of these".
+    probability: float
+    #: What spoke for it, in a few words for a person.
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """Ranked candidates and a decision, or an abstention that says why."""
+
+    #: The text, whole and as it came.
+    text: str
+    #: The likeliest first. May be filled even where the decision is to abstain, to show what was considered.
+    candidates: tuple[Candidate, ...] = ()
+    decision: Decision
+    #: Why this decision, for a person.
+    reason: str
+    #: What to answer when no function is called, in the language of the text. Empty when the decision is to act.
+    response: str = ""
+    #: The chosen function itself, when the decision is to act.
+    chosen: Function[..., object] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def function(self) -> str | None:
+        """The chosen function's name; None where the caller is to ask or to abstain."""
+        return None if self.chosen is None else self.chosen.name
+
+    @property
+    def call(self) -> Call[object] | None:
+        """The call, where the chosen function needs nothing but the text; else None, and `bind` takes the rest.
+
+        That is a function with no required argument, or with a single one of plain type `str`. The latter gets what
+        stands after the first colon of the text ("count the words: …"), or the whole text where nothing does.
+        None also where the text does not fit that argument; `bind({})` then raises the reason.
+        """
+        if self.chosen is None:
+            return None
+        filled = self._from_text()
+        if filled is None:
+            return None
+        try:
+            return self.chosen.bind(filled)
+        except DispatcherError:
+            return None
+
+    def bind(self, arguments: Mapping[str, object] | None = None) -> Call[object]:
+        """Make the call. Arguments given here win over those taken from the text (see `call`).
+
+        Raises:
+            NoFunctionSelectedError: if no function was chosen.
+            InvalidArgumentsError: if the arguments do not fit the function; and the other refusals of `Function.bind`.
+        """
+        if self.chosen is None:
+            raise NoFunctionSelectedError(self.reason)
+        return self.chosen.bind({**(self._from_text() or {}), **(arguments or {})})
+
+    def _from_text(self) -> dict[str, object] | None:
+        """The arguments that the text alone gives; None where it cannot give all that are required."""
+        if self.chosen is None:
+            return None
+        schema = self.chosen.parameters_schema
+        required, properties = schema.get("required", []), schema.get("properties", {})
+        if not required:
+            return {}
+        if not isinstance(required, list) or not isinstance(properties, dict) or len(required) > 1:
+            return None
+        name = str(required[0])
+        return {name: material_of(self.text)} if _is_plain_text(properties.get(name)) else None
+
+
+def _is_plain_text(schema: object) -> bool:
+    """Whether a schema takes any text: a `str`, and no date, URL or choice between words."""
+    return (
+        isinstance(schema, dict)
+        and schema.get("type") == "string"
+        and not schema.keys() & {"format", "enum", "const", "pattern", "contentEncoding"}
+    )

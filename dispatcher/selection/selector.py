@@ -1,0 +1,40 @@
+"""The one protocol of all selectors, and what they may know of the conversation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+from dispatcher.selection.selection import Selection
+from dispatcher.selection.words import Language
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConversationState:
+    """What came before the text, as far as the caller wants to say. Everything may be left out."""
+
+    #: The function of the user's last request that was called.
+    previous_function: str | None = None
+    #: The caller's own word for what the conversation is about.
+    topic: str | None = None
+    #: What the conversation has filled in so far, by name.
+    slots: Mapping[str, str] = field(default_factory=dict, hash=False)
+    #: The language to answer in where the text itself does not show one.
+    language: Language | None = None
+
+    def __post_init__(self) -> None:
+        # A copy behind a read-only view: a state that is used as a cache key must not change later.
+        object.__setattr__(self, "slots", MappingProxyType(dict(self.slots)))
+
+
+class Selector(Protocol):
+    """Finds the function that a text asks for, or says that there is none.
+
+    Selecting is pure computation: no network, no file, no clock, and one answer for one registry, text and state.
+    It may be called from several threads. Only functions that the registry holds at that moment are candidates, a
+    function whose exact name stands in the text comes first, and no text, however long or odd, makes it raise.
+    """
+
+    def select(self, text: str, state: ConversationState | None = None) -> Selection:
+        """Say which function the text asks for."""
+        ...
