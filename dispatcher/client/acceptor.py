@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
 
 from redis.exceptions import RedisError
@@ -38,17 +39,29 @@ class Acceptor:
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._prepared = 0
+        self._turns: deque[asyncio.Future[None]] = deque()
 
     async def turn(self) -> None:
         """Wait for a turn to prepare a dispatch, so that thousands at once do not hold the loop."""
-        while self._prepared >= TURN:
-            await asyncio.sleep(0)
+        loop = asyncio.get_running_loop()
         if self._prepared == 0:
-            asyncio.get_running_loop().call_soon(self._next_turn)
-        self._prepared += 1
+            loop.call_soon(self._next_turn)
+        if self._prepared < TURN:
+            self._prepared += 1
+            return
+        turn = loop.create_future()
+        self._turns.append(turn)
+        await turn
 
     def _next_turn(self) -> None:
         self._prepared = 0
+        while self._turns and self._prepared < TURN:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                self._prepared += 1
+        if self._prepared:
+            asyncio.get_running_loop().call_soon(self._next_turn)
 
     async def accept(self, command: Command[Accepted]) -> Accepted:
         """Have one job accepted, with whatever else is dispatched in this turn.

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from redis.exceptions import RedisError
 
@@ -19,11 +19,10 @@ from dispatcher.client.tool_calls import run_tool_calls
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.errors import Acceptance, NoFunctionSelectedError, SettingsError, UnknownJobError
 from dispatcher.model.call import Call
-from dispatcher.model.job import Job, JobStatus, Priority
+from dispatcher.model.job import CANCELLED_BY_PRODUCER, Job, JobStatus, Priority
 from dispatcher.model.outcome import Outcome
 from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
-from dispatcher.registry.tools import ToolFormat
 from dispatcher.selection.keyword import KeywordSelector
 from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, Selector
@@ -34,6 +33,9 @@ from dispatcher.transport.connection import connect_async, redact, server_errors
 from dispatcher.transport.embedded import EmbeddedServer, find_server
 from dispatcher.transport.ledger import AsyncLedger
 from dispatcher.transport.publisher import Publisher
+
+if TYPE_CHECKING:
+    from dispatcher.registry.tools import ToolFormat
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -255,7 +257,7 @@ class Dispatcher:
         self,
         response: object,
         *,
-        format: ToolFormat | None = None,  # noqa: A002 - the word everybody uses
+        format: "ToolFormat | None" = None,  # noqa: A002 - the word everybody uses
         timeout: timedelta | None = None,  # noqa: ASYNC109
     ) -> list[dict[str, Any]]:
         """Run every tool call in an LLM's response at once, and give the tool results in the same format.
@@ -349,7 +351,7 @@ class Dispatcher:
 
     async def cancel(self, job_id: str, reason: str = "", *, hard: bool = False) -> bool:
         """Cancel a job; see `Handle.cancel`."""
-        word = await self._ask(self.ledger.run(self.commands.cancel(job_id, reason=reason, hard=hard)))
+        word = await self._ask(self.ledger.run(self.commands.cancel(job_id, reason=reason or CANCELLED_BY_PRODUCER, hard=hard)))
         if word == "unknown":
             raise UnknownJobError(job_id)
         return word in {"cancelled", "requested"}

@@ -30,6 +30,8 @@ class Attempt:
     stop_at: float | None = None
     #: Why it must stop. Set once, by the supervisor.
     interruption: type[Interrupted] | None = None
+    #: What the producer gave as its reason, where it cancelled the call.
+    cancel_reason: str = ""
     #: When it was told to, on the monotonic clock.
     interrupted_at: float | None = None
     #: Settled by the supervisor, over the head of a function that would not stop.

@@ -20,7 +20,7 @@ from dispatcher.execution.coroutines import CoroutineRunner
 from dispatcher.execution.failure import describe, secrets_of
 from dispatcher.execution.retry import Retry, decide
 from dispatcher.model.envelope import Envelope, EnvelopeError
-from dispatcher.model.job import JobState
+from dispatcher.model.job import CANCELLED_BY_PRODUCER, JobState
 from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
@@ -299,7 +299,7 @@ class Executor:
     def _ended(self, run: Run, ending: Ending, word: str | None) -> Ending:
         extra = {"job_id": run.attempt.job_id, "function": run.attempt.function, "attempt": run.attempt.number}
         if word in {"settled", "scheduled"}:
-            logger.info("job_" + ending.what, extra=extra)
+            logger.log(logging.DEBUG if ending.what == "succeeded" else logging.INFO, "job_" + ending.what, extra=extra)
             return ending
         logger.warning("settlement_did_not_count", extra={**extra, "reason": word or "the ledger cannot be reached"})
         return Ending(what="dropped", text="the outcome did not count: another attempt has the job")
@@ -325,7 +325,7 @@ class Executor:
     def _record(self, run: Run) -> JobRecord:
         """The outcome of every call; calls that never ran end as the job does."""
         if run.attempt.interruption is CallCancelled:
-            rest = CallRecord(state=JobState.CANCELLED, reason="cancelled by the producer")
+            rest = CallRecord(state=JobState.CANCELLED, reason=run.attempt.cancel_reason or CANCELLED_BY_PRODUCER)
         else:
             rest = CallRecord(state=JobState.EXPIRED)
         # A call that was stopped by the deadline or by the producer did not fail.

@@ -35,7 +35,7 @@ def describe(error: BaseException, secrets: Iterable[str] = ()) -> ErrorInfo:
     message = _safe_text(error)
     frames = ""
     if kind in {ErrorKind.FUNCTION, ErrorKind.TIMEOUT, ErrorKind.GAVE_UP}:
-        frames = "".join(traceback.format_exception(error, limit=-FRAMES))[-TRACEBACK_LIMIT:]
+        frames = _traceback(error)[-TRACEBACK_LIMIT:]
     secrets = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
     return ErrorInfo(
         kind=kind,
@@ -58,6 +58,15 @@ def secrets_of(arguments: Mapping[str, object], sensitive: Iterable[str]) -> lis
         elif value is not None:
             texts |= {str(value), repr(value), ascii(value)}
     return sorted(texts, key=len, reverse=True)
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback from the function's own first frame on: how the executor got there says nothing."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_frame.f_globals.get("__name__", "").startswith("dispatcher.execution."):
+        frame = frame.tb_next
+    lines = traceback.format_exception(type(error), error, frame, limit=-FRAMES)
+    return "".join(lines)
 
 
 def _safe_text(error: BaseException) -> str:

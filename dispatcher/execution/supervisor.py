@@ -138,9 +138,11 @@ class Supervisor:
             logger.warning("heartbeat_failed", extra={"jobs": len(attempts), "reason": str(error)})
             return
         for attempt, word in zip(attempts, words, strict=True):
-            if word == "cancel":
+            what, _, reason = word.partition(":")
+            if what == "cancel":
+                attempt.cancel_reason = reason
                 self.interrupt(attempt, CallCancelled)
-            elif word == "lost":
+            elif what == "lost":
                 self.interrupt(attempt, LeaseLost)
 
     def interrupt(self, attempt: Attempt, reason: type[Interrupted]) -> None:

@@ -12,6 +12,10 @@ Delivery = Literal["at_least_once", "at_most_once"]
 Priority = Literal["high", "normal", "bulk"]
 
 
+#: The reason of a cancellation that gives none.
+CANCELLED_BY_PRODUCER = "cancelled by the producer"
+
+
 class JobState(StrEnum):
     """Where a job is. The ledger is the only place that changes it."""
 

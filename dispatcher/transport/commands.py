@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, TypeVar, cast
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.errors import BacklogFullError, IdempotencyConflictError
 from dispatcher.model.envelope import Envelope
-from dispatcher.model.job import Delivery, Job, JobState, JobStatus, Progress
+from dispatcher.model.job import CANCELLED_BY_PRODUCER, Delivery, Job, JobState, JobStatus, Progress
 from dispatcher.model.outcome import ErrorInfo, ErrorKind
 from dispatcher.settings import Settings
 from dispatcher.transport import outcomes
@@ -241,7 +241,7 @@ class Commands:
         return Command("lease", (self.keys.prefix,), args, read)
 
     def heartbeat(self, beats: Sequence[tuple[str, int, Progress | None]]) -> Command[list[str]]:
-        """Keep leases; for each job reads 'kept', 'cancel' or 'lost'."""
+        """Keep leases; for each job reads 'kept', 'cancel:<reason>' or 'lost'."""
         args: list[str | int] = [int(self._settings.lease_seconds * 1000)]
         for job_id, token, progress in beats:
             shown = "" if progress is None else json.dumps([progress.done, progress.total, progress.message])
@@ -304,7 +304,7 @@ class Commands:
         ends = (
             outcomes.without_value(JobState.EXPIRED, attempts=0),
             outcomes.without_value(JobState.FAILED, attempts=settings.max_lost_attempts, error=lost),
-            outcomes.without_value(JobState.CANCELLED, attempts=1, reason="cancelled by the producer"),
+            outcomes.without_value(JobState.CANCELLED, attempts=1, reason=CANCELLED_BY_PRODUCER),
         )
         args = (
             job_id,

@@ -1,7 +1,7 @@
 -- Keeps the leases of every job a worker process runs, and tells it which must stop.
 -- KEYS: prefix
 -- ARGV: lease_ms, then id, token, progress ('' for none) for each job
--- Returns a word for each: 'kept', 'cancel', 'lost' (another attempt has it, or it is settled)
+-- Returns a word for each: 'kept', 'cancel:<reason>', 'lost' (another attempt has it, or it is settled)
 local lease, now = tonumber(ARGV[1]), now_ms()
 local words = {}
 for i = 2, #ARGV, 3 do
@@ -13,7 +13,7 @@ for i = 2, #ARGV, 3 do
     redis.call('HSET', jk, 'lease_ms', now + lease)
     redis.call('ZADD', key('due'), now + lease, ARGV[i])
     if ARGV[i + 2] ~= '' then redis.call('HSET', jk, 'progress', ARGV[i + 2]) end
-    words[#words + 1] = job[3] and 'cancel' or 'kept'
+    words[#words + 1] = job[3] and 'cancel:' .. job[3] or 'kept'
   end
 end
 return words
