@@ -2,6 +2,7 @@
 
 import ssl
 
+import celery
 import kombu.exceptions
 import pytest
 import redis
@@ -93,6 +94,20 @@ def test_what_kombu_reads_is_what_we_read(password: str, username: str | None, d
 def test_kombu_is_told_to_check_certificates_unless_the_url_says_otherwise() -> None:
     assert kombu_parse_url(kombu_url("rediss://h:6379/0"))["ssl"]["ssl_cert_reqs"] is ssl.CERT_REQUIRED
     assert kombu_parse_url(kombu_url("rediss://h?ssl_cert_reqs=none"))["ssl"]["ssl_cert_reqs"] is ssl.CERT_NONE
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://user:p%40ss@h:6380/2", {"host": "h", "port": 6380, "db": 2, "username": "user", "password": "p@ss"}),
+        ("rediss://:p%40ss@h:6380/2", {"host": "h", "db": 2, "password": "p@ss", "ssl_cert_reqs": ssl.CERT_REQUIRED}),
+        ("unix://:p%40ss@/run/v.sock?db=3", {"path": "/run/v.sock", "db": 3, "password": "p@ss"}),
+    ],
+)
+def test_celerys_result_backend_reads_the_spelling_for_kombu(url: str, expected: dict[str, object]) -> None:
+    with celery.Celery(backend=kombu_url(url), set_as_current=False) as app:
+        read = app.backend.connparams
+    assert {name: read[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
