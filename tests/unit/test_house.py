@@ -21,7 +21,8 @@ def run(
     *command: object, cwd: Path = ROOT, path: str | None = None, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
     """Run a program as from a plain shell: an outer make's variables would steer an inner one."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "DISPATCHER_", "PYTEST_"))}
+    foreign = ("ARGS", "DISPATCHER_", "MAKE", "MFLAGS", "PYTEST_", "PYTHON")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     env = {**inherited, **({"PATH": path} if path is not None else {}), **environment}
     return subprocess.run(
         [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, check=False
