@@ -42,7 +42,7 @@ class Arguments:
         self._function = function
         self._sensitive = sensitive
         adapter = build_arguments_adapter(signature)
-        self._compiled: Compiled = compile_adapter(adapter, item=True)
+        self._compiled: Compiled = compile_adapter(adapter)
         check_kinds(signature.where, "a parameter", self._compiled.kinds)
         self._json = StrictJson(
             max_bytes=limits.arguments_bytes, depth=limits.depth, integer_digits=limits.integer_digits
@@ -142,11 +142,12 @@ class Arguments:
     def _name_positional(self, args: tuple[object, ...], kwargs: dict[str, object]) -> dict[str, object]:
         if len(args) > len(self._positional):
             problem = f"takes {len(self._positional)} positional arguments, not {len(args):,}"
-            raise self._invalid("", problem, "unexpected_positional_argument")
+            raise self._invalid(location="", problem=problem, kind="unexpected_positional_argument")
         named = dict(zip(self._positional, args, strict=False))
         for name in named:
             if name in kwargs:
-                raise self._invalid(name, "is given twice, by position and by name", "multiple_argument_values")
+                problem = "is given twice, by position and by name"
+                raise self._invalid(location=name, problem=problem, kind="multiple_argument_values")
         return named | kwargs
 
     # --- refusals -----------------------------------------------------------------------------------------------
@@ -156,7 +157,7 @@ class Arguments:
         if issues[0].kind == "json_invalid":  # pydantic's parser is stricter than Python's in some corner
             return self._refuse("syntax", "not JSON")
         if issues[0].kind == "dict_type" and not issues[0].location:
-            return self._invalid("", "the arguments must be one JSON object", "dict_type")
+            return self._invalid(location="", problem="the arguments must be one JSON object", kind="dict_type")
         return InvalidArgumentsError(self._function, [self._reword(issue) for issue in issues])
 
     def _reword(self, issue: ArgumentIssue) -> ArgumentIssue:
@@ -171,7 +172,7 @@ class Arguments:
             problem = f"is not an argument of this function, which takes {names or 'none'}"
         return ArgumentIssue(location=issue.location, problem=problem, kind=issue.kind)
 
-    def _invalid(self, location: str, problem: str, kind: str) -> InvalidArgumentsError:
+    def _invalid(self, *, location: str, problem: str, kind: str) -> InvalidArgumentsError:
         issue = ArgumentIssue(location=location, problem=problem, kind=kind)
         return InvalidArgumentsError(self._function, [issue])
 

@@ -1,4 +1,4 @@
-"""A pydantic adapter made ready for many calls: what its core schema holds, and the validators and serializer made of it.
+"""A pydantic adapter made ready for many calls: what is in its core schema, and what is made of it.
 
 The core schema is copied with two changes, since the original may belong to a user's model:
 sets are written in sorted order (else equal arguments would have different digests in different processes), and for
@@ -76,15 +76,9 @@ class Compiled:
         return self.validator.validate_python(value, strict=True, extra=None if self.open else "forbid")
 
 
-def compile_adapter(adapter: "TypeAdapter[object]", *, item: bool) -> Compiled:
-    """Make a type's validators and serializer.
-
-    Args:
-        adapter: holds a list of the type.
-        item: False leaves the list; True takes it away.
-    """
-    listed = cast("CoreSchema", adapter.core_schema)
-    schema = _take_item(listed) if item else listed
+def compile_adapter(adapter: "TypeAdapter[object]") -> Compiled:
+    """Make the validators and the serializer of the type that an adapter holds a list of."""
+    schema = _take_item(adapter.core_schema)
     kinds: set[str] = set()
     written = _rebuild(schema, kinds, _sort_sets)
     hasty = _rebuild(schema, set(), _fail_fast)
@@ -105,7 +99,7 @@ def _take_item(schema: CoreSchema) -> CoreSchema:
     if schema["type"] != "list":
         msg = f"expected the core schema of a list, not {schema['type']}"
         raise TypeError(msg)
-    return schema.get("items_schema", core_schema.any_schema())
+    return cast("CoreSchema", schema.get("items_schema", core_schema.any_schema()))
 
 
 def _rebuild(node: Any, kinds: set[str], change: "Callable[[dict[str, Any]], None]") -> Any:  # noqa: ANN401 - any part

@@ -54,9 +54,7 @@ class Declaration:
     options: FunctionOptions
 
 
-def read_declaration(
-    where: str, own_name: str, given: Mapping[str, object], parameters: Iterable[str]
-) -> Declaration:
+def read_declaration(where: str, own_name: str, given: Mapping[str, object], parameters: Iterable[str]) -> Declaration:
     """Check what was declared about a function.
 
     Args:
@@ -117,7 +115,7 @@ def _read_options(where: str, given: Mapping[str, object], parameters: tuple[str
         delivery=_read_choice(where, given, "delivery", get_args(Delivery), "at_least_once"),  # type: ignore[arg-type]
         cache=_read_duration(where, given, "cache"),
         sensitive=frozenset(sensitive),
-        sensitive_result=_read_choice(where, given, "sensitive_result", (True, False), False) is True,
+        sensitive_result=_read_choice(where, given, "sensitive_result", (False, True), default=False) is True,
         examples=examples,
         tags=frozenset(_read_texts(where, given, "tags")),
     )

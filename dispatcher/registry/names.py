@@ -31,7 +31,7 @@ def find_fault(name: object) -> str:
         return f"a name is text, not a {type(name).__name__}"
     if not _NAME.fullmatch(name[: MAX_LENGTH + 1]):
         return (
-            f"{ascii(name[:80])} is no name: use ASCII letters, digits and underscores, in parts joined by dots, "
+            f"{name[:80]!a} is no name: use ASCII letters, digits and underscores, in parts joined by dots, "
             "each part starting with a letter"
         )
     if len(name) > MAX_LENGTH:

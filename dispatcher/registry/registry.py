@@ -14,7 +14,8 @@ from dispatcher.registry.declaration import Declared, read_declaration
 from dispatcher.registry.function import AsyncFunction, Function, SyncFunction
 from dispatcher.registry.names import explain_unknown
 from dispatcher.registry.schema import JsonSchema, read_signature, refuse, where_is
-from dispatcher.registry.tools.formats import ToolFormat, export_tool
+from dispatcher.registry.tools.format import ToolFormat
+from dispatcher.registry.tools.formats import export_tool
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,7 +25,9 @@ class Decorator(Protocol):
     """What `@registry.function(...)` gives: takes a function, gives the `Function`."""
 
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncFunction[P, R]: ...
+    def __call__(  # type: ignore[overload-overlap]  # a coroutine is an R too, but the first match counts
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncFunction[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> SyncFunction[P, R]: ...
 
@@ -46,7 +49,9 @@ class Registry:
     # --- register -----------------------------------------------------------------------------------------------
 
     @overload
-    def function(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncFunction[P, R]: ...
+    def function(  # type: ignore[overload-overlap]  # as above
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncFunction[P, R]: ...
     @overload
     def function(self, function: Callable[P, R], /) -> SyncFunction[P, R]: ...
     @overload
@@ -91,9 +96,7 @@ class Registry:
         signature = read_signature(function, local_names)
         declaration = read_declaration(where, function.__name__, options, [p.name for p in signature.parameters])
         kind = AsyncFunction if inspect.iscoroutinefunction(function) else SyncFunction
-        made: Function[..., object] = kind(
-            function, declaration=declaration, signature=signature, limits=self._limits
-        )
+        made: Function[..., object] = kind(function, declaration=declaration, signature=signature, limits=self._limits)
         self._refuse_clash(made, where)
         self._add(made)
         return made

@@ -19,11 +19,13 @@ from dispatcher.registry.schema import (
 from dispatcher.registry.strict_json import Carried, JsonRefusedError, StrictJson
 
 #: Core schemas whose JSON is read back as what was written, whatever the value.
-_FAITHFUL: Final = frozenset({
-    "definitions", "definition-ref", "none", "bool", "int", "float", "str", "bytes", "decimal", "date", "time",
-    "datetime", "timedelta", "uuid", "dict", "list", "tuple", "set", "frozenset", "nullable", "typed-dict", "typed-dict-field",
-    "literal", "enum",
-})  # fmt: skip
+_FAITHFUL: Final = frozenset(
+    {
+        *("none", "bool", "int", "float", "str", "bytes", "decimal", "uuid", "date", "time", "datetime", "timedelta"),
+        *("literal", "enum", "nullable", "list", "tuple", "set", "frozenset", "dict", "typed-dict", "typed-dict-field"),
+        *("definitions", "definition-ref"),
+    }
+)
 
 #: Core schemas in which pydantic takes an object as it is, NaN in a field of it included.
 _UNLOOKED: Final = frozenset({"any", "model", "dataclass", "is-instance", "custom-error"})
@@ -46,7 +48,7 @@ class Results:
         self._function = function
         self._hidden = hidden
         adapter = build_adapter(signature.where, "the return type", signature.returns)
-        self._compiled = compile_adapter(adapter, item=True)
+        self._compiled = compile_adapter(adapter)
         check_kinds(signature.where, "the return type", self._compiled.kinds)
         self.schema: JsonSchema = build_json_schema(signature.where, "the return type", adapter, serialized=True)
         if any(part.get("writeOnly") for part in iterate_schemas(self.schema)):
@@ -54,9 +56,7 @@ class Results:
                 signature.where,
                 "the return type holds a secret type, which hides its value; return str and set sensitive_result=True",
             )
-        self._json = StrictJson(
-            max_bytes=limits.result_bytes, depth=limits.depth, integer_digits=limits.integer_digits
-        )
+        self._json = StrictJson(max_bytes=limits.result_bytes, depth=limits.depth, integer_digits=limits.integer_digits)
         kinds = self._compiled.kinds
         self._look_inside = bool(kinds & _UNLOOKED) or "serialization" in kinds
         self._read_back = not kinds <= _FAITHFUL
@@ -86,7 +86,7 @@ class Results:
             problem = str(error)
         except ValidationError as error:
             problem = self._tell(error)
-        raise self._refuse(f"the result cannot be read as the declared return type: {problem}")
+        raise self._refuse(why=f"the result cannot be read as the declared return type: {problem}")
 
     # --- steps --------------------------------------------------------------------------------------------------
 
@@ -95,14 +95,14 @@ class Results:
             return self._json.check_value(value)
         except JsonRefusedError as error:
             problem = str(error)
-        raise self._refuse(f"the result cannot be sent: {problem}")
+        raise self._refuse(why=f"the result cannot be sent: {problem}")
 
     def _check_type(self, value: object) -> object:
         try:
             return self._compiled.validate_python(value)
         except ValidationError as error:
             problem = self._tell(error)
-        raise self._refuse(f"returned a {type(value).__name__} that is not of the declared return type: {problem}")
+        raise self._refuse(why=f"returned a {type(value).__name__} that is not of the declared return type: {problem}")
 
     def _write(self, value: object) -> str:
         try:
@@ -111,7 +111,7 @@ class Results:
             problem = str(error)
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
             problem = f"JSON cannot carry it ({type(error).__name__})"
-        raise self._refuse(f"the result cannot be sent: {problem}")
+        raise self._refuse(why=f"the result cannot be sent: {problem}")
 
     def _compare(self, value: object, text: str) -> None:
         """Read the text back, where the type alone does not promise that it comes back the same."""
@@ -126,10 +126,10 @@ class Results:
         ):
             return  # a dataclass that is equal only to itself
         problem = (
-            f"the result cannot be sent: JSON would bring it back as something else (a tuple as a list, a time as text); "
+            "the result cannot be sent: JSON would bring it back as something else, as a tuple becomes a list; "
             f"declare its exact type as the return type of {self._function}"
         )
-        raise self._refuse(problem)
+        raise self._refuse(why=problem)
 
     def _tell(self, error: ValidationError) -> str:
         issues = read_issues(error, frozenset())
@@ -137,8 +137,8 @@ class Results:
             return ", ".join(sorted({issue.kind for issue in issues}))
         return "; ".join(f"{i.location}: {i.problem}" if i.location else i.problem for i in issues)
 
-    def _refuse(self, problem: str) -> ResultError:
-        return ResultError(f"{self._function}: {problem}")
+    def _refuse(self, *, why: str) -> ResultError:
+        return ResultError(f"{self._function}: {why}")
 
 
 def _same(one: object, other: object) -> bool:

@@ -4,7 +4,7 @@ import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, NotRequired, Required, TypeAlias
 
 import docstring_parser
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter
@@ -12,7 +12,7 @@ from pydantic.errors import PydanticUndefinedAnnotation
 from pydantic.fields import Field, FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError, SchemaError, from_json, to_json
-from typing_extensions import NotRequired, Required, TypedDict
+from typing_extensions import TypedDict
 
 from dispatcher.errors import RegistrationError
 
@@ -106,9 +106,7 @@ def read_signature(function: Callable[..., object], local_names: Mapping[str, ob
     )
 
 
-def _read_hints(
-    where: str, function: Callable[..., object], local_names: Mapping[str, object]
-) -> dict[str, object]:
+def _read_hints(where: str, function: Callable[..., object], local_names: Mapping[str, object]) -> dict[str, object]:
     try:
         return typing.get_type_hints(inspect.unwrap(function), localns=dict(local_names), include_extras=True)
     except NameError as error:
@@ -171,7 +169,7 @@ def _read_docstring(text: str) -> tuple[str, dict[str, str]]:
 def build_arguments_type(signature: Signature) -> type:
     """One TypedDict of all parameters: its keys may be any name, and an argument that was left out stays out."""
     keys = {p.name: _key_type(p) for p in signature.parameters}
-    arguments: type = TypedDict("Arguments", keys)  # type: ignore[operator]
+    arguments: type = TypedDict("Arguments", keys)  # type: ignore[misc]
     arguments.__pydantic_config__ = ConfigDict(extra="forbid", **BYTES_AND_NUMBERS)  # type: ignore[attr-defined]
     return arguments
 
@@ -180,7 +178,7 @@ def _key_type(parameter: Parameter) -> object:
     hint = parameter.hint
     if parameter.description and not _describes_itself(hint):
         hint = Annotated[hint, Field(description=parameter.description)]
-    return Required[hint] if parameter.required else NotRequired[hint]  # type: ignore[valid-type]
+    return Required[hint] if parameter.required else NotRequired[hint]
 
 
 def _describes_itself(hint: object) -> bool:
@@ -297,8 +295,6 @@ def _set_default(schema: JsonSchema, default: object) -> None:
         schema["default"] = from_json(text, allow_inf_nan=False)
     except (PydanticSerializationError, ValueError):
         return  # a default that JSON has no word for stays unsaid
-
-
 
 
 def iterate_schemas(schema: JsonSchema) -> Iterator[JsonSchema]:

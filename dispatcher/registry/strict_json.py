@@ -12,7 +12,7 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
 from math import isfinite
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -43,9 +43,8 @@ _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKET: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
-#: Scalars that pydantic writes in one way, and that are small whatever they hold.
+#: Scalars that pydantic writes in one way.
 _SMALL_SCALARS: Final = (date, time, timedelta, UUID)
-_SMALL_BYTES: Final = 8
 #: The fewest bytes that an item of an array, and a pair of an object, can take.
 _ITEM_BYTES: Final = 2
 _PAIR_BYTES: Final = 5
@@ -145,45 +144,50 @@ class StrictJson:
             budget -= cost
             if budget < 0:
                 self._refuse_size()
-            if children is None:
-                continue
-            if depth > self.depth:
-                self._refuse_depth()
-            for child in children:
-                kind_of = type(child)
-                if kind_of is str:
-                    budget -= len(child)  # type: ignore[arg-type]
-                    if budget < 0:
-                        self._refuse_size()
-                    if not child.isascii():  # type: ignore[attr-defined]
-                        _encode(child)  # type: ignore[arg-type]
-                elif kind_of is int:
-                    if not -self._integer_bound < child < self._integer_bound:  # type: ignore[operator]
-                        self._refuse_integer()
-                elif kind_of is float:
-                    if not isfinite(child):  # type: ignore[arg-type]
-                        _refuse_number()
-                elif child is not None and kind_of is not bool:
-                    stack.append((child, depth + 1))
+            if children is not None:
+                if depth > self.depth:
+                    self._refuse_depth()
+                budget -= self._check_children(children, budget, stack, depth + 1)
         return met
+
+    def _check_children(
+        self, children: Iterable[object], budget: int, stack: list[tuple[object, int]], depth: int
+    ) -> int:
+        """Check the commonest scalars here and now, leave the rest on the stack, and say how long the text was."""
+        length, bound = 0, self._integer_bound
+        for child in children:
+            kind = type(child)
+            if kind is str:
+                length += len(cast("str", child))
+                if length > budget:
+                    self._refuse_size()
+                if not cast("str", child).isascii():
+                    _encode(cast("str", child))
+            elif kind is int:
+                if not -bound < cast("int", child) < bound:
+                    self._refuse_integer()
+            elif child is not None and kind is not bool:
+                stack.append((child, depth))
+        return length
 
     def _open(self, item: object) -> tuple[Iterable[object] | None, int, Carried]:
         """What is inside an item (None for a scalar), the fewest bytes it takes itself, and what it is for JSON."""
         if isinstance(item, dict):
             cost, kind = self._check_keys(item)
             return item.values(), cost, kind
-        if isinstance(item, list):
-            return item, 1 + _ITEM_BYTES * len(item), Carried.NATIVE
-        if isinstance(item, tuple | set | frozenset):
-            return item, 1 + _ITEM_BYTES * len(item), Carried.CONVERTED
+        if isinstance(item, list | tuple | set | frozenset):
+            kind = Carried.NATIVE if isinstance(item, list) else Carried.CONVERTED
+            return item, 1 + _ITEM_BYTES * len(item), kind
+        inner: list[object]
         if isinstance(item, Enum):
-            return [item.value], 0, Carried.OPAQUE
-        if isinstance(item, BaseModel):
+            inner = [item.value]
+        elif isinstance(item, BaseModel):
             inner = [*item.__dict__.values(), *(item.__pydantic_extra__ or {}).values()]
-            return inner, _ITEM_BYTES, Carried.OPAQUE
-        if is_dataclass(item) and not isinstance(item, type):
-            return [getattr(item, field.name, None) for field in fields(item)], _ITEM_BYTES, Carried.OPAQUE
-        return None, *self._check_scalar(item)
+        elif is_dataclass(item) and not isinstance(item, type):
+            inner = [getattr(item, field.name, None) for field in fields(item)]
+        else:
+            return None, *self._check_scalar(item)
+        return inner, 1, Carried.OPAQUE
 
     def _check_keys(self, item: Mapping[object, object]) -> tuple[int, Carried]:
         cost, kind = _PAIR_BYTES * len(item), Carried.NATIVE
@@ -204,29 +208,25 @@ class StrictJson:
         return cost, kind
 
     def _check_scalar(self, item: object) -> tuple[int, Carried]:
-        if item is None or isinstance(item, bool):
-            return 4, Carried.NATIVE
-        if isinstance(item, Enum):
-            return self._check_scalar(item.value)[0], Carried.OPAQUE
         if isinstance(item, str):
             if len(item) <= self.max_bytes:
                 _encode(item)
             return len(item), Carried.NATIVE
-        if isinstance(item, int):
+        if isinstance(item, bytes | bytearray):
+            return len(item) * 4 // 3, Carried.CONVERTED
+        if isinstance(item, int):  # bool is one, and passes
             if not -self._integer_bound < item < self._integer_bound:
                 self._refuse_integer()
             return 1, Carried.NATIVE
         if isinstance(item, float | Decimal):
-            if not (isfinite(item) if isinstance(item, float) else item.is_finite()):
+            if not (item.is_finite() if isinstance(item, Decimal) else isfinite(item)):
                 _refuse_number()
-            return 1, Carried.NATIVE if isinstance(item, float) else Carried.CONVERTED
-        if isinstance(item, bytes | bytearray):
-            return len(item) * 4 // 3, Carried.CONVERTED
-        if isinstance(item, _SMALL_SCALARS):
-            return _SMALL_BYTES, Carried.CONVERTED
+            return 1, Carried.CONVERTED if isinstance(item, Decimal) else Carried.NATIVE
         if isinstance(item, Iterator) or callable(item):
             _refuse_type(item)
-        return 1, Carried.OPAQUE
+        if item is None:
+            return 1, Carried.NATIVE
+        return 1, Carried.CONVERTED if isinstance(item, _SMALL_SCALARS) else Carried.OPAQUE
 
     # --- refusals -----------------------------------------------------------------------------------------------
 
