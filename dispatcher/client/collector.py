@@ -30,19 +30,20 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 class Pending:
     """An outcome that is awaited. Held by its handle: when the last handle is gone, nobody waits any more."""
 
-    __slots__ = ("__weakref__", "arrived", "job_id", "meta", "registered_at")
+    __slots__ = ("__weakref__", "job_id", "meta", "news", "registered_at")
 
     def __init__(self, job_id: str, registered_at: float) -> None:
         self.job_id = job_id
         self.registered_at = registered_at
         #: The outcome in Celery's result format, once it is there.
         self.meta: bytes | None = None
-        self.arrived = asyncio.Event()
+        #: Set when the outcome is there, and as long as an outage lasts that waits need not bear.
+        self.news = asyncio.Event()
 
     def resolve(self, meta: bytes) -> None:
         if self.meta is None:
             self.meta = meta
-            self.arrived.set()
+            self.news.set()
 
 
 class Collector:
@@ -81,8 +82,10 @@ class Collector:
         self._fetch_now: set[str] = set()
         self._wanted = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._down_since: float | None = None
+        #: What to raise from waits: the server has not answered for longer than the settings allow.
+        self.outage: ServerError | None = None
         self._last_error: ServerError | None = None
+        self._patience: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Subscribe. Returns when the subscription stands, so that no announcement after it is missed.
@@ -98,6 +101,8 @@ class Collector:
 
     async def close(self) -> None:
         """Stop collecting. Handles that still wait time out by themselves."""
+        if self._patience is not None:
+            self._patience.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -110,6 +115,8 @@ class Collector:
             pending = Pending(job_id, self._clock.monotonic())
             self._pending[job_id] = pending
             self._order[job_id] = None
+            if self.outage is not None:
+                pending.news.set()
         return pending
 
     def fetch_soon(self, pending: Pending) -> None:
@@ -117,12 +124,6 @@ class Collector:
         if pending.meta is None:
             self._fetch_now.add(pending.job_id)
             self._wanted.set()
-
-    def outage(self) -> ServerError | None:
-        """The error to raise when the server has not answered for longer than the settings allow; else None."""
-        if self._down_since is None or self._clock.monotonic() - self._down_since < self._settings.outage_seconds:
-            return None
-        return self._last_error
 
     async def _subscribe(self) -> redis.asyncio.client.PubSub:
         pubsub = self._subscriber.pubsub(ignore_subscribe_messages=True)
@@ -206,15 +207,26 @@ class Collector:
         self._order.pop(pending.job_id, None)
 
     def _up(self) -> None:
-        if self._down_since is not None:
-            logger.info("server_is_back", extra={"address": self._address})
-            self._down_since = self._last_error = None
+        if self._patience is None:
+            return
+        logger.info("server_is_back", extra={"address": self._address})
+        self._patience.cancel()
+        self._patience = self.outage = self._last_error = None
+        for pending in list(self._pending.values()):
+            if pending.meta is None:
+                pending.news.clear()
 
     def _down(self, error: Exception) -> None:
-        self._last_error = translate(error, self._address, accepted=Acceptance.YES)
-        if self._down_since is None:
-            self._down_since = self._clock.monotonic()
+        self._last_error = translate(error, self._address, accepted=Acceptance.YES) or self._last_error
+        if self._patience is None:
             logger.warning("server_is_away", extra={"address": self._address, "reason": str(error)})
+            loop = asyncio.get_running_loop()
+            self._patience = loop.call_later(self._settings.outage_seconds, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        self.outage = self._last_error
+        for pending in list(self._pending.values()):
+            pending.news.set()
 
 
 async def _close(pubsub: redis.asyncio.client.PubSub) -> None:

@@ -136,7 +136,7 @@ class Dispatcher:
         for client in (self._client, self._subscriber):
             await client.aclose()
         if self._server is not None:
-            await asyncio.to_thread(self._server.leave)
+            await asyncio.to_thread(self._server.stop)
 
     async def dispatch(
         self,

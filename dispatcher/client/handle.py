@@ -5,10 +5,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dispatcher.errors import (
+    Acceptance,
     CallCancelledError,
     CallExpiredError,
     CallFailedError,
     OutcomeTimeoutError,
+    ServerUnreachableError,
 )
 from dispatcher.model.job import JobState, JobStatus
 from dispatcher.model.outcome import Cancelled, ErrorInfo, ErrorKind, Expired, Failed, Outcome, Succeeded
@@ -24,10 +26,8 @@ R_co = TypeVar("R_co", covariant=True)
 
 #: Bytes of an outcome above which it is read on a thread, so that the event loop is not held.
 READ_ON_THREAD = 64 * 1024
-#: Seconds after the deadline that the sweeper is given to record that a job expired.
-DEADLINE_GRACE = 15.0
-#: Seconds between two looks whether the server is away for good.
-OUTAGE_LOOK = 1.0
+#: What the sweeper is given after the deadline to record that a job expired.
+DEADLINE_GRACE = timedelta(seconds=15)
 
 
 class Handle(Generic[R_co]):
@@ -136,20 +136,20 @@ class Handle(Generic[R_co]):
 
     async def _wait(self, timeout: timedelta | None) -> bytes:
         dispatcher, pending = self._dispatcher, self._pending
-        started = dispatcher.clock.monotonic()
-        until_deadline = (self.deadline_at - dispatcher.clock.now()).total_seconds() + DEADLINE_GRACE
-        seconds = max(until_deadline, OUTAGE_LOOK) if timeout is None else timeout.total_seconds()
-        while pending.meta is None:
-            left = started + seconds - dispatcher.clock.monotonic()
-            if left <= 0:
-                raise OutcomeTimeoutError(self.id, timedelta(seconds=seconds))
+        if timeout is None:
+            timeout = max(self.deadline_at - dispatcher.clock.now(), timedelta(0)) + DEADLINE_GRACE
+        if pending.meta is None:
             try:
-                await asyncio.wait_for(pending.arrived.wait(), min(left, OUTAGE_LOOK))
+                await asyncio.wait_for(pending.news.wait(), timeout.total_seconds())
             except TimeoutError:
-                outage = dispatcher.collector.outage()
-                if outage is not None and pending.meta is None:
-                    raise outage from None
-        return pending.meta
+                raise OutcomeTimeoutError(self.id, timeout) from None
+        if pending.meta is not None:
+            return pending.meta
+        outage = dispatcher.collector.outage
+        # An error of one's own: a traceback must not be shared between tasks.
+        raise ServerUnreachableError(
+            dispatcher.address, outage.problem if outage is not None else "it is away", accepted=Acceptance.YES
+        )
 
     async def _decode(self, meta: bytes) -> JobRecord:
         if len(meta) > READ_ON_THREAD:
