@@ -120,7 +120,17 @@ def _headers_of_wrong_types() -> Iterable[tuple[str, bytes]]:
     for name, values in wrong.items():
         for position, value in enumerate(values):
             yield f"header {name} #{position}", raw(headers={name: value})
-    for name in ("update", "get", "callbacks", "chord", "args", "kwargs", "__class__", "as_execution_options", "_protected"):
+    for name in (
+        "update",
+        "get",
+        "callbacks",
+        "chord",
+        "args",
+        "kwargs",
+        "__class__",
+        "as_execution_options",
+        "_protected",
+    ):
         yield f"header {name} replaces a part of the request", raw(headers={name: "x"})
     yield "a header with a large value", raw(headers={"x": list(range(1000))})
     yield "a thousand headers", raw(headers={f"x{n}": n for n in range(1000)})
@@ -216,7 +226,18 @@ def _wholes() -> Iterable[tuple[str, bytes]]:
     for name in ("headers", "properties"):
         for position, value in enumerate((None, 7, "x", [], [["task", TASK]])):
             yield f"{name} #{position}", json.dumps({**message(), name: value}).encode()
-    for kind in ("application/x-python-serialize", "application/x-yaml", "application/x-msgpack", "application/data", "text/plain", "", None, 7, [], ABSENT):
+    for kind in (
+        "application/x-python-serialize",
+        "application/x-yaml",
+        "application/x-msgpack",
+        "application/data",
+        "text/plain",
+        "",
+        None,
+        7,
+        [],
+        ABSENT,
+    ):
         yield f"content type {'absent' if kind is ABSENT else repr(kind)}", raw(content_type=kind)
     for encoding in ("binary", "utf-16", "rot13", "", None, 7, [], ABSENT):
         yield f"content encoding {'absent' if encoding is ABSENT else repr(encoding)}", raw(content_encoding=encoding)

@@ -31,6 +31,7 @@ from dispatcher.transport.message_shape import (
     check_small,
     check_task_name,
     described,
+    quoted,
     refuse,
 )
 
@@ -53,7 +54,8 @@ class Verdict:
 
     #: The message as kombu's channel delivers it, decoded once. None for garbage.
     payload: dict[str, object] | None = None
-    #: Empty for a good message. Names the place and the kind of the problem, never a value (but a task's name).
+    #: Empty for a good message. Names the place and the kind of the problem, never a value but the names
+    #: of a task, a header or a content type.
     reason: str = ""
 
 
@@ -98,8 +100,8 @@ def _check_task(raw: bytes, known_tasks: Container[str] | None) -> dict[str, Any
     check_task_name(task, known_tasks, "task")
     for name in headers.keys() - HEADERS.keys():
         if name in RESERVED_HEADERS:
-            refuse(f"header {name!a} would overwrite a part of Celery's own request")
-        check_small(headers[name], f"header {described(name)}")
+            refuse(f"header {quoted(name)} would overwrite a part of Celery's own request")
+        check_small(headers[name], f"header {quoted(name)}")
     body = _read_body(payload)
     if not isinstance(body, list) or len(body) != 3:  # noqa: PLR2004 - protocol 2: args, kwargs, embed
         refuse(f"body must be the array [args, kwargs, embed], not {_shape(body)}")
@@ -150,9 +152,9 @@ def _read_message(raw: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(headers, dict) or not isinstance(properties, dict):
         refuse(f"headers and properties must be objects, not {_shape(headers)} and {_shape(properties)}")
     if payload.get("content-type") != "application/json":
-        refuse(f"content-type must be application/json, not {described(payload.get('content-type'))}")
+        refuse(f"content-type must be application/json, not {quoted(payload.get('content-type'))}")
     if payload.get("content-encoding") != "utf-8":
-        refuse(f"content-encoding must be utf-8, not {described(payload.get('content-encoding'))}")
+        refuse(f"content-encoding must be utf-8, not {quoted(payload.get('content-encoding'))}")
     if "compression" in headers:
         refuse("a compressed message is not taken: its size is not known before it has been unpacked")
     if len(headers) > MAX_HEADERS:

@@ -182,11 +182,9 @@ class Channel(kombu_redis.Channel):
         try:
             reply: tuple[bytes, bytes] | None = self.client.parse_response(connection, "BRPOP", **options)
         except ResponseError as error:
-            # A replica after a failover (UNBLOCKED, READONLY), rights taken away, a key that is no list: kombu counts
-            # these as errors of a channel, and Celery ends. Connecting again waits for better times.
-            connection.disconnect()
-            msg = f"the server refused BRPOP: {error}"
-            raise redis.ConnectionError(msg) from error
+            # Celery logs no more of it than its class.
+            logger.error("server_refused_brpop: %s", error)  # noqa: TRY400 - kombu's frames say nothing
+            raise
         except self.connection_errors:
             connection.disconnect()
             raise
@@ -277,6 +275,9 @@ def use_guarded(app: Celery, settings: Settings) -> None:
     app.amqp_cls = f"{GuardedAMQP.__module__}:{GuardedAMQP.__name__}"
     # Celery makes this one when first asked, and keeps it.
     vars(app).pop("amqp", None)
+    # A server that refuses a command (a replica after a failover, rights taken away, full, a key that is no list) is
+    # to Celery an error of the channel, at which the worker ends by default. Connecting again waits for better times.
+    app.conf.broker_channel_error_retry = True
     app.conf.broker_transport_options = {
         **app.conf.broker_transport_options,
         "guard_namespace": settings.namespace,

@@ -18,6 +18,8 @@ MAX_SECONDS: Final = 366 * 24 * 3600
 MAX_RETRIES: Final = 10_000
 #: A date outside is a mistake, and its conversion between time zones may overflow.
 YEARS: Final = range(1970, 2200)
+#: Enough of a name to recognise it.
+MAX_QUOTED: Final = 80
 #: Entries in a header that Celery does not know.
 MAX_SMALL: Final = 64
 
@@ -50,11 +52,23 @@ class Field:
 
 
 def described(value: object) -> str:
-    """A value for a reason: text cut short, of anything else its type only."""
-    if isinstance(value, str):
-        return ascii(value) if len(value) <= 80 else ascii(value[:80]) + "…"  # noqa: PLR2004 - enough to recognise it
-    words = {dict: "an object", list: "an array", bool: "a boolean", int: "a number", float: "a number"}
+    """What a value is, without what it says."""
+    words = {
+        dict: "an object",
+        list: "an array",
+        str: "a string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+    }
     return "null" if value is None else words.get(type(value), f"a {type(value).__name__}")
+
+
+def quoted(name: object) -> str:
+    """A name, cut short; of anything else what it is."""
+    if not isinstance(name, str):
+        return described(name)
+    return ascii(name) if len(name) <= MAX_QUOTED else ascii(name[:MAX_QUOTED]) + "…"
 
 
 def check_fields(values: object, fields: Mapping[str, Field], kind: str, *, required: tuple[str, ...] = ()) -> None:
@@ -85,7 +99,7 @@ def check_task_name(name: str, known: Container[str] | None, where: str) -> None
     if name in FORBIDDEN_TASKS:
         refuse(f"{where} {name!r} is one of Celery's own that starts other tasks, which is not taken")
     if known is not None and name not in known:
-        refuse(f"{where} {described(name)} is not registered with this worker")
+        refuse(f"{where} {quoted(name)} is not registered with this worker")
 
 
 def check_embed(embed: object) -> None:
@@ -124,7 +138,7 @@ def _check_signature(signature: object, where: str) -> None:
         check_task_name(signature["task"], None, f"{where}: task")
         return
     if signature["task"] != _COMPOSITES[kind]:
-        refuse(f"{where}: a {kind} must have the task {_COMPOSITES[kind]!r}, not {described(signature['task'])}")
+        refuse(f"{where}: a {kind} must have the task {_COMPOSITES[kind]!r}, not {quoted(signature['task'])}")
     if kind != "chord":
         _check_signatures(kwargs.get("tasks"), f"{where}: {kind}'s tasks", required=True)
         return

@@ -15,7 +15,8 @@ class BrokenRequest(Request):
     """Stands for whatever Celery may fail at in a message that looks right."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise KeyError("broken")
+        msg = "broken"
+        raise KeyError(msg)
 
 
 def create(url: str, namespace: str, **options: Any) -> Celery:
@@ -32,27 +33,27 @@ def create(url: str, namespace: str, **options: Any) -> Celery:
     )
     use_guarded(made, Settings(namespace=namespace))
 
-    @made.task(name="tiny.add")
+    @made.task(name="tiny.add", shared=False)
     def add(x: int, y: int) -> int:
         return x + y
 
-    @made.task(name="tiny.total")
+    @made.task(name="tiny.total", shared=False)
     def total(values: list[int]) -> int:
         return sum(values)
 
-    @made.task(name="tiny.spread", bind=True)
+    @made.task(name="tiny.spread", shared=False, bind=True)
     def spread(self: Task, count: int) -> None:
         from celery import group
 
         self.replace(group(add.s(n, n) for n in range(count)))
 
-    @made.task(name="tiny.retried", bind=True, max_retries=3)
+    @made.task(name="tiny.retried", shared=False, bind=True, max_retries=3)
     def retried(self: Task) -> int:
         if self.request.retries < 2:
             raise self.retry(countdown=0)
         return self.request.retries
 
-    @made.task(name="tiny.broken", Request=BrokenRequest)
+    @made.task(name="tiny.broken", shared=False, Request=BrokenRequest)
     def broken() -> None: ...
 
     return made

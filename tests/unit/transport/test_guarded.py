@@ -1,0 +1,65 @@
+"""Where the guarded transport takes the place of kombu's, without a server."""
+
+import kombu
+import pytest
+from celery import Celery
+from kombu.transport import memory
+
+from dispatcher.settings import Settings
+from dispatcher.transport.guarded import Channel, Transport, use_guarded
+
+
+def guarded_app(url: str) -> Celery:
+    app = Celery("unit", broker=url, set_as_current=False)
+    app.conf.broker_transport_options = {"ack_emulation": False}
+    use_guarded(app, Settings(namespace="unit", max_message_bytes=5000, max_dead_letters=7, dead_letter_ttl_seconds=60))
+    return app
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://localhost:1/2", "rediss://localhost:1?ssl_cert_reqs=CERT_REQUIRED", "redis+socket:///nowhere/socket"],
+)
+def test_every_url_that_leads_to_redis_leads_to_the_guard(url: str) -> None:
+    app = guarded_app(url)
+    for connection in (app.connection_for_read(), app.connection_for_write(), app.connection_for_read().clone()):
+        assert connection.get_transport_cls() is Transport
+        assert type(connection.transport) is Transport
+        assert connection.transport_options["ack_emulation"] is False
+
+
+def test_tls_stays_on() -> None:
+    connection = guarded_app("rediss://localhost:1?ssl_cert_reqs=CERT_REQUIRED").connection_for_read()
+    assert connection.ssl
+
+
+def test_the_guard_stays_after_a_failover() -> None:
+    connection = guarded_app("redis://localhost:1;redis://localhost:2").connection_for_read()
+    connection.maybe_switch_next()
+    assert connection.port == 2
+    assert connection.get_transport_cls() is Transport
+
+
+def test_a_broker_of_another_kind_keeps_its_own_transport() -> None:
+    assert guarded_app("memory://").connection_for_read().get_transport_cls() is memory.Transport
+
+
+def test_an_app_that_has_asked_for_its_broker_before_is_guarded_all_the_same() -> None:
+    app = Celery("unit", broker="redis://localhost:1", set_as_current=False)
+    assert app.connection_for_read().get_transport_cls() is not Transport
+    use_guarded(app, Settings())
+    assert app.connection_for_read().get_transport_cls() is Transport
+
+
+def test_the_settings_reach_the_channel() -> None:
+    options = guarded_app("redis://localhost:1").connection_for_read().transport_options
+    assert options["guard_namespace"] == "unit"
+    assert options["guard_max_bytes"] == 5000
+    assert options["guard_dead_ttl_seconds"] == 60
+    assert options["guard_max_dead"] == 7
+    assert {name for name in options if name.startswith("guard_")} <= set(Channel.from_transport_options)
+
+
+def test_other_connections_in_the_process_are_left_alone() -> None:
+    guarded_app("redis://localhost:1")
+    assert kombu.Connection("redis://localhost:1").get_transport_cls() is not Transport
