@@ -99,8 +99,8 @@ def add_business_days(start: date, days: int, holidays: list[date] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rang:
-    """A timer that rang."""
+class TimerEnded:
+    """A timer that ran to its end."""
 
     label: str
     seconds: float
@@ -118,7 +118,7 @@ class Rang:
         "开始一个30秒的倒计时",
     ),
 )
-async def timer(seconds: float, label: str = "") -> Rang:
+async def timer(seconds: float, label: str = "") -> TimerEnded:
     """Start a countdown that reports its progress, and answer when it ends.
 
     Waits without holding a thread: thousands run on one worker at once.
@@ -141,7 +141,7 @@ async def timer(seconds: float, label: str = "") -> Rang:
         waited += pause
         if job is not None:
             job.progress(waited, seconds, label)
-    return Rang(label=label, seconds=seconds)
+    return TimerEnded(label=label, seconds=seconds)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,8 +27,8 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 #: A character of a spaced word, for boundaries: `json` is a whole word in `校验json格式`, and is not in `jsonify`.
 WORD_CHARACTER = rf"[^\W{_UNSPACED}]"
 
-#: A colon that ends an instruction: not the one of `https://`, not the one of `10:30`.
-_COLON = re.compile(r"(?<!\d)[:\uff1a](?!//)|(?<=\d)[:\uff1a](?!\d|//)")
+#: A colon that ends an instruction: not the one of `https://`, of `10:30` or of `host:80`.
+_COLON = re.compile(r"(?<![0-9A-Za-z])[:\uff1a](?!//)|[:\uff1a](?!\d|//)")
 _QUOTED = re.compile(r'"[^"]*"|“[^”]*”|「[^」]*」|《[^》]*》')
 
 #: Words that say nothing about which function is meant.
@@ -94,7 +94,7 @@ def read_request(text: str) -> Request:
 def material_of(text: str) -> str:
     """Give what a text is about: what stands after the first colon, or all of it where nothing does.
 
-    The colons of `https://` and of `10:30` are not meant. Unlike `read_request`, nothing is normalised or cut.
+    The colons of `https://`, `10:30` and `host:80` are not meant. Unlike `read_request`, nothing is normalised or cut.
     """
     colon = _COLON.search(text)
     return (text[colon.end() :].strip() if colon is not None else "") or text.strip()
