@@ -254,9 +254,9 @@ def _no_constant(name: str) -> None:
 
 
 def _depth(value: object) -> int:
-    """Levels of nesting, counted without recursion."""
+    """Levels of nesting, counted without recursion, and no further than it takes to see that they are too many."""
     level, layer = 0, [value]
-    while layer and level <= MAX_DEPTH:
+    while layer and level <= MAX_DEPTH + 1:
         inside: list[object] = []
         for item in layer:
             if isinstance(item, dict):

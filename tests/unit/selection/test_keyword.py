@@ -14,7 +14,9 @@ from dispatcher.selection.selector import ConversationState
 def make_registry() -> Registry:
     registry = Registry()
 
-    @registry.function(name="text.count_words", tags={"length"}, examples=("How many words are in this?", "统计这段话的字数"))
+    @registry.function(
+        name="text.count_words", tags={"length"}, examples=("How many words are in this?", "统计这段话的字数")
+    )
     def count_words(text: str) -> int:
         """Count the words of a text."""
         return len(text.split())
@@ -137,7 +139,9 @@ def test_two_functions_that_fit_alike_are_asked_about(registry):
 
 def test_a_question_in_chinese_is_asked_in_chinese(registry):
     rules = [KeywordRule(function=name, any_of=("报告",)) for name in ("text.count_words", "mail.send_invoice")]
-    assert KeywordSelector(registry, rules).select("报告").response == "您是指 mail.send_invoice 还是 text.count_words？"
+    assert (
+        KeywordSelector(registry, rules).select("报告").response == "您是指 mail.send_invoice 还是 text.count_words？"
+    )
 
 
 # --- rules
@@ -191,7 +195,7 @@ def test_a_rule_may_use_an_alias():
         ("email an invoice to the customer, with TEXT.COUNT_WORDS", "text.count_words"),
         ("send an invoice: text.count_words", "text.count_words"),
         ("请用text.count_words处理客户发票", "text.count_words"),
-        ("use ｍａｉｌ.send_invoice.", "mail.send_invoice"),
+        ("use \uff4d\uff41\uff49\uff4c.send_invoice.", "mail.send_invoice"),
         ("`help`", "help"),
         ("help me email an invoice with mail.send_invoice", "mail.send_invoice"),
     ],
@@ -202,7 +206,9 @@ def test_a_function_named_exactly_wins(selector, text, function):
     assert selection.reason == "named in the text"
 
 
-@pytest.mark.parametrize("text", ["tеxt.count_wоrds", "text.count_words_all", "xtext.count_words", "text.count_words.x"])
+@pytest.mark.parametrize(
+    "text", ["t\u0435xt.count_w\u043erds", "text.count_words_all", "xtext.count_words", "text.count_words.x"]
+)
 def test_what_only_looks_like_a_name_is_none(selector, text):
     assert selector.select(text).reason != "named in the text"
 
@@ -261,7 +267,9 @@ def test_no_text_takes_long(selector, text):
 
 
 SELECTOR = KeywordSelector(make_registry())
-PIECES = st.sampled_from(["count", "words", "invoice", "字数", "help", ":", '"', "text.count_words", "\x00", "\ud800", "🙂"])
+PIECES = st.sampled_from(
+    ["count", "words", "invoice", "字数", "help", ":", '"', "text.count_words", "\x00", "\ud800", "🙂"]
+)
 
 
 @given(st.text() | st.lists(PIECES | st.text(max_size=5)).map(" ".join))
@@ -270,7 +278,11 @@ def test_any_text_gets_a_selection_that_holds_together(text):
     assert SELECTOR.select(text) == selection
     assert all(0 < candidate.probability <= 1 for candidate in selection.candidates)
     assert sum(candidate.probability for candidate in selection.candidates) <= 1.000001
-    assert {candidate.function for candidate in selection.candidates} <= {"text.count_words", "mail.send_invoice", "help"}
+    assert {candidate.function for candidate in selection.candidates} <= {
+        "text.count_words",
+        "mail.send_invoice",
+        "help",
+    }
     assert (selection.function is not None) == (selection.decision is Decision.ACT)
     assert (selection.response == "") == (selection.decision is Decision.ACT)
     assert selection.call is None or selection.call.function == selection.function

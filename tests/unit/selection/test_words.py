@@ -15,7 +15,7 @@ from dispatcher.selection.words import (
 
 
 def test_full_width_letters_capitals_and_blanks_do_not_matter():
-    assert normalise("ＣＯＵＮＴ　the\n\tWords") == "count the words"
+    assert normalise("\uff23\uff2f\uff35\uff2e\uff34　the\n\tWords") == "count the words"
 
 
 def test_chinese_becomes_pairs_of_characters_and_polite_forms_are_dropped():
