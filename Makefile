@@ -36,7 +36,7 @@ check: $(TOOLS) ## Check format, lint, types, imports between the rooms, and tha
 	@echo "format   " && $(BIN)/ruff format --check --output-format concise . || { echo "run: make format"; exit 1; }
 	@echo "lint     " && $(BIN)/ruff check --quiet .
 	@echo "types    " && $(BIN)/mypy --no-error-summary
-	@echo "imports  " && { $(BIN)/lint-imports --no-logo --cache-dir $(VENV)/.import-linter > $(VENV)/imports.txt \
+	@echo "imports  " && { $(BIN)/lint-imports --no-logo --no-cache > $(VENV)/imports.txt \
 		|| { cat $(VENV)/imports.txt; exit 1; }; }
 	@echo "settings " && $(UNSTEERED) $(BIN)/python docs/make_settings.py --check
 	@echo "all checks passed"

@@ -5,12 +5,10 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 
-from redis.exceptions import RedisError
-
 from dispatcher.clock import Clock
 from dispatcher.errors import Acceptance, ServerError, ServerUnreachableError
 from dispatcher.transport.commands import Accepted, Command
-from dispatcher.transport.connection import refused, translate
+from dispatcher.transport.failure import SERVER_FAILURES, refused, translate
 from dispatcher.transport.ledger import AsyncLedger
 
 logger = logging.getLogger(__name__)
@@ -91,7 +89,7 @@ class Acceptor:
             while True:
                 try:
                     results = await self._ledger.run_many_settled([command for command, _ in batch])
-                except (RedisError, OSError) as error:
+                except SERVER_FAILURES as error:
                     if not refused(error):
                         known = Acceptance.UNKNOWN
                     problem = translate(error, self._address, accepted=known)
@@ -104,14 +102,9 @@ class Acceptor:
                 await asyncio.sleep(PAUSE)
         for (_, future), result in zip(batch, results, strict=True):
             if isinstance(result, Exception):
-                _fail(future, self._translated(result, known))
+                _fail(future, translate(result, self._address, accepted=known) or result)
             elif not future.done():
                 future.set_result(result)
-
-    def _translated(self, error: Exception, known: Acceptance) -> Exception:
-        if not isinstance(error, RedisError):
-            return error
-        return translate(error, self._address, accepted=known) or error
 
 
 def _fail(future: "asyncio.Future[Accepted]", error: Exception) -> None:

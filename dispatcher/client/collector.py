@@ -8,14 +8,13 @@ import logging
 from collections import OrderedDict
 from weakref import WeakValueDictionary
 
-import redis.asyncio
-from redis.exceptions import RedisError
-
 from dispatcher.clock import Clock
 from dispatcher.errors import Acceptance, ServerError
 from dispatcher.settings import Settings
-from dispatcher.transport.connection import translate
+from dispatcher.transport.announcements import Announcements
+from dispatcher.transport.failure import SERVER_FAILURES, translate
 from dispatcher.transport.keys import Keys
+from dispatcher.transport.ledger import AsyncLedger
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +49,9 @@ class Collector:
     """One a producer; runs in the producer's event loop.
 
     Args:
-        subscriber: a client without a socket timeout, for the subscription.
-        reader: a client for reading the store.
+        announcements: this producer's subscription.
+        ledger: for reading the store.
         keys: names.
-        producer: this producer's id.
         settings: intervals.
         clock: for intervals and outages.
         address: of the server, for errors.
@@ -61,18 +59,17 @@ class Collector:
 
     def __init__(
         self,
-        subscriber: redis.asyncio.Redis,
-        reader: redis.asyncio.Redis,
+        announcements: Announcements,
+        ledger: AsyncLedger,
+        *,
         keys: Keys,
-        producer: str,
         settings: Settings,
         clock: Clock,
         address: str,
     ) -> None:
-        self._subscriber = subscriber
-        self._reader = reader
+        self._announcements = announcements
+        self._ledger = ledger
         self._keys = keys
-        self._producer = producer
         self._settings = settings
         self._clock = clock
         self._address = address
@@ -91,11 +88,11 @@ class Collector:
         """Subscribe. Returns when the subscription stands, so that no announcement after it is missed.
 
         Raises:
-            redis.RedisError, OSError: as redis-py raised it.
+            SERVER_FAILURES: as they came.
         """
-        pubsub = await self._subscribe()
+        await self._announcements.subscribe()
         self._tasks = [
-            asyncio.create_task(self._listen(pubsub), name="dispatcher-collector"),
+            asyncio.create_task(self._listen(), name="dispatcher-collector"),
             asyncio.create_task(self._poll(), name="dispatcher-poll"),
         ]
 
@@ -107,6 +104,7 @@ class Collector:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        await self._announcements.close()
 
     def expect(self, job_id: str) -> Pending:
         """Wait for a job's outcome from now on. Called before the job is accepted, so that none comes too early."""
@@ -125,39 +123,30 @@ class Collector:
             self._fetch_now.add(pending.job_id)
             self._wanted.set()
 
-    async def _subscribe(self) -> redis.asyncio.client.PubSub:
-        pubsub = self._subscriber.pubsub(ignore_subscribe_messages=True)
-        await pubsub.subscribe(self._keys.announcements(self._producer))
-        return pubsub
-
-    async def _listen(self, pubsub: redis.asyncio.client.PubSub | None) -> None:
+    async def _listen(self) -> None:
         pause = FIRST_PAUSE
         while True:
             try:
-                if pubsub is None:
-                    pubsub = await self._subscribe()
-                    self._up()
+                await self._announcements.subscribe()
+                self._up()
                 pause = FIRST_PAUSE
-                await self._receive(pubsub)
-            except (RedisError, OSError) as error:
+                await self._receive()
+            except SERVER_FAILURES as error:
                 self._down(error)
-                if pubsub is not None:
-                    await _close(pubsub)
-                pubsub = None
+                await self._announcements.close()
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _receive(self, pubsub: redis.asyncio.client.PubSub) -> None:
+    async def _receive(self) -> None:
         received = 0
         while True:
-            message = await pubsub.get_message(timeout=None)
-            if message is None or message["type"] != "message":
+            announcement = await self._announcements.next()
+            if announcement is None:
                 continue
-            job_id, _, meta = message["data"].partition(b"\n")
-            pending = self._pending.get(job_id.decode("utf-8", "replace"))
+            pending = self._pending.get(announcement.job_id)
             if pending is not None:
-                if meta:
-                    self._resolve(pending, meta)
+                if announcement.meta:
+                    self._resolve(pending, announcement.meta)
                 else:
                     self.fetch_soon(pending)
             received += 1
@@ -174,7 +163,7 @@ class Collector:
             self._wanted.clear()
             try:
                 await self._read_store()
-            except (RedisError, OSError) as error:
+            except SERVER_FAILURES as error:
                 self._down(error)
                 await asyncio.sleep(interval)
 
@@ -195,7 +184,7 @@ class Collector:
         job_ids = [job_id for job_id in asked if job_id in self._pending]
         for start in range(0, len(job_ids), POLL_LIMIT):
             part = job_ids[start : start + POLL_LIMIT]
-            metas = await self._reader.mget([self._keys.result(job_id) for job_id in part])
+            metas = await self._ledger.results(self._keys, part)
             self._up()
             for job_id, meta in zip(part, metas, strict=True):
                 pending = self._pending.get(job_id)
@@ -227,10 +216,3 @@ class Collector:
         self.outage = self._last_error
         for pending in list(self._pending.values()):
             pending.news.set()
-
-
-async def _close(pubsub: redis.asyncio.client.PubSub) -> None:
-    try:
-        await pubsub.aclose()  # type: ignore[no-untyped-call]
-    except (RedisError, OSError) as error:
-        logger.debug("close_failed", extra={"reason": str(error)})

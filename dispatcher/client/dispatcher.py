@@ -6,14 +6,11 @@ import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
-
-from redis.exceptions import RedisError
+from typing import Any, ParamSpec, Self, TypeVar
 
 from dispatcher.client.acceptor import Acceptor
 from dispatcher.client.bulk import Bulk
 from dispatcher.client.collector import Collector
-from dispatcher.client.dead_letters import DeadLetters
 from dispatcher.client.handle import Handle
 from dispatcher.client.tool_calls import run_tool_calls
 from dispatcher.clock import Clock, SystemClock
@@ -23,19 +20,21 @@ from dispatcher.model.job import CANCELLED_BY_PRODUCER, Job, JobStatus, Priority
 from dispatcher.model.outcome import Outcome
 from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
+from dispatcher.registry.tools import ToolFormat
 from dispatcher.selection.keyword import KeywordSelector
 from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, Selector
 from dispatcher.settings import Settings
 from dispatcher.transport.app import create_app
+from dispatcher.transport.announcements import Announcements
+from dispatcher.transport.broker import Broker
 from dispatcher.transport.commands import Commands, WakeUp
 from dispatcher.transport.connection import connect_async, redact, server_errors, translate
+from dispatcher.transport.dead_letters import DeadLetters
 from dispatcher.transport.embedded import EmbeddedServer, find_server
+from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.ledger import AsyncLedger
 from dispatcher.transport.publisher import Publisher
-
-if TYPE_CHECKING:
-    from dispatcher.registry.tools import ToolFormat
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -100,10 +99,16 @@ class Dispatcher:
         self._subscriber = connect_async(url, role="collector", blocking=True)
         self.ledger = AsyncLedger(self._client)
         app = create_app(self.settings, url, self.registry)
-        self._publisher = Publisher(app, origin=f"producer-{self.producer[:8]}")
+        self._publisher = Publisher(Broker(app, origin=f"producer-{self.producer[:8]}"))
         self._acceptor = Acceptor(self.ledger, self.clock, self.address, self.settings.dispatch_timeout_seconds)
+        keys = self.commands.keys
         self.collector = Collector(
-            self._subscriber, self._client, self.commands.keys, self.producer, self.settings, self.clock, self.address
+            Announcements(self._subscriber, keys, self.producer),
+            self.ledger,
+            keys=keys,
+            settings=self.settings,
+            clock=self.clock,
+            address=self.address,
         )
         self._url = url
         try:
@@ -118,7 +123,7 @@ class Dispatcher:
         while True:
             try:
                 await self.collector.start()
-            except (RedisError, OSError) as error:
+            except SERVER_FAILURES as error:
                 problem = translate(error, self.address, accepted=Acceptance.NO)
                 if problem is None or problem.code != "server_unreachable" or self.clock.monotonic() >= give_up:
                     raise
@@ -257,7 +262,7 @@ class Dispatcher:
         self,
         response: object,
         *,
-        format: "ToolFormat | None" = None,  # noqa: A002 - the word everybody uses
+        format: ToolFormat | None = None,  # noqa: A002 - the word everybody uses
         timeout: timedelta | None = None,  # noqa: ASYNC109
     ) -> list[dict[str, Any]]:
         """Run every tool call in an LLM's response at once, and give the tool results in the same format.

@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from dispatcher.client.dispatcher import Dispatcher
 from dispatcher.client.handle import Handle
@@ -19,12 +19,10 @@ from dispatcher.model.job import JobStatus, Priority
 from dispatcher.model.outcome import Outcome
 from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
+from dispatcher.registry.tools import ToolFormat
 from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, Selector
 from dispatcher.settings import Settings
-
-if TYPE_CHECKING:
-    from dispatcher.registry.tools import ToolFormat
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -159,7 +157,7 @@ class SyncDispatcher:
         self,
         response: object,
         *,
-        format: "ToolFormat | None" = None,  # noqa: A002 - the word everybody uses
+        format: ToolFormat | None = None,  # noqa: A002 - the word everybody uses
         timeout: timedelta | None = None,
     ) -> list[dict[str, Any]]:
         """See `Dispatcher.run_tool_calls`."""

@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from dispatcher.errors import DispatcherError
 from dispatcher.model.outcome import Outcome
+from dispatcher.registry.tools import ToolCall, ToolFormat, read_tool_calls
 
 if TYPE_CHECKING:
     from dispatcher.client.dispatcher import Dispatcher
-    from dispatcher.registry.tools import ToolCall, ToolFormat
 
 
 async def run_tool_calls(
     dispatcher: "Dispatcher",
     response: object,
-    format: "ToolFormat | None",  # noqa: A002
+    format: ToolFormat | None,  # noqa: A002
     timeout: timedelta | None,  # noqa: ASYNC109
 ) -> list[dict[str, Any]]:
     """See `Dispatcher.run_tool_calls`."""
-    from dispatcher.registry.tools import read_tool_calls
     batch = read_tool_calls(dispatcher.registry, response, format)
     outcomes = await asyncio.gather(*(_run(dispatcher, call, timeout) for call in batch.calls))
     return batch.write(outcomes)
@@ -27,7 +26,7 @@ async def run_tool_calls(
 
 async def _run(
     dispatcher: "Dispatcher",
-    tool_call: "ToolCall",
+    tool_call: ToolCall,
     timeout: timedelta | None,  # noqa: ASYNC109
 ) -> Outcome[object] | DispatcherError:
     if tool_call.call is None:

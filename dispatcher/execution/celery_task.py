@@ -17,7 +17,7 @@ from celery.exceptions import Retry as CeleryRetry
 from dispatcher.execution.execute import AnyFunction, Ending, Executor
 from dispatcher.execution.retry import Retry, decide
 from dispatcher.registry.registry import Registry
-from dispatcher.transport.publisher import WAKE_UP_HEADER
+from dispatcher.transport.broker import WAKE_UP_HEADER
 
 #: A plain Celery call has no deadline of ours; its retries are bounded by their number.
 _NO_DEADLINE = timedelta.max
@@ -37,16 +37,16 @@ class _Shown:
         return self._text
 
 
-class FunctionTask(Task):  # type: ignore[misc]  # Celery is not typed
+class FunctionTask(Task):
     """A Function as a Celery task."""
 
     abstract = True
     typing = False
     # A Failed outcome is data, not a fault of the worker: logged as a line, not as a traceback.
-    throws = (JobFailed,)
+    throws = (JobFailed,)  # type: ignore[assignment]  # Celery's own default is an empty tuple
 
     def __init__(self, function: AnyFunction, executor: Callable[[], Executor]) -> None:
-        self.name = function.name
+        self.name = function.name  # type: ignore[assignment]  # None until a task has a name
         self.__doc__ = function.description
         self.function = function
         self._executor = executor

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, TypeVar
 
-from redis.exceptions import RedisError
-
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.errors import CallCancelled, CallTimedOut, DispatcherError, LeaseLost
 from dispatcher.execution import supervisor
@@ -25,6 +23,7 @@ from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
 from dispatcher.transport.commands import Command, Commands, Lease, Looked, NoLease
+from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.outcomes import CallRecord, JobRecord
 
@@ -371,7 +370,7 @@ class Executor:
         while True:
             try:
                 return self._ledger.run(command)
-            except (RedisError, OSError) as error:
+            except SERVER_FAILURES as error:
                 if self._is_past(give_up):
                     logger.error("ledger_unreachable", extra={"command": command.script, "reason": str(error)})  # noqa: TRY400
                     return None

@@ -11,13 +11,12 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-from redis.exceptions import RedisError
-
 from dispatcher.clock import Clock
 from dispatcher.errors import CallCancelled, CallTimedOut, Interrupted, LeaseLost
 from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt
 from dispatcher.settings import Settings
 from dispatcher.transport.commands import Commands
+from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.ledger import Ledger
 
 logger = logging.getLogger(__name__)
@@ -134,7 +133,7 @@ class Supervisor:
         beats = [(attempt.job_id, attempt.token, attempt.progress) for attempt in attempts]
         try:
             words = self._ledger.run(self._commands.heartbeat(beats))
-        except (RedisError, OSError) as error:
+        except SERVER_FAILURES as error:
             logger.warning("heartbeat_failed", extra={"jobs": len(attempts), "reason": str(error)})
             return
         for attempt, word in zip(attempts, words, strict=True):

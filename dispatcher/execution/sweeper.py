@@ -3,18 +3,12 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
-
-from celery import Celery
-from kombu import Connection, Producer
-from kombu.exceptions import KombuError
-from redis.exceptions import RedisError
 
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.settings import Settings
-from dispatcher.transport.commands import Commands, Looked, QueueState, WakeUp
+from dispatcher.transport.broker import Broker
+from dispatcher.transport.commands import Commands, Looked
 from dispatcher.transport.ledger import Ledger
-from dispatcher.transport.publisher import publish
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +50,7 @@ class Sweeper:
     """Looks at due jobs and lost wake-ups, and publishes what must run.
 
     Args:
-        app: for the broker and for Celery's events.
+        broker: a connection of this thread's own.
         ledger: a connection of this thread's own.
         settings: intervals and bounds.
         node: this worker node's name.
@@ -64,9 +58,9 @@ class Sweeper:
     """
 
     def __init__(
-        self, app: Celery, ledger: Ledger, settings: Settings, node: str, clock: Clock | None = None
+        self, broker: Broker, ledger: Ledger, settings: Settings, node: str, clock: Clock | None = None
     ) -> None:
-        self._app = app
+        self._broker = broker
         self._ledger = ledger
         self._commands = Commands(settings)
         self._settings = settings
@@ -75,7 +69,6 @@ class Sweeper:
         self._queues: dict[str, QueueWatch] = {}
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
-        self._connection: Connection | None = None
 
     def start(self) -> None:
         """Sweep in the background, until `stop`."""
@@ -93,15 +86,15 @@ class Sweeper:
             try:
                 self.sweep()
             except Exception as error:  # noqa: BLE001 - the second place that must survive anything: it is what repairs
-                self._disconnect()
+                self._broker.disconnect()
                 logger.warning("sweep_failed", extra={"reason": f"{type(error).__name__}: {error}"})
-        self._disconnect()
+        self._broker.disconnect()
 
     def sweep(self) -> None:
         """Look once at everything that is due.
 
         Raises:
-            RedisError, KombuError, OSError: the server or the broker is away; nothing is lost by trying again later.
+            SERVER_FAILURES: the server or the broker is away; nothing is lost by trying again later.
         """
         for _ in range(ROUNDS):
             due = self._ledger.run(self._commands.due(self._node, LIMIT))
@@ -114,7 +107,9 @@ class Sweeper:
         self._find_lost_wake_ups()
 
     def _act(self, looks: list[Looked], job_ids: list[str]) -> None:
-        self._publish([look.wake_up for look in looks if look.wake_up is not None])
+        wake_ups = [look.wake_up for look in looks if look.wake_up is not None]
+        if wake_ups:
+            self._broker.publish(wake_ups)
         for look, job_id in zip(looks, job_ids, strict=True):
             if look.action in {"expired", "gave_up", "cancelled"}:
                 logger.info("job_" + look.action, extra={"job_id": job_id, "function": look.function})
@@ -124,52 +119,20 @@ class Sweeper:
         now = self._clock.monotonic()
         for state in self._ledger.run(self._commands.queues()):
             watch = self._queues.setdefault(state.name, QueueWatch(self._settings.republish_grace_seconds))
-            watch.see(now, state.started, broker_is_empty=state.waiting > 0 and self._is_empty(state))
+            watch.see(now, state.started, broker_is_empty=state.waiting > 0 and self._broker.is_empty(state.name))
             if state.waiting == 0:
                 continue
             started = watch.must_have_started(now)
             wake_ups = self._ledger.run(self._commands.lost(state.name, started=started, limit=LIMIT))
             if wake_ups:
                 logger.info("wake_ups_republished", extra={"queue": state.name, "jobs": len(wake_ups)})
-                self._publish(wake_ups)
-
-    def _is_empty(self, state: QueueState) -> bool:
-        channel = self._connected().default_channel
-        return bool(channel.queue_declare(queue=state.name, passive=True).message_count == 0)
-
-    def _publish(self, wake_ups: list[WakeUp]) -> None:
-        if wake_ups:
-            producer = Producer(self._connected().default_channel, auto_declare=False)
-            publish(producer, wake_ups, origin=self._node)
+                self._broker.publish(wake_ups)
 
     def _tell_flower(self, look: Looked, job_id: str) -> None:
         """No worker saw this job end, so no Celery event told of it."""
-        try:
-            with self._app.events.default_dispatcher() as events:
-                if look.action == "gave_up":
-                    events.send(
-                        "task-failed", uuid=job_id, exception="WorkerLost('given up: its worker was lost')", traceback=""
-                    )
-                else:
-                    expired = look.action == "expired"
-                    events.send("task-revoked", uuid=job_id, terminated=False, signum=None, expired=expired)
-        except (KombuError, RedisError, OSError) as error:
-            logger.warning("event_not_sent", extra={"job_id": job_id, "reason": str(error)})
-
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            self._connection = self._app.connection_for_write()
-            self._connection.connect()
-        return self._connection
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            _quietly(connection.release)
-
-
-def _quietly(close: Callable[[], object]) -> None:
-    try:
-        close()
-    except (KombuError, RedisError, OSError) as error:
-        logger.debug("close_failed", extra={"reason": str(error)})
+        if look.action == "gave_up":
+            self._broker.tell("task-failed", job_id, exception="given up: its worker was lost", traceback="")
+        else:
+            self._broker.tell(
+                "task-revoked", job_id, terminated=False, signum=None, expired=look.action == "expired"
+            )

@@ -14,6 +14,7 @@ from dispatcher.execution.sweeper import Sweeper
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
 from dispatcher.transport.app import create_app
+from dispatcher.transport.broker import Broker
 from dispatcher.transport.connection import connect
 from dispatcher.transport.embedded import find_server
 from dispatcher.transport.ledger import Ledger
@@ -52,7 +53,7 @@ class WorkerSide:
         """In the node's main process, when it consumes."""
         node = getattr(sender, "hostname", None) or socket.gethostname()
         ledger = Ledger(connect(self._url, role="sweeper"))
-        self._sweeper = Sweeper(sender.app, ledger, self._settings, node)
+        self._sweeper = Sweeper(Broker(sender.app, node), ledger, self._settings, node)
         self._sweeper.start()
 
     def on_shutdown(self, **_: Any) -> None:  # noqa: ANN401

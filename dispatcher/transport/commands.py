@@ -106,6 +106,8 @@ class WakeUp:
     shown: str
     #: Whether it goes to the head of the queue: the job has waited before.
     head: bool = False
+    #: Attempts made before, for Flower's retries.
+    attempts: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,7 +177,7 @@ class Commands:
         settings = self._settings
         envelope = Envelope(function=job.function, version=job.version, calls=job.calls)
         key = f"{job.function}:{hashlib.sha256(job.idempotency_key.encode()).hexdigest()}" if job.idempotency_key else ""
-        fields = {
+        fields: dict[str, str | int] = {
             "function": job.function,
             "version": job.version,
             "calls": len(job.calls),
@@ -185,7 +187,7 @@ class Commands:
             "idempotency_key": job.idempotency_key or "",
             "envelope": envelope.encode(),
         }
-        args = (
+        args: tuple[str | int, ...] = (
             job.id,
             job.queue,
             milliseconds(job.delay),
@@ -306,7 +308,7 @@ class Commands:
             outcomes.without_value(JobState.FAILED, attempts=settings.max_lost_attempts, error=lost),
             outcomes.without_value(JobState.CANCELLED, attempts=1, reason=CANCELLED_BY_PRODUCER),
         )
-        args = (
+        args: tuple[str | int, ...] = (
             job_id,
             settings.max_lost_attempts,
             *(outcomes.encode(job_id, end, now) for end in ends),
@@ -326,6 +328,7 @@ class Commands:
                 queue=_text(reply[2]),
                 shown=_text(reply[3]),
                 head=reply[4] == b"1",
+                attempts=int(reply[5]),
             )
             return Looked(action=action, function=function, wake_up=wake_up)
 
@@ -344,7 +347,14 @@ class Commands:
 
         def read(reply: list[list[bytes]]) -> list[WakeUp]:
             return [
-                WakeUp(job_id=_text(row[0]), function=_text(row[1]), queue=queue, shown=_text(row[2]), head=True)
+                WakeUp(
+                    job_id=_text(row[0]),
+                    function=_text(row[1]),
+                    queue=queue,
+                    shown=_text(row[2]),
+                    head=True,
+                    attempts=int(row[3]),
+                )
                 for row in reply
             ]
 
@@ -375,7 +385,13 @@ class Commands:
             word = _text(reply[0])
             if word != "replayed":
                 return word
-            return WakeUp(job_id=job_id, function=_text(reply[1]), queue=_text(reply[2]), shown=_text(reply[3]))
+            return WakeUp(
+                job_id=job_id,
+                function=_text(reply[1]),
+                queue=_text(reply[2]),
+                shown=_text(reply[3]),
+                attempts=int(reply[4]),
+            )
 
         keys = (self.keys.prefix, self.keys.result(job_id))
         return Command("replay", keys, (job_id, milliseconds(deadline), keep), read)

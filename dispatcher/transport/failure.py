@@ -18,6 +18,9 @@ from dispatcher.errors import (
 )
 from dispatcher.transport.address import redact
 
+#: What redis-py, kombu and the operating system raise when the server is away or refuses.
+SERVER_FAILURES: tuple[type[Exception], ...] = (redis_errors.RedisError, kombu.exceptions.KombuError, OSError)
+
 #: Longest piece of a driver's own message that we repeat.
 _MAX_REASON_CHARACTERS = 200
 
@@ -162,7 +165,7 @@ def server_errors(address: str, *, accepted: Acceptance = Acceptance.NO) -> Iter
     """
     try:
         yield
-    except (redis_errors.RedisError, kombu.exceptions.KombuError, OSError) as error:
+    except SERVER_FAILURES as error:
         known = Acceptance.NO if accepted is Acceptance.UNKNOWN and refused(error) else accepted
         ours = translate(error, address, accepted=known)
         if ours is None:

@@ -49,6 +49,16 @@ class Keys:
         return f"{self.prefix}dead"
 
     @property
+    def running(self) -> str:
+        """A set: the ids of the jobs that a worker holds."""
+        return f"{self.prefix}running"
+
+    @property
+    def nodes(self) -> str:
+        """A sorted set: worker nodes by their last report, in milliseconds."""
+        return f"{self.prefix}nodes"
+
+    @property
     def counts(self) -> str:
         """A hash: counters since the namespace was first used."""
         return f"{self.prefix}counts"

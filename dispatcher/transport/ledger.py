@@ -32,11 +32,11 @@ class Ledger:
             redis.RedisError: as redis-py raised it; callers wrap it with `connection.server_errors`.
         """
         wanted = script(command.script)
-        arguments = (len(command.keys), *command.keys, *command.args)
+        arguments: Any = (*command.keys, *command.args)
         try:
-            reply = self.client.evalsha(wanted.sha, *arguments)
+            reply = self.client.evalsha(wanted.sha, len(command.keys), *arguments)
         except NoScriptError:
-            reply = self.client.eval(wanted.text, *arguments)
+            reply = self.client.eval(wanted.text, len(command.keys), *arguments)
         return command.read(reply)
 
     def run_many(self, commands: Sequence[Command[T]]) -> list[T]:
@@ -81,6 +81,11 @@ class AsyncLedger:
         if isinstance(result, Exception):
             raise result
         return result
+
+    async def results(self, keys: Keys, job_ids: Sequence[str]) -> list[bytes | None]:
+        """The stored outcomes of these jobs, in Celery's result format; None where there is none."""
+        found = await self.client.mget([keys.result(job_id) for job_id in job_ids])
+        return cast("list[bytes | None]", found)
 
     async def status(self, keys: Keys, job_id: str) -> JobStatus | None:
         """What the ledger knows of a job; None if it knows none."""

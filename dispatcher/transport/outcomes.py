@@ -80,7 +80,7 @@ def encode(job_id: str, record: JobRecord, now: datetime) -> str:
         else "[" + ",".join(call.value or "null" for call in record.calls) + "]"
     )
     status = _CELERY_STATUS[first.state if len(record.calls) == 1 else JobState.SUCCEEDED]
-    rest = {
+    rest: dict[str, Any] = {
         "status": status,
         "traceback": first.error.traceback if status == "FAILURE" and first.error is not None else None,
         "children": [],

@@ -8,83 +8,22 @@ import logging
 import queue
 import threading
 from collections.abc import Sequence
-from typing import Any
 
-from celery import Celery
-from kombu import Connection, Producer
-from kombu.exceptions import KombuError, OperationalError
-
+from dispatcher.transport.broker import BATCH, Broker
 from dispatcher.transport.commands import WakeUp
+from dispatcher.transport.failure import SERVER_FAILURES
 
 logger = logging.getLogger(__name__)
-
-#: Wake-ups in one pipeline: large enough that the round trip no longer counts, small enough that the first of them
-#: is not kept waiting.
-BATCH = 100
-
-#: The header that tells a wake-up from a plain Celery call of the same task.
-WAKE_UP_HEADER = "dispatcher_job"
-
-_BODY = [[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
-
-
-def headers(wake_up: WakeUp, origin: str) -> dict[str, Any]:
-    """The message headers of a wake-up.
-
-    Source: Celery's message protocol, version 2.
-    """
-    return {
-        "lang": "py",
-        "task": wake_up.function,
-        "id": wake_up.job_id,
-        "root_id": wake_up.job_id,
-        "parent_id": None,
-        "group": None,
-        "shadow": None,
-        "eta": None,
-        "expires": None,
-        "retries": 0,
-        "timelimit": [None, None],
-        "argsrepr": "()",
-        "kwargsrepr": wake_up.shown,
-        "origin": origin,
-        # The outcome is the ledger's to store; Celery must not write under the same key.
-        "ignore_result": True,
-        WAKE_UP_HEADER: 1,
-        **({"dispatcher_head": True} if wake_up.head else {}),
-    }
-
-
-def publish(producer: Producer, wake_ups: Sequence[WakeUp], origin: str) -> None:
-    """Publish wake-ups in one pipeline where the transport can.
-
-    Raises:
-        kombu.exceptions.OperationalError, KombuError, OSError: delivery is uncertain; publishing again is harmless.
-    """
-    with producer.batch(max_size=BATCH):
-        for wake_up in wake_ups:
-            producer.publish(
-                _BODY,
-                exchange="",
-                routing_key=wake_up.queue,
-                serializer="json",
-                headers=headers(wake_up, origin),
-                correlation_id=wake_up.job_id,
-                delivery_mode=2,
-            )
 
 
 class Publisher:
     """A queue and a thread that empties it into the broker. Started by the first wake-up."""
 
-    def __init__(self, app: Celery, origin: str) -> None:
-        self._app = app
-        self._origin = origin
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
         self._queue: queue.SimpleQueue[WakeUp | threading.Event | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
-        self._connection: Connection | None = None
-        self._producer: Producer | None = None
 
     def put(self, wake_up: WakeUp) -> None:
         """Hand over a wake-up. Returns at once."""
@@ -121,7 +60,7 @@ class Publisher:
             for event in reached:
                 event.set()
             if ending:
-                self._disconnect()
+                self._broker.disconnect()
                 return
 
     def _next_batch(self) -> tuple[list[WakeUp], list[threading.Event], bool]:
@@ -145,9 +84,9 @@ class Publisher:
     def _publish(self, batch: Sequence[WakeUp]) -> None:
         for last_try in (False, True):
             try:
-                publish(self._connected(), batch, self._origin)
-            except (OperationalError, KombuError, OSError, *self._connection_errors()) as error:
-                self._disconnect()
+                self._broker.publish(batch)
+            except SERVER_FAILURES as error:
+                self._broker.disconnect()
                 if last_try:
                     logger.warning(
                         "publish_failed",
@@ -155,19 +94,3 @@ class Publisher:
                     )
             else:
                 return
-
-    def _connection_errors(self) -> tuple[type[Exception], ...]:
-        connection = self._connection
-        return () if connection is None else (*connection.connection_errors, *connection.channel_errors)
-
-    def _connected(self) -> Producer:
-        if self._producer is None:
-            self._connection = self._app.connection_for_write()
-            self._connection.connect()
-            self._producer = Producer(self._connection.channel(), auto_declare=False)
-        return self._producer
-
-    def _disconnect(self) -> None:
-        connection, self._connection, self._producer = self._connection, None, None
-        if connection is not None:
-            connection.release()

@@ -14,10 +14,19 @@ if known[1] then return { 'known', id, known[1], known[2] or '0' } end
 local idempotency = ARGV[6] ~= '' and key('idempotency:' .. ARGV[6]) or nil
 if idempotency then
   local owner = redis.call('HMGET', idempotency, 'digest', 'id', 'deadline_ms')
-  if owner[1] == ARGV[5] then return { 'repeated', owner[2], owner[3], '0' } end
-  if owner[1] then return { 'conflict', owner[2] } end
+  if owner[1] == ARGV[5] then
+    count('repeated')
+    return { 'repeated', owner[2], owner[3], '0' }
+  end
+  if owner[1] then
+    count('refused:idempotency_conflict')
+    return { 'conflict', owner[2] }
+  end
 end
-if redis.call('ZCARD', waiting_key(queue)) >= tonumber(ARGV[8]) then return { 'backlog' } end
+if redis.call('ZCARD', waiting_key(queue)) >= tonumber(ARGV[8]) then
+  count('refused:backlog_full')
+  return { 'backlog' }
+end
 
 local deadline_at, sequence, due = now + deadline, 0, nil
 redis.call('HSET', jk, 'queue', queue, 'accepted_ms', now, 'deadline_ms', deadline_at,

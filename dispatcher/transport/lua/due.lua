@@ -5,4 +5,5 @@
 local holder = redis.call('GET', key('sweeper'))
 if holder and holder ~= ARGV[1] then return 'elsewhere' end
 redis.call('SET', key('sweeper'), ARGV[1], 'PX', ARGV[2])
+count('sweeps')
 return redis.call('ZRANGEBYSCORE', key('due'), '-inf', now_ms(), 'LIMIT', 0, ARGV[3])

@@ -31,6 +31,7 @@ if not again then
 end
 redis.call('HSET', jk, 'state', 'running', 'worker', worker, 'nonce', nonce, 'lease_ms', now + lease, 'started_ms', now)
 redis.call('ZADD', key('due'), now + lease, id)
+redis.call('SADD', key('running'), id)
 local token = redis.call('HGET', jk, 'attempt')
 local rest = redis.call('HMGET', jk, 'failures', 'lost', 'accepted_ms', 'function', 'idempotency_key', 'delivery',
   'envelope', 'done')

@@ -1,15 +1,16 @@
 -- Looks at one job whose next-look time has come, and does what its state asks for.
 -- KEYS: prefix, result key
 -- ARGV: id, max_lost, expired meta, lost meta, cancelled meta, result_ms, dead_ms, max_dead
--- Returns {what, …}: 'publish' (function, queue, shown, head), 'expired', 'gave_up', 'cancelled', 'nothing'
+-- Returns {what, …}: 'publish' (function, queue, shown, head, attempts so far), 'expired', 'gave_up', 'cancelled', 'nothing'
 local id, max_lost = ARGV[1], tonumber(ARGV[2])
 local jk = job_key(id)
 local now = now_ms()
 local job = redis.call('HMGET', jk, 'state', 'deadline_ms', 'due_ms', 'lease_ms', 'queue', 'sequence', 'function',
-  'shown', 'delivery', 'cancel')
+  'shown', 'delivery', 'cancel', 'attempt')
 local state = job[1]
 if not state or SETTLED[state] then
   redis.call('ZREM', key('due'), id)
+  redis.call('SREM', key('running'), id)
   return { 'nothing' }
 end
 local deadline = tonumber(job[2])
@@ -51,7 +52,8 @@ if not sequence then
 end
 redis.call('HSET', jk, 'state', 'waiting', 'sequence', sequence, 'published_ms', now)
 redis.call('HDEL', jk, 'lease_ms', 'nonce', 'due_ms')
+redis.call('SREM', key('running'), id)
 wait_in_queue(id, job[5], sequence)
 redis.call('ZADD', key('due'), deadline, id)
 count('republished:' .. (state == 'running' and 'lost_attempt' or 'due'))
-return { 'publish', job[7], job[5], job[8], head }
+return { 'publish', job[7], job[5], job[8], head, job[11] }

@@ -1,13 +1,13 @@
 -- The waiting jobs of a queue whose wake-up is lost. They are to be published again, at the head.
 -- KEYS: prefix
 -- ARGV: queue, highest sequence number that must have started by now ('+inf': all), grace_ms, limit
--- Returns {id, function, shown} for each
+-- Returns {id, function, shown, attempts so far} for each
 local queue, upto, grace, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = now_ms()
 local lost = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', waiting_key(queue), '-inf', upto, 'LIMIT', 0, limit)) do
   local jk = job_key(id)
-  local job = redis.call('HMGET', jk, 'state', 'published_ms', 'function', 'shown', 'copies')
+  local job = redis.call('HMGET', jk, 'state', 'published_ms', 'function', 'shown', 'copies', 'attempt')
   if job[1] ~= 'waiting' then
     redis.call('ZREM', waiting_key(queue), id)
   else
@@ -16,7 +16,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', waiting_key(queue), '-inf', upto
     if now - tonumber(job[2]) >= grace * 2 ^ math.min(copies, 8) then
       redis.call('HSET', jk, 'published_ms', now, 'copies', copies + 1)
       count('republished:lost_message')
-      lost[#lost + 1] = { id, job[3], job[4] }
+      lost[#lost + 1] = { id, job[3], job[4], job[6] }
     end
   end
 end

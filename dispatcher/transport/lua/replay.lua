@@ -1,10 +1,10 @@
 -- Makes a dead letter a live job again, under its own id, with a fresh deadline and fresh attempts.
 -- KEYS: prefix, result key
 -- ARGV: id, deadline_ms, keep_ms
--- Returns {'replayed', function, queue, shown}, {'unknown'} or {'not_dead'}
+-- Returns {'replayed', function, queue, shown, attempts so far}, {'unknown'} or {'not_dead'}
 local id = ARGV[1]
 local jk = job_key(id)
-local job = redis.call('HMGET', jk, 'state', 'queue', 'function', 'shown', 'envelope')
+local job = redis.call('HMGET', jk, 'state', 'queue', 'function', 'shown', 'envelope', 'attempt')
 if not job[1] then return { 'unknown' } end
 if job[1] ~= 'failed' or not job[5] then return { 'not_dead' } end
 local now = now_ms()
@@ -20,4 +20,4 @@ redis.call('PEXPIREAT', jk, deadline + tonumber(ARGV[3]))
 wait_in_queue(id, job[2], sequence)
 redis.call('ZADD', key('due'), deadline, id)
 count('replayed')
-return { 'replayed', job[3], job[2], job[4] }
+return { 'replayed', job[3], job[2], job[4], job[6] }

@@ -20,6 +20,7 @@ if state == 'scheduled' then
   redis.call('HSET', jk, 'state', 'scheduled', 'due_ms', due, 'done', ARGV[4])
   redis.call('HDEL', jk, 'lease_ms', 'nonce')
   redis.call('ZADD', key('due'), math.min(due, tonumber(job[4])), id)
+  redis.call('SREM', key('running'), id)
   count('retries')
   return 'scheduled'
 end

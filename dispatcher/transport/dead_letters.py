@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import redis.asyncio
 
@@ -39,7 +40,8 @@ class DeadLetters:
         """The latest dead letters, the newest first."""
         keys = self._commands.keys
         with server_errors(self._address):
-            entries = await self._client.zrevrange(keys.dead, 0, max(0, limit - 1), withscores=True)
+            found: Any = await self._client.zrevrange(keys.dead, 0, max(0, limit - 1), withscores=True)
+            entries: list[tuple[bytes, float]] = found
             pipe = self._client.pipeline(transaction=False)
             for job_id, _ in entries:
                 pipe.hmget(keys.job(job_id.decode()), list(_FIELDS))

@@ -1,0 +1,119 @@
+"""One thread's connection to the broker: publish wake-ups, look whether a queue is empty, tell Celery's events.
+
+Publishing goes through kombu, so any broker that kombu knows will do.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery
+from kombu import Connection, Producer
+
+from dispatcher.transport.commands import WakeUp
+from dispatcher.transport.failure import SERVER_FAILURES
+
+logger = logging.getLogger(__name__)
+
+#: Wake-ups in one pipeline: large enough that the round trip no longer counts, small enough that the first of them
+#: is not kept waiting.
+BATCH = 100
+
+#: The header that tells a wake-up from a plain Celery call of the same task.
+WAKE_UP_HEADER = "dispatcher_job"
+
+_BODY: list[Any] = [[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
+
+
+def headers(wake_up: WakeUp, origin: str) -> dict[str, Any]:
+    """The message headers of a wake-up.
+
+    Source: Celery's message protocol, version 2.
+    """
+    return {
+        "lang": "py",
+        "task": wake_up.function,
+        "id": wake_up.job_id,
+        "root_id": wake_up.job_id,
+        "parent_id": None,
+        "group": None,
+        "shadow": None,
+        "eta": None,
+        "expires": None,
+        "retries": wake_up.attempts,
+        "timelimit": [None, None],
+        "argsrepr": "()",
+        "kwargsrepr": wake_up.shown,
+        "origin": origin,
+        # The outcome is the ledger's to store; Celery must not write under the same key.
+        "ignore_result": True,
+        WAKE_UP_HEADER: 1,
+        **({"dispatcher_head": True} if wake_up.head else {}),
+    }
+
+
+class Broker:
+    """Connects at first use, and again after `disconnect`. For one thread.
+
+    Args:
+        app: its broker, its events.
+        origin: who publishes, as Flower and logs show it.
+    """
+
+    def __init__(self, app: Celery, origin: str) -> None:
+        self._app = app
+        self._origin = origin
+        self._connection: Connection | None = None
+        self._producer: Producer | None = None
+
+    def publish(self, wake_ups: Sequence[WakeUp]) -> None:
+        """Publish wake-ups, in one pipeline where the transport can.
+
+        Raises:
+            SERVER_FAILURES: delivery is uncertain; publishing again is harmless.
+        """
+        producer = self._connected()
+        with producer.batch(max_size=BATCH):
+            for wake_up in wake_ups:
+                producer.publish(
+                    _BODY,
+                    exchange="",
+                    routing_key=wake_up.queue,
+                    serializer="json",
+                    headers=headers(wake_up, self._origin),
+                    correlation_id=wake_up.job_id,
+                    delivery_mode=2,
+                )
+
+    def is_empty(self, queue: str) -> bool:
+        """Whether the broker holds no message of this queue.
+
+        Raises:
+            SERVER_FAILURES: it cannot be asked.
+        """
+        declared = self._connected().channel.queue_declare(queue=queue, passive=True)
+        return bool(declared.message_count == 0)
+
+    def tell(self, event: str, job_id: str, **fields: object) -> None:
+        """Send a Celery event for a job that no worker saw end, so that Flower shows its end. Failing is only logged."""
+        try:
+            with self._app.events.default_dispatcher() as events:
+                events.send(event, uuid=job_id, **fields)
+        except SERVER_FAILURES as error:
+            logger.warning("event_not_sent", extra={"job_id": job_id, "reason": str(error)})
+
+    def disconnect(self) -> None:
+        """Let go of the connection; also of one that is broken."""
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            try:
+                connection.release()
+            except SERVER_FAILURES as error:
+                logger.debug("close_failed", extra={"reason": str(error)})
+
+    def _connected(self) -> Producer:
+        if self._producer is None:
+            self._connection = self._app.connection_for_write()
+            self._connection.connect()
+            self._producer = Producer(self._connection.channel(), auto_declare=False)
+        return self._producer
