@@ -69,9 +69,12 @@ class CompiledRule:
 
     def __init__(self, rule: KeywordRule) -> None:
         self.rule = rule
-        self._any_of = _pattern(rule.any_of)
-        self._all_of = tuple(_pattern((term,)) for term in rule.all_of)
-        self._none_of = _pattern(rule.none_of)
+        self._needed = tuple(
+            tuple(_Term(part) for term in terms for part in term.split("|"))
+            for terms in (rule.any_of, *((term,) for term in rule.all_of))
+            if terms
+        )
+        self._forbidden = tuple(_Term(part) for term in rule.none_of for part in term.split("|"))
 
     def match(self, request: Request, state: ConversationState, material_weight: float) -> tuple[float, str]:
         """Say how far the rule matches, 0 to 1, and which words did.
@@ -80,41 +83,52 @@ class CompiledRule:
         """
         if not all(_holds(key, wanted, state) for key, wanted in self.rule.state.items()):
             return 0.0, ""
-        if self._none_of is not None and self._none_of.search(request.instruction):
-            return 0.0, ""
         share, found = 1.0, []
-        for pattern in (self._any_of, *self._all_of):
-            if pattern is None:
-                continue
-            match = pattern.search(request.instruction)
-            if match is None:
-                match = pattern.search(request.material)
+        for terms in self._needed:
+            words = _find(terms, request.instruction)
+            if words is None:
+                words = _find(terms, request.material)
                 share = material_weight
-            if match is None:
+            if words is None:
                 return 0.0, ""
-            found.append(match.group())
+            found.append(words)
+        if _find(self._forbidden, request.instruction) is not None:
+            return 0.0, ""
         conditions = [f"{key} is {value}" for key, value in self.rule.state.items()]
         return share, "rule: " + ", ".join(dict.fromkeys((*found, *conditions)))
+
+
+class _Term:
+    """A term: a fixed part, which is quick to look for and nearly always missing, and the whole as an expression."""
+
+    def __init__(self, term: str) -> None:
+        term = normalise(term)
+        spaced = re.compile(WORD_CHARACTER)
+        # Boundaries only where the term itself begins or ends in a spaced script.
+        before = rf"(?<!{WORD_CHARACTER})" if spaced.match(term) else ""
+        after = rf"(?!{WORD_CHARACTER})" if spaced.match(term[-1]) else ""
+        self.fixed = max((word.removesuffix("*") for word in term.split() if word != "#"), key=len, default="")
+        self._pattern = before + r"\ ".join(map(_word, term.split())) + after
+
+    @cached_property
+    def expression(self) -> re.Pattern[str]:
+        """Compiled when first needed: a thousand terms take a second, and most are never looked for."""
+        return re.compile(self._pattern)
+
+
+def _find(terms: tuple[_Term, ...], text: str) -> str | None:
+    """The words of the first of these terms that is in the text."""
+    for term in terms:
+        if term.fixed in text:
+            match = term.expression.search(text)
+            if match is not None:
+                return match.group()
+    return None
 
 
 def _holds(key: str, wanted: str, state: ConversationState) -> bool:
     actual = state.slots.get(key.removeprefix("slots.")) if key.startswith("slots.") else getattr(state, key)
     return actual is not None and wanted in (ANY, actual)
-
-
-def _pattern(terms: tuple[str, ...]) -> re.Pattern[str] | None:
-    """One expression for terms of which one is enough; None for no term."""
-    parts = [_term(normalise(part)) for term in terms for part in term.split("|")]
-    return re.compile("|".join(parts)) if parts else None
-
-
-def _term(term: str) -> str:
-    """A term as an expression: boundaries only where the term itself begins or ends in a spaced script."""
-    body = r"\ ".join(map(_word, term.split()))
-    spaced = re.compile(WORD_CHARACTER)
-    before = rf"(?<!{WORD_CHARACTER})" if spaced.match(term) else ""
-    after = rf"(?!{WORD_CHARACTER})" if spaced.match(term[-1]) else ""
-    return before + body + after
 
 
 def _word(word: str) -> str:
