@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from dispatcher.client.acceptor import Acceptor
 from dispatcher.client.bulk import Bulk
-from dispatcher.client.collector import Collector
+from dispatcher.client.collector import Collector, Pending
 from dispatcher.client.handle import Handle
 from dispatcher.client.tool_calls import run_tool_calls
 from dispatcher.clock import Clock, SystemClock
@@ -25,9 +25,11 @@ from dispatcher.selection.keyword import KeywordSelector
 from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, Selector
 from dispatcher.settings import Settings
+from dispatcher.transport import outcomes
 from dispatcher.transport.app import create_app
 from dispatcher.transport.announcements import Announcements
 from dispatcher.transport.broker import Broker
+from dispatcher.transport.cache import ResultCache
 from dispatcher.transport.commands import Commands, WakeUp
 from dispatcher.transport.connection import connect_async, redact, server_errors, translate
 from dispatcher.transport.dead_letters import DeadLetters
@@ -98,6 +100,7 @@ class Dispatcher:
         self._client = connect_async(url, role="producer")
         self._subscriber = connect_async(url, role="collector", blocking=True)
         self.ledger = AsyncLedger(self._client)
+        self._cache = ResultCache(self._client, self.commands.keys)
         app = create_app(self.settings, url, self.registry)
         self._publisher = Publisher(Broker(app, origin=f"producer-{self.producer[:8]}"))
         self._acceptor = Acceptor(self.ledger, self.clock, self.address, self.settings.dispatch_timeout_seconds)
@@ -154,6 +157,9 @@ class Dispatcher:
     ) -> Handle[R]:
         """Have a call accepted and queued. Returns as soon as the ledger holds it.
 
+        Where the function keeps its results (`cache`) and an equal call's result is kept, the handle has its outcome at
+        once, and there is no job; an idempotency key asks for a job of its own.
+
         Args:
             call: made by `function.call(...)` or `registry.bind(...)`.
             idempotency_key: dispatching again with this key and the same arguments gives the same job, not another.
@@ -165,6 +171,10 @@ class Dispatcher:
             CallRefusedError: the ledger holds no such job now; the subclass says why.
             ServerError: see its `accepted`.
         """
+        if idempotency_key is None and self.registry.get(call.function).options.cache is not None:
+            cached = await self._cached(call)
+            if cached is not None:
+                return cached
         (handle,) = await self.dispatch_job(
             [call], idempotency_key=idempotency_key, deadline=deadline, delay=delay, priority=priority
         )
@@ -194,6 +204,20 @@ class Dispatcher:
             pending = self.collector.expect(accepted.job_id)
             self.collector.fetch_soon(pending)
         return (Handle(self, pending, function, accepted.deadline_at, repeated=not accepted.new),)
+
+    async def _cached(self, call: Call[R]) -> Handle[R] | None:
+        """A handle that has its outcome already, where an equal call's result is kept; no job stands behind it."""
+        try:
+            record = await self._cache.find(call)
+        except SERVER_FAILURES as error:
+            logger.info("cache_not_read", extra={"function": call.function, "reason": str(error)})
+            return None
+        if record is None:
+            return None
+        job_id, now = str(uuid.uuid4()), self.clock.now()
+        pending = Pending(job_id, self.clock.monotonic())
+        pending.resolve(outcomes.encode(job_id, record, now).encode())
+        return Handle(self, pending, self.registry.get(call.function), now, cached=True)
 
     def _job(
         self,

@@ -41,6 +41,7 @@ class Handle(Generic[R_co]):
         deadline_at: datetime,
         *,
         repeated: bool = False,
+        cached: bool = False,
     ) -> None:
         self._dispatcher = dispatcher
         self._pending = pending
@@ -50,6 +51,8 @@ class Handle(Generic[R_co]):
         self.deadline_at = deadline_at
         #: Whether the idempotency key named a job that existed already; this is a handle on that job.
         self.repeated = repeated
+        #: Whether the outcome came from the result cache; the ledger then knows no job of this id.
+        self.cached = cached
 
     def __repr__(self) -> str:
         return f"<Handle {self.id} of {self.function}{'' if self._outcome is None else f': {self._outcome}'}>"

@@ -55,6 +55,11 @@ class SyncHandle(Generic[R_co]):
         return self._handle.repeated
 
     @property
+    def cached(self) -> bool:
+        """Whether the outcome came from the result cache."""
+        return self._handle.cached
+
+    @property
     def done(self) -> bool:
         """Whether the outcome is here already."""
         return self._handle.done

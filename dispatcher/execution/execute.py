@@ -17,6 +17,7 @@ from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt, CurrentJob,
 from dispatcher.execution.coroutines import CoroutineRunner
 from dispatcher.execution.failure import describe, secrets_of
 from dispatcher.execution.retry import Retry, decide
+from dispatcher.model.call import Call
 from dispatcher.model.envelope import Envelope, EnvelopeError
 from dispatcher.model.job import CANCELLED_BY_PRODUCER, JobState
 from dispatcher.registry.function import Function
@@ -292,7 +293,7 @@ class Executor:
                 return self._ended(run, Ending(what="retried", text=_error_text(first.record), wait=wait), word)
             attempt.interruption = CallCancelled
         record = self._record(run)
-        word = self._persist(self._commands.settle(attempt.job_id, attempt.token, record))
+        word = self._persist(self._commands.settle(attempt.job_id, attempt.token, record, self._keep(run)))
         return self._ended(run, _ending(record, run.function), word)
 
     def _ended(self, run: Run, ending: Ending, word: str | None) -> Ending:
@@ -302,6 +303,13 @@ class Executor:
             return ending
         logger.warning("settlement_did_not_count", extra={**extra, "reason": word or "the ledger cannot be reached"})
         return Ending(what="dropped", text="the outcome did not count: another attempt has the job")
+
+    def _keep(self, run: Run) -> tuple[str, timedelta] | None:
+        """Where the result of this job is to be kept for equal calls, and how long; None where it is not."""
+        if run.function is None or run.function.options.cache is None or len(run.calls) > 1:
+            return None
+        call = Call[object](function=run.function.name, version=run.function.version, arguments=run.calls[0])
+        return self._commands.keys.cached(call.function, call.digest), run.function.options.cache
 
     def _retry_wait(self, run: Run) -> timedelta | None:
         """How long to wait before the calls that failed are tried again; drops those that will not be from `problems`."""

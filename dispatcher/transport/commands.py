@@ -250,21 +250,33 @@ class Commands:
             args += [job_id, token, shown]
         return Command("heartbeat", (self.keys.prefix,), tuple(args), lambda reply: [_text(word) for word in reply])
 
-    def settle(self, job_id: str, token: int, record: outcomes.JobRecord) -> Command[str]:
-        """End the job with its outcome; reads 'settled', or 'stale' when the token is no longer the current one."""
+    def settle(
+        self, job_id: str, token: int, record: outcomes.JobRecord, keep: tuple[str, timedelta] | None = None
+    ) -> Command[str]:
+        """End the job with its outcome; reads 'settled', or 'stale' when the token is no longer the current one.
+
+        Args:
+            job_id: the job.
+            token: of the attempt that ends it.
+            record: the outcome.
+            keep: where to keep the value for equal calls (`Keys.cached`), and how long; only for a single success.
+        """
         settings = self._settings
-        dead = record.state is JobState.FAILED
-        args = (
+        args: tuple[str | int, ...] = (
             job_id,
             token,
             str(record.state),
             outcomes.encode(job_id, record, self._clock.now()),
             settings.result_ttl_seconds * 1000,
-            int(dead),
+            int(record.state is JobState.FAILED),
             settings.dead_letter_ttl_seconds * 1000,
             settings.max_dead_letters,
         )
-        return Command("settle", (self.keys.prefix, self.keys.result(job_id)), args, _text)
+        keys: tuple[str, ...] = (self.keys.prefix, self.keys.result(job_id))
+        if keep is not None and record.calls[0].value is not None:
+            keys += (keep[0],)
+            args += (milliseconds(keep[1]), record.calls[0].value)
+        return Command("settle", keys, args, _text)
 
     def retry(
         self, job_id: str, token: int, wait: timedelta, done: dict[int, outcomes.CallRecord] | None = None

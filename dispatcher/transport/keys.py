@@ -38,6 +38,10 @@ class Keys:
         """A hash with a short life: one worker node, as it last reported."""
         return f"{self.prefix}node:{node}"
 
+    def cached(self, function: str, digest: str) -> str:
+        """A string with the function's own time to live: a result, as JSON text, that may be used again."""
+        return f"{self.prefix}cache:{function}:{digest}"
+
     @property
     def due(self) -> str:
         """A sorted set: every unsettled job by its next-look time, in milliseconds."""

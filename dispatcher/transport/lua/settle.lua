@@ -1,6 +1,6 @@
 -- Ends an attempt: with the job's outcome, or with the time of the next attempt. Counts only under the current token.
--- KEYS: prefix, result key
--- ARGV: id, token, state, meta, result_ms, dead (0 or 1), dead_ms, max_dead             for an outcome
+-- KEYS: prefix, result key, cache key (only where the result may be used again)
+-- ARGV: id, token, state, meta, result_ms, dead (0 or 1), dead_ms, max_dead, cache_ms, value    for an outcome
 --       id, token, 'scheduled', done (outcomes that stand already, '' for none), wait_ms    for another attempt
 -- Returns 'settled', 'scheduled', 'stale', or 'cancel' (no further attempt: settle it as cancelled). Repeating a settlement that counted says so again.
 local id, token, state = ARGV[1], ARGV[2], ARGV[3]
@@ -26,4 +26,5 @@ if state == 'scheduled' then
 end
 finish(id, state, ARGV[4], { result_key = KEYS[2], result_ms = tonumber(ARGV[5]), dead = ARGV[6] == '1',
   dead_ms = tonumber(ARGV[7]), max_dead = tonumber(ARGV[8]) }, now)
+if KEYS[3] then redis.call('SET', KEYS[3], ARGV[10], 'PX', ARGV[9]) end
 return 'settled'
