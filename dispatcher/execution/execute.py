@@ -308,7 +308,7 @@ class Executor:
         """Where the result of this job is to be kept for equal calls, and how long; None where it is not."""
         if run.function is None or run.function.options.cache is None or len(run.calls) > 1:
             return None
-        call = Call[object](function=run.function.name, version=run.function.version, arguments=run.calls[0])
+        call: Call[object] = Call(function=run.function.name, version=run.function.version, arguments=run.calls[0])
         return self._commands.keys.cached(call.function, call.digest), run.function.options.cache
 
     def _retry_wait(self, run: Run) -> timedelta | None:

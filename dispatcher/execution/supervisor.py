@@ -134,7 +134,7 @@ class Supervisor:
         try:
             words = self._ledger.run(self._commands.heartbeat(beats))
         except SERVER_FAILURES as error:
-            logger.warning("heartbeat_failed", extra={"jobs": len(attempts), "reason": str(error)})
+            logger.warning("heartbeat_failed: %s", error, extra={"jobs": len(attempts), "reason": str(error)})
             return
         for attempt, word in zip(attempts, words, strict=True):
             what, _, reason = word.partition(":")

@@ -87,7 +87,8 @@ class Sweeper:
                 self.sweep()
             except Exception as error:  # noqa: BLE001 - the second place that must survive anything: it is what repairs
                 self._broker.disconnect()
-                logger.warning("sweep_failed", extra={"reason": f"{type(error).__name__}: {error}"})
+                reason = f"{type(error).__name__}: {error}"
+                logger.warning("sweep_failed: %s", reason, extra={"reason": reason})
         self._broker.disconnect()
 
     def sweep(self) -> None:
