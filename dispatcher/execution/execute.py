@@ -2,10 +2,11 @@
 
 import asyncio
 import contextvars
+import inspect
 import logging
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, TypeVar
@@ -195,7 +196,7 @@ class Executor:
         attempt.stop_at = min(run.deadline, self._clock.monotonic() + self._timeout(function).total_seconds())
         try:
             args, kwargs = function.load_arguments(arguments)
-            secrets = secrets_of(kwargs, function.options.sensitive)
+            secrets = secrets_of(_named(function, args, kwargs), function.options.sensitive)
             from_function = True
             value = self._invoke(function, args, kwargs, attempt, job=CurrentJob(attempt, self._clock))
             from_function = False
@@ -390,6 +391,11 @@ class Executor:
 
     def _timeout(self, function: AnyFunction) -> timedelta:
         return function.options.timeout or timedelta(seconds=self._settings.default_timeout_seconds)
+
+
+def _named(function: AnyFunction, args: tuple[object, ...], kwargs: dict[str, object]) -> Mapping[str, object]:
+    """The arguments by name, positional ones too."""
+    return inspect.signature(function.callable).bind(*args, **kwargs).arguments if args else kwargs
 
 
 def _ending(record: JobRecord, function: AnyFunction | None) -> Ending:

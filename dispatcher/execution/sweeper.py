@@ -131,9 +131,12 @@ class Sweeper:
 
     def _tell_flower(self, look: Looked, job_id: str) -> None:
         """No worker saw this job end, so no Celery event told of it."""
+        # The name as well: a job that ends before any worker has it is new to Flower.
         if look.action == "gave_up":
-            self._broker.tell("task-failed", job_id, exception="given up: its worker was lost", traceback="")
+            error = "given up: its worker was lost"
+            self._broker.tell("task-failed", job_id, name=look.function, exception=error, traceback="")
         else:
+            expired = look.action == "expired"
             self._broker.tell(
-                "task-revoked", job_id, terminated=False, signum=None, expired=look.action == "expired"
+                "task-revoked", job_id, name=look.function, terminated=False, signum=None, expired=expired
             )

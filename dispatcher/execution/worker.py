@@ -1,13 +1,19 @@
 """A Celery app that runs the functions of a registry: `celery -A yours worker` needs nothing more."""
 
+import logging
 import os
 import socket
 import threading
+from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
+import click
 from celery import Celery
-from celery.signals import worker_process_init, worker_ready, worker_shutdown
+from celery.signals import import_modules, worker_process_init, worker_ready, worker_shutdown
 
+from dispatcher.clock import Clock, SystemClock
+from dispatcher.errors import SettingsError
 from dispatcher.execution import celery_task
 from dispatcher.execution.execute import Executor
 from dispatcher.execution.sweeper import Sweeper
@@ -17,7 +23,11 @@ from dispatcher.transport.app import create_app
 from dispatcher.transport.broker import Broker
 from dispatcher.transport.connection import connect
 from dispatcher.transport.embedded import find_server
+from dispatcher.transport.keys import Keys
 from dispatcher.transport.ledger import Ledger
+from dispatcher.transport.nodes import NodeReport, NodeReporter, describe_node
+
+logger = logging.getLogger(__name__)
 
 
 class WorkerSide:
@@ -32,6 +42,10 @@ class WorkerSide:
         self._lock = threading.Lock()
         self._in_pool_process = False
         self._sweeper: Sweeper | None = None
+        self._reporter: NodeReporter | None = None
+        self._keys = Keys(settings.namespace, settings.result_prefix)
+        self._clock: Clock = SystemClock()
+        self._ready_at = 0.0
 
     def executor(self) -> Executor:
         """The executor of the calling process; made at its first use, anew after a fork."""
@@ -52,14 +66,40 @@ class WorkerSide:
     def on_ready(self, sender: Any = None, **_: Any) -> None:  # noqa: ANN401
         """In the node's main process, when it consumes."""
         node = getattr(sender, "hostname", None) or socket.gethostname()
+        self._ready_at = self._clock.monotonic()
         ledger = Ledger(connect(self._url, role="sweeper"))
         self._sweeper = Sweeper(Broker(sender.app, node), ledger, self._settings, node)
         self._sweeper.start()
+        self._reporter = NodeReporter(ledger, self._keys, lambda: self._describe(sender))
+        self._reporter.start()
+        if self._settings.metrics_port is not None:
+            self._serve_metrics(self._settings.metrics_port)
 
     def on_shutdown(self, **_: Any) -> None:  # noqa: ANN401
         """In the node's main process, at its end."""
         if self._sweeper is not None:
             self._sweeper.stop()
+        if self._reporter is not None:
+            self._reporter.stop()
+
+    def on_import_modules(self, sender: Any = None, **_: Any) -> None:  # noqa: ANN401
+        """In every program that uses the app for more than sending; here for `celery -A yours flower` alone."""
+        command = click.get_current_context(silent=True)
+        if command is not None and command.info_name == "flower":
+            # By name: monitoring stands above this room, and is optional.
+            import_module("dispatcher.monitoring.flower").close_dashboard(sender, self._settings)
+
+    def _describe(self, consumer: Any) -> NodeReport:  # noqa: ANN401 - Celery is not typed
+        up_for = timedelta(seconds=self._clock.monotonic() - self._ready_at)
+        return describe_node(consumer, self._registry.fingerprint, up_for)
+
+    def _serve_metrics(self, port: int) -> None:
+        try:
+            # By name, as above.
+            import_module("dispatcher.monitoring.metrics").serve_metrics(self._settings, self._url, port)
+        except (SettingsError, OSError) as error:
+            # Not installed, or another node of this machine has the port, and tells the same.
+            logger.warning("metrics_not_served", extra={"port": port, "reason": str(error)})
 
 
 def create_worker_app(registry: Registry, settings: Settings | None = None, *, name: str = "dispatcher") -> Celery:
@@ -82,4 +122,5 @@ def create_worker_app(registry: Registry, settings: Settings | None = None, *, n
     worker_process_init.connect(side.on_process_init, weak=False)
     worker_ready.connect(side.on_ready, weak=False)
     worker_shutdown.connect(side.on_shutdown, weak=False)
+    import_modules.connect(side.on_import_modules, sender=app, weak=False)
     return app
