@@ -2,7 +2,6 @@
 
 import gc
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -87,10 +86,10 @@ def start_worker(marks: Marks) -> Iterator[Callable[..., Worker]]:
     """Start workers that end with the test."""
     started: list[Worker] = []
 
-    def start(settings: Settings, *options: str, **rest: Any) -> Worker:
-        worker = Worker(settings, marks, *options)
+    def start(settings: Settings, *options: str, wait: bool = True, **rest: str) -> Worker:
+        worker = Worker(settings, marks, *options, **rest)
         started.append(worker)
-        return worker.start(**rest)
+        return worker.start(wait=wait)
 
     yield start
     for worker in started:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from dispatcher import Settings
 from tests.acceptance.functions import MARKS_VARIABLE
@@ -100,7 +100,7 @@ class Worker:
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def start(self, *, wait: bool = True) -> "Worker":
+    def start(self, *, wait: bool = True) -> Self:
         command = [
             sys.executable,
             "-m",
@@ -167,7 +167,7 @@ class Worker:
     def tail(self, lines: int = 60) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
 
-    def __enter__(self) -> "Worker":
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
