@@ -6,16 +6,20 @@ Celery's own.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any
 
 from celery import Celery, Task
 from celery.exceptions import Ignore
 from celery.exceptions import Retry as CeleryRetry
+from celery.utils.saferepr import saferepr
+from celery.worker.request import Request
 
 from dispatcher.execution.execute import AnyFunction, Ending, Executor
+from dispatcher.execution.failure import describe, secrets_of
 from dispatcher.execution.retry import Retry, decide
+from dispatcher.registry.redaction import HIDDEN
 from dispatcher.registry.registry import Registry
 from dispatcher.transport.broker import WAKE_UP_HEADER
 
@@ -25,6 +29,9 @@ _NO_DEADLINE = timedelta.max
 
 class JobFailed(Exception):  # noqa: N818 - what Celery's events and logs show of a Failed outcome
     """A job ended in Failed; the outcome itself is in the ledger."""
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 class _Shown:
@@ -37,12 +44,48 @@ class _Shown:
         return self._text
 
 
+class _Hidden:
+    """A result that Celery's backends store as it is, and that its events and logs do not show."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __json__(self) -> object:
+        """For kombu's encoder."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return HIDDEN
+
+
+class ShownRequest(Request):
+    """A message in a worker's hands: with arguments as people may see them, in events, logs and `inspect`.
+
+    Wake-ups carry them. A plain Celery call carries what its sender made of all arguments.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's signature
+        super().__init__(*args, **kwargs)
+        sensitive = self.task.function.options.sensitive
+        if sensitive and WAKE_UP_HEADER not in self.request_dict:
+            names = (*self.task.function.parameters_schema["properties"], *([""] * len(self.args)))
+            shown = [HIDDEN if name in sensitive else value for name, value in zip(names, self.args, strict=False)]
+            named = {name: HIDDEN if name in sensitive else value for name, value in self.kwargs.items()}
+            self._argsrepr, self._kwargsrepr = saferepr(tuple(shown)), saferepr(named)
+
+    def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - Celery's signature
+        """For `celery inspect`."""
+        info: dict[str, Any] = super().info(safe=safe or bool(self.task.function.options.sensitive))
+        return info
+
+
 class FunctionTask(Task):
     """A Function as a Celery task."""
 
     abstract = True
     typing = False
     # A Failed outcome is data, not a fault of the worker: logged as a line, not as a traceback.
+    Request = f"{__name__}:ShownRequest"
     throws = (JobFailed,)  # type: ignore[assignment]  # Celery's own default is an empty tuple
 
     def __init__(self, function: AnyFunction, executor: Callable[[], Executor]) -> None:
@@ -65,21 +108,36 @@ class FunctionTask(Task):
         if ending.what == "failed":
             raise JobFailed(ending.text)
         if ending.what == "retried":
-            raise CeleryRetry(ending.text, when=ending.wait.total_seconds())
+            raise CeleryRetry(ending.text, exc=JobFailed(ending.text), when=ending.wait.total_seconds())
         if ending.what in {"cancelled", "expired"}:
             self.send_event("task-revoked", terminated=False, signum=None, expired=ending.what == "expired")
         raise Ignore(ending.text)
 
     def _run_plain(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Any:  # noqa: ANN401 - Celery's to store
+        options = self.function.options
         call = self.function.call(*args, **kwargs)
         try:
-            return json.loads(self._executor().call_directly(self.function, call.arguments, self.request.id))
+            result = json.loads(self._executor().call_directly(self.function, call.arguments, self.request.id))
         except Exception as error:
             failures = self.request.retries + 1
-            decision = decide(self.function.options.retry, error, failures=failures, time_left=_NO_DEADLINE)
+            decision = decide(options.retry, error, failures=failures, time_left=_NO_DEADLINE)
+            shown = _without_secrets(error, call.arguments, options.sensitive)
             if isinstance(decision, Retry):
-                raise self.retry(exc=error, countdown=decision.wait.total_seconds(), max_retries=None) from error
-            raise
+                raise self.retry(exc=shown, countdown=decision.wait.total_seconds(), max_retries=None) from None
+            if shown is error:
+                raise
+            raise shown from None
+        return _Hidden(result) if options.sensitive_result else result
+
+
+def _without_secrets(error: Exception, arguments: str, sensitive: Collection[str]) -> Exception:
+    """The error, or one that says the same where its text holds a sensitive value: Celery stores and shows errors."""
+    secrets = secrets_of(json.loads(arguments), sensitive)
+    if not secrets:
+        return error
+    info = describe(error, secrets)
+    hidden = info.message != describe(error).message or info.traceback != describe(error).traceback
+    return JobFailed(f"{info.type}: {info.message}") if hidden else error
 
 
 def register(app: Celery, registry: Registry, executor: Callable[[], Executor]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import Celery
 from kombu import Connection, Producer
+from kombu.exceptions import ChannelError, KombuError
 
 from dispatcher.transport.commands import WakeUp
 from dispatcher.transport.failure import SERVER_FAILURES
@@ -21,6 +22,9 @@ BATCH = 100
 
 #: The header that tells a wake-up from a plain Celery call of the same task.
 WAKE_UP_HEADER = "dispatcher_job"
+
+#: AMQP's answer to a question about a queue that there is not.
+_NO_SUCH_QUEUE = "404"
 
 _BODY: list[Any] = [[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
 
@@ -91,13 +95,21 @@ class Broker:
         Raises:
             SERVER_FAILURES: it cannot be asked.
         """
-        declared = self._connected().channel.queue_declare(queue=queue, passive=True)
+        try:
+            declared = self._connected().channel.queue_declare(queue=queue, passive=True)
+        except ChannelError as error:
+            # On Redis an empty list does not exist. Another broker closes the channel with this answer.
+            self.disconnect()
+            if str(error.reply_code) == _NO_SUCH_QUEUE:
+                return True
+            raise KombuError(str(error)) from error
         return bool(declared.message_count == 0)
 
     def tell(self, event: str, job_id: str, **fields: object) -> None:
         """Send a Celery event for a job that no worker saw end, so that Flower shows its end. Failing is only logged."""
         try:
-            with self._app.events.default_dispatcher() as events:
+            # Under this node's name: Flower would take any other for a worker of its own.
+            with self._app.events.default_dispatcher(hostname=self._origin) as events:
                 events.send(event, uuid=job_id, **fields)
         except SERVER_FAILURES as error:
             logger.warning("event_not_sent", extra={"job_id": job_id, "reason": str(error)})
