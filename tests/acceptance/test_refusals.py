@@ -60,8 +60,10 @@ NAMES = {
     "very long": "a" * 1_000_000,
 }
 
-#: name → (function, arguments, error, its kind)
-PYTHON = {
+#: Function, arguments, error, its kind.
+Row = tuple[str, Any, type[CallRefusedError], str | None]
+
+PYTHON: dict[str, Row] = {
     "missing": ("check", {}, InvalidArgumentsError, "missing"),
     "extra": ("check", {"number": 1, "more": 2}, InvalidArgumentsError, "extra_forbidden"),
     "text for a number": ("check", {"number": "1"}, InvalidArgumentsError, "int_type"),
@@ -89,7 +91,7 @@ PYTHON = {
     "no mapping": ("echo", [1, 2], CallRefusedError, None),
 }
 
-TEXT = {
+TEXT: dict[str, Row] = {
     "missing": ("check", "{}", InvalidArgumentsError, "missing"),
     "extra": ("check", '{"number": 1, "more": 2}', InvalidArgumentsError, "extra_forbidden"),
     "text for a number": ("check", '{"number": "1"}', InvalidArgumentsError, "int_type"),
@@ -169,38 +171,23 @@ async def test_a_name_that_is_none_is_refused_at_once(
     assert ledger() == before
 
 
-@pytest.mark.parametrize(("function", "arguments", "expected", "kind"), PYTHON.values(), ids=PYTHON)
+@pytest.mark.parametrize("row", PYTHON.values(), ids=PYTHON)
 async def test_python_arguments_that_do_not_fit_are_refused_at_once(
-    dispatcher: Dispatcher,
-    ledger: Callable[[], object],
-    function: str,
-    arguments: Any,
-    expected: type,
-    kind: str | None,
+    dispatcher: Dispatcher, ledger: Callable[[], object], row: Row
 ) -> None:
-    await check_refusal(dispatcher, ledger, function, arguments, expected, kind)
+    await check_refusal(dispatcher, ledger, row)
 
 
-@pytest.mark.parametrize(("function", "arguments", "expected", "kind"), TEXT.values(), ids=TEXT)
+@pytest.mark.parametrize("row", TEXT.values(), ids=TEXT)
 async def test_json_text_that_does_not_fit_is_refused_at_once(
-    dispatcher: Dispatcher,
-    ledger: Callable[[], object],
-    function: str,
-    arguments: Any,
-    expected: type,
-    kind: str | None,
+    dispatcher: Dispatcher, ledger: Callable[[], object], row: Row
 ) -> None:
-    await check_refusal(dispatcher, ledger, function, arguments, expected, kind)
+    await check_refusal(dispatcher, ledger, row)
 
 
-async def check_refusal(
-    dispatcher: Dispatcher,
-    ledger: Callable[[], object],
-    function: str,
-    arguments: Any,
-    expected: type,
-    kind: str | None,
-) -> None:
+async def check_refusal(dispatcher: Dispatcher, ledger: Callable[[], object], row: Row) -> None:
+    function, arguments, expected, kind = row
+
     async def request() -> object:
         return await dispatcher.dispatch(registry.bind(function, arguments))
 
