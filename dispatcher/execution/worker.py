@@ -4,7 +4,6 @@ import logging
 import os
 import socket
 import threading
-from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
@@ -12,7 +11,7 @@ import click
 from celery import Celery
 from celery.signals import import_modules, worker_process_init, worker_ready, worker_shutdown
 
-from dispatcher.clock import Clock, SystemClock
+from dispatcher.clock import SystemClock
 from dispatcher.errors import SettingsError
 from dispatcher.execution import celery_task
 from dispatcher.execution.execute import Executor
@@ -25,7 +24,7 @@ from dispatcher.transport.connection import connect
 from dispatcher.transport.embedded import find_server
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.ledger import Ledger
-from dispatcher.transport.nodes import NodeReport, NodeReporter, describe_node
+from dispatcher.transport.nodes import NodeReporter, describe_node
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +43,6 @@ class WorkerSide:
         self._sweeper: Sweeper | None = None
         self._reporter: NodeReporter | None = None
         self._keys = Keys(settings.namespace, settings.result_prefix)
-        self._clock: Clock = SystemClock()
-        self._ready_at = 0.0
 
     def executor(self) -> Executor:
         """The executor of the calling process; made at its first use, anew after a fork."""
@@ -66,11 +63,11 @@ class WorkerSide:
     def on_ready(self, sender: Any = None, **_: Any) -> None:  # noqa: ANN401
         """In the node's main process, when it consumes."""
         node = getattr(sender, "hostname", None) or socket.gethostname()
-        self._ready_at = self._clock.monotonic()
         ledger = Ledger(connect(self._url, role="sweeper"))
         self._sweeper = Sweeper(Broker(sender.app, node), ledger, self._settings, node)
         self._sweeper.start()
-        self._reporter = NodeReporter(ledger, self._keys, lambda: self._describe(sender))
+        described = describe_node(sender, self._registry.fingerprint)
+        self._reporter = NodeReporter(ledger, self._keys, described, SystemClock())
         self._reporter.start()
         if self._settings.metrics_port is not None:
             self._serve_metrics(self._settings.metrics_port)
@@ -88,10 +85,6 @@ class WorkerSide:
         if command is not None and command.info_name == "flower":
             # By name: monitoring stands above this room, and is optional.
             import_module("dispatcher.monitoring.flower").close_dashboard(sender, self._settings)
-
-    def _describe(self, consumer: Any) -> NodeReport:  # noqa: ANN401 - Celery is not typed
-        up_for = timedelta(seconds=self._clock.monotonic() - self._ready_at)
-        return describe_node(consumer, self._registry.fingerprint, up_for)
 
     def _serve_metrics(self, port: int) -> None:
         try:

@@ -5,8 +5,7 @@ import logging
 import os
 import platform
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
@@ -15,6 +14,7 @@ import celery
 import redis
 from celery.worker import state as celery_state
 
+from dispatcher.clock import Clock
 from dispatcher.transport.commands import Command
 from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.keys import Keys
@@ -93,13 +93,12 @@ def read_nodes(client: redis.Redis, keys: Keys) -> list[NodeReport]:
     return Ledger(client).run(nodes_command(keys))
 
 
-def describe_node(consumer: Any, fingerprint: str, up_for: timedelta) -> NodeReport:  # noqa: ANN401 - Celery is not typed
-    """What this worker node is, as seen from its main process.
+def describe_node(consumer: Any, fingerprint: str) -> NodeReport:  # noqa: ANN401 - Celery is not typed
+    """What this worker node is, as seen from its main process when it is ready.
 
     Args:
         consumer: Celery's, as `worker_ready` sends it.
         fingerprint: of the registry.
-        up_for: since the node was ready.
     """
     pool = type(consumer.pool)
     return NodeReport(
@@ -107,11 +106,11 @@ def describe_node(consumer: Any, fingerprint: str, up_for: timedelta) -> NodeRep
         pid=os.getpid(),
         pool=pool.__module__.rpartition(".")[2] if pool.__module__.startswith("celery.") else pool.__qualname__,
         concurrency=int(consumer.pool.num_processes),
-        active=len(celery_state.reserved_requests),
+        active=0,
         queues=tuple(consumer.app.amqp.queues.consume_from),
         fingerprint=fingerprint,
         versions={"dispatcher": _own_version(), "celery": celery.__version__, "python": platform.python_version()},
-        up_for=up_for,
+        up_for=timedelta(0),
     )
 
 
@@ -121,13 +120,15 @@ class NodeReporter:
     Args:
         ledger: safe to share with other threads of the process.
         keys: of the namespace.
-        describe: called for each report.
+        node: as it is when it is ready.
+        clock: for how long it has been up.
     """
 
-    def __init__(self, ledger: Ledger, keys: Keys, describe: Callable[[], NodeReport]) -> None:
+    def __init__(self, ledger: Ledger, keys: Keys, node: NodeReport, clock: Clock) -> None:
         self._ledger = ledger
         self._keys = keys
-        self._describe = describe
+        self._node = node
+        self._clock = clock
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dispatcher-reporter", daemon=True)
 
@@ -142,15 +143,18 @@ class NodeReporter:
             self._thread.join(5)
 
     def _run(self) -> None:
+        ready_at = self._clock.monotonic()
         while True:
-            self._send(lambda: report_command(self._keys, self._describe()))
+            up_for = timedelta(seconds=self._clock.monotonic() - ready_at)
+            report = replace(self._node, active=len(celery_state.reserved_requests), up_for=up_for)
+            self._send(report_command(self._keys, report))
             if self._ending.wait(REPORT_INTERVAL.total_seconds()):
                 break
-        self._send(lambda: farewell_command(self._keys, self._describe().hostname))
+        self._send(farewell_command(self._keys, self._node.hostname))
 
-    def _send(self, command: Callable[[], Command[str]]) -> None:
+    def _send(self, command: Command[str]) -> None:
         try:
-            self._ledger.run(command())
+            self._ledger.run(command)
         except SERVER_FAILURES as error:
             # The server is away, which others say louder.
             logger.debug("report_failed", extra={"reason": str(error)})

@@ -1,0 +1,96 @@
+"""Which queues a worker node consumes, and how: `python -m workers.profiles NAME [celery options]` starts one.
+
+`celery -A workers.app worker` alone is the profile `all`, less its bounds. Separate nodes for `interactive` and `bulk`
+keep a person from waiting behind a batch, however long its calls are.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Final
+
+from dispatcher import Registry, Settings
+from dispatcher.transport.app import queue_names
+
+#: Beyond the longest call: for settling it, and for a busy machine.
+_MARGIN: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """How a kind of worker node runs."""
+
+    #: Whether it consumes the queues of batches (`….bulk`), and whether all others.
+    bulk: bool
+    interactive: bool
+    #: Celery's pool. Prefork can end a call that does not stop, without harm to others.
+    pool: str = "prefork"
+    #: Jobs at once; `auto` is as many as the machine or the container has processors.
+    concurrency: str = "auto"
+    #: Whether Celery ends a process that is held by one message for longer than any call may take: a function that
+    #: never gives up the interpreter's lock can be ended by nobody else. Not for batches: they hold many calls.
+    bounded: bool = False
+
+    def queues(self, registry: Registry) -> list[str]:
+        """The names of the queues it consumes."""
+        return [name for name in queue_names(registry) if (self.bulk if name.endswith(".bulk") else self.interactive)]
+
+    def time_limit(self, registry: Registry, settings: Settings) -> timedelta | None:
+        """After which Celery ends a process, whatever it does."""
+        if not self.bounded:
+            return None
+        default = timedelta(seconds=settings.default_timeout_seconds)
+        longest = max((function.options.timeout or default for function in registry), default=default)
+        # A worker bears an outage before it runs a call, and another before it settles it.
+        patience = timedelta(seconds=settings.kill_grace_seconds + 2 * settings.outage_seconds)
+        return longest + patience + _MARGIN
+
+
+PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
+    {
+        "all": Profile(bulk=True, interactive=True),
+        "interactive": Profile(bulk=False, interactive=True, bounded=True),
+        "bulk": Profile(bulk=True, interactive=False),
+    }
+)
+
+
+def worker_arguments(name: str, registry: Registry, settings: Settings) -> list[str]:
+    """What `celery -A workers.app` is told for a profile.
+
+    Raises:
+        KeyError: there is no such profile.
+    """
+    profile = PROFILES[name]
+    arguments = [
+        "worker",
+        f"--hostname={name}@%h",
+        f"--queues={','.join(profile.queues(registry))}",
+        f"--pool={profile.pool}",
+        f"--concurrency={profile.concurrency}",
+        "--loglevel=INFO",
+        # Nodes need not know each other: the ledger does. It saves about a second at the start.
+        "--without-gossip",
+        "--without-mingle",
+    ]
+    limit = profile.time_limit(registry, settings)
+    if limit is not None:
+        arguments.append(f"--time-limit={limit.total_seconds():.0f}")
+    return arguments
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Become the worker: this process is then Celery's, and gets its signals."""
+    if not arguments or arguments[0] not in PROFILES:
+        sys.exit(f"usage: python -m workers.profiles {{{','.join(PROFILES)}}} [celery worker options]")
+    from tasks import registry  # noqa: PLC0415 - a wrong profile is told at once
+
+    options = worker_arguments(arguments[0], registry, Settings.load())
+    os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", "workers.app", *options, *arguments[1:]])  # noqa: S606
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
