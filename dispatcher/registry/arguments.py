@@ -1,5 +1,6 @@
 """What a function takes: one way in for JSON text and for Python data, and one canonical text out."""
 
+import re
 from collections.abc import Mapping
 from typing import Final, cast
 
@@ -20,6 +21,9 @@ from dispatcher.registry.strict_json import Carried, JsonRefusedError, StrictJso
 
 #: Writes Python data of any type, before it is known what the function wants.
 _WRITER: Final = SchemaSerializer(core_schema.any_schema(), CONFIG)
+
+#: What pydantic says of a value that it has no way to write.
+_UNKNOWN_TYPE: Final = re.compile(r"unknown type: <class '([\w.<>]{1,200})'>")
 
 #: Arguments and names of arguments that a message lists.
 _MAX_LISTED: Final = 20
@@ -105,8 +109,10 @@ class Arguments:
                 return self._json.check_text(text)
         except JsonRefusedError as error:
             refusal = self._refuse(error.kind, str(error))
-        except (PydanticSerializationError, ValueError, TypeError, RecursionError):
-            refusal = self._refuse("type", "a value of a type that JSON cannot carry")
+        except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
+            found = _UNKNOWN_TYPE.search(str(error))  # of the message only the type: the rest may quote the value
+            kind = f"of type {found[1]}" if found else "that cannot write itself"
+            refusal = self._refuse("type", f"a value {kind}, which JSON cannot carry")
         else:
             if len(text) * 4 <= self._json.max_bytes or len(text.encode()) <= self._json.max_bytes:
                 return text

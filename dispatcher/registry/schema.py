@@ -2,7 +2,7 @@
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, NotRequired, Required, TypeAlias
 
@@ -121,7 +121,7 @@ def _read_return(where: str, hints: Mapping[str, object]) -> object:
     if returns in {typing.NoReturn, typing.Never}:
         return None
     origin = typing.get_origin(returns) or returns
-    if isinstance(origin, type) and issubclass(origin, Iterator):
+    if isinstance(origin, type) and issubclass(origin, Iterator | AsyncIterator):
         raise refuse(where, "it returns an iterator, which cannot be sent; return a list")
     return returns
 

@@ -136,24 +136,31 @@ class StrictJson:
         """
         budget = self.max_bytes
         met = Carried.NATIVE
-        stack: list[tuple[object, int]] = [(value, 1)]
-        while stack:
-            item, depth = stack.pop()
-            children, cost, kind = self._open(item)
-            met = max(met, kind)
-            budget -= cost
-            if budget < 0:
-                self._refuse_size()
-            if children is not None:
-                if depth > self.depth:
+        level: list[object] = [value]
+        depth = 0
+        while level:
+            depth += 1
+            deeper: list[object] = []
+            for item in level:
+                children: Iterable[object] | None
+                if type(item) is list:  # the commonest by far, without the detour
+                    children, cost = item, 1 + _ITEM_BYTES * len(item)
+                else:
+                    children, cost, kind = self._open(item)
+                    if kind is not Carried.NATIVE:
+                        met = max(met, kind)
+                budget -= cost
+                if budget < 0:
+                    self._refuse_size()
+                if children is not None and depth > self.depth:
                     self._refuse_depth()
-                budget -= self._check_children(children, budget, stack, depth + 1)
+                if children:
+                    budget -= self._check_children(children, budget, deeper)
+            level = deeper
         return met
 
-    def _check_children(
-        self, children: Iterable[object], budget: int, stack: list[tuple[object, int]], depth: int
-    ) -> int:
-        """Check the commonest scalars here and now, leave the rest on the stack, and say how long the text was."""
+    def _check_children(self, children: Iterable[object], budget: int, deeper: list[object]) -> int:
+        """Check the commonest scalars here and now, leave the rest to the next level, and say how long the text was."""
         length, bound = 0, self._integer_bound
         for child in children:
             kind = type(child)
@@ -167,14 +174,14 @@ class StrictJson:
                 if not -bound < cast("int", child) < bound:
                     self._refuse_integer()
             elif child is not None and kind is not bool:
-                stack.append((child, depth))
+                deeper.append(child)
         return length
 
     def _open(self, item: object) -> tuple[Iterable[object] | None, int, Carried]:
         """What is inside an item (None for a scalar), the fewest bytes it takes itself, and what it is for JSON."""
         if isinstance(item, dict):
-            cost, kind = self._check_keys(item)
-            return item.values(), cost, kind
+            cost, kind = self._check_keys(item) if item else (1, Carried.NATIVE)
+            return dict.values(item), cost, kind
         if isinstance(item, list | tuple | set | frozenset):
             kind = Carried.NATIVE if isinstance(item, list) else Carried.CONVERTED
             return item, 1 + _ITEM_BYTES * len(item), kind
