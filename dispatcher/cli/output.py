@@ -1,0 +1,69 @@
+"""Where a command's words go: results to standard output, everything else to standard error."""
+
+import json
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from dispatcher.errors import DispatcherError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Output:
+    """One command's output.
+
+    Args:
+        as_json: standard output holds JSON and nothing else.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    @cached_property
+    def screen(self) -> "Console":
+        """For tables and results that people read: standard output, or standard error where that holds JSON."""
+        return _console(stderr=self.as_json)
+
+    @cached_property
+    def notes(self) -> "Console":
+        """For progress, hints and questions: always standard error."""
+        return _console(stderr=True)
+
+    def json(self, data: object, *, one_line: bool = False) -> None:
+        """Write a JSON document to standard output."""
+        text = json.dumps(data, ensure_ascii=False, indent=None if one_line else 2, default=str)
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def text(self, text: str) -> None:
+        """Write a result as it is to standard output: no markup, no wrapping."""
+        sys.stdout.write(text + "\n")
+
+    def note(self, text: str) -> None:
+        """Tell people something, on standard error."""
+        self.notes.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def error(self, error: DispatcherError) -> None:
+        """Say what went wrong, in words; with `--json` as data too."""
+        if self.as_json:
+            self.json({"error": error_data(error)})
+        self.complain(str(error))
+
+    def complain(self, problem: str) -> None:
+        """Say in words what went wrong."""
+        from rich.text import Text
+
+        self.notes.print(Text.assemble(("error: ", "bold red"), problem), soft_wrap=True)
+
+
+def error_data(error: DispatcherError) -> dict[str, str]:
+    """An error as JSON data."""
+    return {"code": error.code, "message": str(error), "accepted": str(error.accepted)}
+
+
+def _console(*, stderr: bool) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)

@@ -1,0 +1,113 @@
+"""`dispatcher worker`: one worker node on this machine."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from dispatcher.cli.options import AppOption, UrlOption
+
+#: The end of the parent process, seen as the end of our standard input.
+WithParentOption = Annotated[
+    bool,
+    typer.Option("--with-parent", hidden=True, help="End when standard input does: with the process that started us."),
+]
+
+
+def worker(
+    *,
+    celery: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- CELERY OPTIONS]", help="After `--`: any option of `celery worker`.", show_default=False
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "--concurrency", "-c", min=1, help="Calls at once. Default: as many as processors.", show_default=False
+        ),
+    ] = None,
+    pool: Annotated[str, typer.Option("--pool", "-P", help="Celery's pool: prefork, threads or solo.")] = "prefork",
+    queues: Annotated[
+        str | None,
+        typer.Option(
+            "--queues", "-Q", metavar="A,B", help="Only these queues. Default: all of the app.", show_default=False
+        ),
+    ] = None,
+    hostname: Annotated[
+        str | None,
+        typer.Option(help="The node's name; %h is the host. Default: worker-<pid>@%h.", show_default=False),
+    ] = None,
+    loglevel: Annotated[str, typer.Option("--loglevel", "-l", help="debug, info, warning or error.")] = "info",
+    app: AppOption = None,
+    url: UrlOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No banner.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="No banner; one JSON line when it starts. The log goes to standard error.")
+    ] = False,
+    with_parent: WithParentOption = False,
+) -> None:
+    """Run the functions: a Celery worker node, ended by Ctrl-C when its calls are done.
+
+    Several may run on one machine, and on many machines with one server (DISPATCHER_URL).
+    """
+    from dispatcher.cli.loading import load, read_settings
+    from dispatcher.cli.output import Output
+    from dispatcher.execution.worker import create_worker_app
+
+    settings = read_settings(app=app, url=url)
+    if with_parent:
+        _end_with_parent()
+    loaded = load(settings.app)
+    celery_app = create_worker_app(loaded.registry, settings)
+    name = hostname if hostname is not None else f"worker-{os.getpid()}@%h"
+    if as_json:
+        Output(as_json=True).json({"node": name, "pid": os.getpid(), "functions": len(loaded.registry)}, one_line=True)
+    arguments = _celery_arguments(
+        name, pool=pool, concurrency=concurrency, queues=queues, loglevel=loglevel, rest=celery or []
+    )
+    raise typer.Exit(_start(celery_app.start, ["--quiet", *arguments] if quiet or as_json else arguments))
+
+
+def _celery_arguments(
+    hostname: str, *, pool: str, concurrency: int | None, queues: str | None, loglevel: str, rest: Sequence[str]
+) -> list[str]:
+    """What `celery` is told; what the user says after `--` comes last, and so wins."""
+    arguments = ["worker", f"--hostname={hostname}", f"--pool={pool}", f"--loglevel={loglevel}"]
+    # Nodes need not know each other: the ledger does. It saves about a second at the start.
+    arguments += ["--without-gossip", "--without-mingle", "--task-events"]
+    if concurrency is not None:
+        arguments.append(f"--concurrency={concurrency}")
+    if queues is not None:
+        arguments.append(f"--queues={queues}")
+    return [*arguments, *rest]
+
+
+def _start(celery: Callable[..., int | None], arguments: Sequence[str]) -> int:
+    """Run Celery's own command. Returns its exit code."""
+    from click import ClickException  # Celery's own, and typer no longer is click
+
+    try:
+        code = celery(argv=list(arguments))
+    except ClickException as error:
+        error.show()
+        return error.exit_code
+    return code or 0
+
+
+def _end_with_parent() -> None:
+    """Ask this process to end as soon as its standard input does: our parent died, however it died."""
+    # A raw file descriptor: a thread that waits in `sys.stdin` holds a lock that a forked pool process would wait for.
+    source = os.dup(sys.stdin.fileno())
+
+    def watch() -> None:
+        while os.read(source, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="dispatcher-parent", daemon=True).start()
