@@ -8,6 +8,7 @@ from dispatcher.clock import Clock, SystemClock
 from dispatcher.settings import Settings
 from dispatcher.transport.broker import Broker
 from dispatcher.transport.commands import Commands, Looked
+from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.ledger import Ledger
 
 logger = logging.getLogger(__name__)
@@ -89,6 +90,8 @@ class Sweeper:
                 self._broker.disconnect()
                 reason = f"{type(error).__name__}: {error}"
                 logger.warning("sweep_failed: %s", reason, extra={"reason": reason})
+                self._let_another_sweep()
+        self._let_another_sweep()
         self._broker.disconnect()
 
     def sweep(self) -> None:
@@ -102,19 +105,29 @@ class Sweeper:
             if due is None:
                 self._queues.clear()
                 return
-            self._act(self._ledger.run_many([self._commands.look(job_id) for job_id in due]), due)
+            self._act(self._ledger.run_many_settled([self._commands.look(job_id) for job_id in due]), due)
             if len(due) < LIMIT:
                 break
         self._find_lost_wake_ups()
 
-    def _act(self, looks: list[Looked], job_ids: list[str]) -> None:
-        wake_ups = [look.wake_up for look in looks if look.wake_up is not None]
+    def _act(self, looks: list[Looked | Exception], job_ids: list[str]) -> None:
+        wake_ups = [look.wake_up for look in looks if isinstance(look, Looked) and look.wake_up is not None]
         if wake_ups:
             self._broker.publish(wake_ups)
         for look, job_id in zip(looks, job_ids, strict=True):
-            if look.action in {"expired", "gave_up", "cancelled"}:
+            if isinstance(look, Exception):
+                # One broken record must not keep the others from being looked at, now and in every sweep to come.
+                logger.error("look_failed: %s", look, extra={"job_id": job_id, "reason": str(look)})
+            elif look.action in {"expired", "gave_up", "cancelled"}:
                 logger.info("job_" + look.action, extra={"job_id": job_id, "function": look.function})
                 self._tell_flower(look, job_id)
+
+    def _let_another_sweep(self) -> None:
+        """This node ends, or cannot sweep: it may be the only one that cannot reach the broker."""
+        try:
+            self._ledger.run(self._commands.stop_sweeping(self._node))
+        except SERVER_FAILURES as error:
+            logger.debug("sweeper_not_released", extra={"reason": str(error)})
 
     def _find_lost_wake_ups(self) -> None:
         now = self._clock.monotonic()

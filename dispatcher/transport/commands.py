@@ -281,7 +281,7 @@ class Commands:
     def retry(
         self, job_id: str, token: int, wait: timedelta, done: dict[int, outcomes.CallRecord] | None = None
     ) -> Command[str]:
-        """End the attempt, and make another after `wait`; reads 'scheduled', 'stale', or 'cancel'."""
+        """End the attempt, and make another after `wait`; reads 'scheduled', 'stale', or 'cancel:<reason>'."""
         stands = outcomes.encode_done(done) if done else ""
         args = (job_id, token, "scheduled", stands, milliseconds(wait))
         return Command("settle", (self.keys.prefix, self.keys.result(job_id)), args, _text)
@@ -307,6 +307,10 @@ class Commands:
 
         return Command("due", (self.keys.prefix,), (node, hold, limit), read)
 
+    def stop_sweeping(self, node: str) -> Command[None]:
+        """Let another node sweep at once; changes nothing where another does already."""
+        return Command("due", (self.keys.prefix,), (node, 0, 0), lambda _: None)
+
     def look(self, job_id: str) -> Command[Looked]:
         """Look at one due job: publish it, expire it, give it up, or leave it."""
         settings, now = self._settings, self._clock.now()
@@ -317,16 +321,18 @@ class Commands:
         )
         ends = (
             outcomes.without_value(JobState.EXPIRED, attempts=0),
-            outcomes.without_value(JobState.FAILED, attempts=settings.max_lost_attempts, error=lost),
-            outcomes.without_value(JobState.CANCELLED, attempts=1, reason=CANCELLED_BY_PRODUCER),
+            outcomes.without_value(JobState.FAILED, attempts=0, error=lost),
+            outcomes.without_value(JobState.CANCELLED, attempts=0, reason=CANCELLED_BY_PRODUCER),
         )
         args: tuple[str | int, ...] = (
             job_id,
             settings.max_lost_attempts,
+            # The script puts in what only it knows: the attempts made, and why the producer cancelled.
             *(outcomes.encode(job_id, end, now) for end in ends),
             settings.result_ttl_seconds * 1000,
             settings.dead_letter_ttl_seconds * 1000,
             settings.max_dead_letters,
+            CANCELLED_BY_PRODUCER,
         )
 
         def read(reply: list[bytes]) -> Looked:
@@ -407,6 +413,10 @@ class Commands:
 
         keys = (self.keys.prefix, self.keys.result(job_id))
         return Command("replay", keys, (job_id, milliseconds(deadline), keep), read)
+
+    def discard(self, job_id: str) -> Command[bool]:
+        """Forget a dead letter; reads False where there is none of that id."""
+        return Command("discard", (self.keys.prefix,), (job_id,), bool)
 
 
 #: The fields of a job's hash that `read_status` wants, in order.

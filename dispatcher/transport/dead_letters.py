@@ -72,13 +72,8 @@ class DeadLetters:
 
     async def discard(self, job_id: str) -> bool:
         """Forget a dead letter; its outcome stays as long as outcomes do. False when there is none of that id."""
-        keys = self._commands.keys
         with server_errors(self._address):
-            pipe = self._client.pipeline()
-            pipe.zrem(keys.dead, job_id)
-            pipe.hdel(keys.job(job_id), "envelope", "raw")
-            removed, _ = await pipe.execute()
-        return bool(removed)
+            return await AsyncLedger(self._client).run(self._commands.discard(job_id))
 
 
 def _letter(job_id: str, dead_ms: float, row: Sequence[bytes | None], meta: bytes | None) -> DeadLetter:

@@ -11,7 +11,7 @@ import redis
 import redis.asyncio
 from redis.exceptions import NoScriptError
 
-from dispatcher.errors import BacklogFullError, IdempotencyConflictError
+from dispatcher.errors import DispatcherError
 from dispatcher.model.job import JobStatus
 from dispatcher.transport.commands import STATUS_FIELDS, Command, read_status, script
 from dispatcher.transport.keys import Keys
@@ -39,16 +39,22 @@ class Ledger:
             reply = self.client.eval(wanted.text, len(command.keys), *arguments)
         return command.read(reply)
 
-    def run_many(self, commands: Sequence[Command[T]]) -> list[T]:
-        """Run commands in one round trip, in order. The first error is raised after all have run."""
+    def run_many_settled(self, commands: Sequence[Command[T]]) -> list[T | Exception]:
+        """Run commands in one round trip, in order; a failure of one is its own entry and spoils no other.
+
+        Raises:
+            redis.RedisError: the connection broke; whether any command ran is not known.
+        """
         if not commands:
             return []
         replies = _pipeline(self.client, commands).execute(raise_on_error=False)
-        if any(isinstance(reply, NoScriptError) for reply in replies):
-            for name in {command.script for command in commands}:
+        missing = _not_loaded(commands, replies)
+        if missing:
+            for name in {commands[index].script for index in missing}:
                 self.client.script_load(script(name).text)
-            replies = _pipeline(self.client, commands).execute()
-        return _read_all(commands, replies)
+            again = _pipeline(self.client, [commands[index] for index in missing]).execute(raise_on_error=False)
+            _put(replies, missing, again)
+        return _read_settled(commands, replies)
 
 
 class AsyncLedger:
@@ -58,22 +64,17 @@ class AsyncLedger:
         self.client = client
 
     async def run_many_settled(self, commands: Sequence[Command[T]]) -> list[T | Exception]:
-        """Run commands in one round trip, in order; a refusal of one is its own entry and spoils no other."""
+        """Run commands in one round trip, in order; a failure of one is its own entry and spoils no other."""
+        if not commands:
+            return []
         replies = await _pipeline(self.client, commands).execute(raise_on_error=False)
-        if any(isinstance(reply, NoScriptError) for reply in replies):
-            for name in {command.script for command in commands}:
+        missing = _not_loaded(commands, replies)
+        if missing:
+            for name in {commands[index].script for index in missing}:
                 await self.client.script_load(script(name).text)
-            replies = await _pipeline(self.client, commands).execute(raise_on_error=False)
-        results: list[T | Exception] = []
-        for command, reply in zip(commands, replies, strict=True):
-            if isinstance(reply, Exception):
-                results.append(reply)
-                continue
-            try:
-                results.append(command.read(reply))
-            except (BacklogFullError, IdempotencyConflictError) as refusal:
-                results.append(refusal)
-        return results
+            again = await _pipeline(self.client, [commands[index] for index in missing]).execute(raise_on_error=False)
+            _put(replies, missing, again)
+        return _read_settled(commands, replies)
 
     async def run(self, command: Command[T]) -> T:
         """Run one command in one round trip."""
@@ -100,10 +101,25 @@ def _pipeline(client: Any, commands: Sequence[Command[T]]) -> Any:  # noqa: ANN4
     return pipe
 
 
-def _read_all(commands: Sequence[Command[T]], replies: Sequence[Any]) -> list[T]:
-    results = []
+def _not_loaded(commands: Sequence[Command[T]], replies: Sequence[object]) -> list[int]:
+    """Which commands did not run because the server does not hold their script (it was restarted, or told to forget)."""
+    return [index for index, _ in enumerate(commands) if isinstance(replies[index], NoScriptError)]
+
+
+def _put(replies: list[Any], places: Sequence[int], values: Sequence[Any]) -> None:
+    for index, value in zip(places, values, strict=True):
+        replies[index] = value
+
+
+def _read_settled(commands: Sequence[Command[T]], replies: Sequence[Any]) -> list[T | Exception]:
+    results: list[T | Exception] = []
     for command, reply in zip(commands, replies, strict=True):
         if isinstance(reply, Exception):
-            raise reply
-        results.append(command.read(reply))
+            results.append(reply)
+            continue
+        try:
+            results.append(command.read(reply))
+        except (DispatcherError, ValueError, TypeError, LookupError) as refusal:
+            # A refusal, or a record that cannot be read: this command's own matter.
+            results.append(refusal)
     return results

@@ -10,5 +10,5 @@ if not state or state == 'garbage' then return 'unknown' end
 if SETTLED[state] then return 'settled:' .. state end
 redis.call('HSET', jk, 'cancel', ARGV[2])
 if state == 'running' and ARGV[3] == '0' then return 'requested' end
-finish(id, 'cancelled', ARGV[4], { result_key = KEYS[2], result_ms = tonumber(ARGV[5]), dead = false }, now_ms())
+conclude(id, 'cancelled', ARGV[4], { result_key = KEYS[2], result_ms = tonumber(ARGV[5]), dead = false }, now_ms())
 return 'cancelled'

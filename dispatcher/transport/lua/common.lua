@@ -20,6 +20,19 @@ local function wait_in_queue(id, queue, sequence)
   redis.call('ZADD', waiting_key(queue), sequence, id)
 end
 
+-- Keeps a job, or garbage, among the dead letters; the oldest go first.
+local function bury(id, now, dead_ms, max_dead)
+  redis.call('PEXPIRE', job_key(id), dead_ms)
+  redis.call('ZADD', key('dead'), now, id)
+  redis.call('PEXPIRE', key('dead'), dead_ms)
+  redis.call('ZREMRANGEBYSCORE', key('dead'), '-inf', now - dead_ms)
+  local over = redis.call('ZCARD', key('dead')) - max_dead
+  if over > 0 then
+    local popped = redis.call('ZPOPMIN', key('dead'), over)
+    for i = 1, #popped, 2 do redis.call('DEL', job_key(popped[i])) end
+  end
+end
+
 -- Ends a job: records the outcome, announces it, and takes the job out of every index.
 -- meta: the outcome in Celery's result format. ttl: {result_key, result_ms, dead, dead_ms, max_dead}
 local ANNOUNCED_WHOLE = 65536   -- bytes; a larger outcome is announced by its id and read from the store
@@ -27,21 +40,16 @@ local ANNOUNCED_WHOLE = 65536   -- bytes; a larger outcome is announced by its i
 local function finish(id, state, meta, ttl, now)
   local jk = job_key(id)
   local job = redis.call('HMGET', jk, 'queue', 'producer', 'function', 'calls')
-  redis.call('SET', ttl.result_key, meta, 'PX', ttl.result_ms)
+  -- A dead letter is kept whole: its outcome says why it is dead.
+  local result_ms = ttl.dead and math.max(ttl.dead_ms, ttl.result_ms) or ttl.result_ms
+  redis.call('SET', ttl.result_key, meta, 'PX', result_ms)
   redis.call('ZREM', key('due'), id)
   redis.call('SREM', key('running'), id)
   redis.call('ZREM', waiting_key(job[1]), id)
   redis.call('HSET', jk, 'state', state, 'settled_ms', now)
   redis.call('HDEL', jk, 'lease_ms', 'due_ms', 'nonce')
   if ttl.dead then
-    redis.call('PEXPIRE', jk, ttl.dead_ms)
-    redis.call('ZADD', key('dead'), now, id)
-    redis.call('PEXPIRE', key('dead'), ttl.dead_ms)
-    local over = redis.call('ZCARD', key('dead')) - ttl.max_dead
-    if over > 0 then
-      local popped = redis.call('ZPOPMIN', key('dead'), over)
-      for i = 1, #popped, 2 do redis.call('DEL', job_key(popped[i])) end
-    end
+    bury(id, now, ttl.dead_ms, ttl.max_dead)
   else
     redis.call('HDEL', jk, 'envelope', 'done')
     redis.call('PEXPIRE', jk, ttl.result_ms)
@@ -52,4 +60,43 @@ local function finish(id, state, meta, ttl, now)
     if #meta > ANNOUNCED_WHOLE then meta = '' end
     redis.call('PUBLISH', key('announce:' .. job[2]), id .. '\n' .. meta)
   end
+end
+
+-- The outcome of a job of many calls, some of which had ended before the others were given up.
+-- whole: what is to be said of the others. done: as `encode_done` of outcomes.py writes it; a value in it is JSON text.
+local function with_done(whole, done, calls, attempts)
+  local rest, succeeded = cjson.encode(whole.outcome.calls[1]), false
+  local results, entries = {}, {}
+  for i = 1, calls do
+    local call = done[tostring(i - 1)]
+    results[i], entries[i] = 'null', rest
+    if call then
+      if call.state == 'succeeded' then
+        results[i], succeeded = call.value, true
+      end
+      call.value = nil
+      entries[i] = cjson.encode(call)
+    end
+  end
+  local meta = '{"result":[' .. table.concat(results, ',') .. '],"status":"SUCCESS","traceback":null,"children":[],'
+    .. '"date_done":' .. cjson.encode(whole.date_done) .. ',"task_id":' .. cjson.encode(whole.task_id)
+    .. ',"outcome":{"v":' .. whole.outcome.v .. ',"attempts":' .. attempts .. ',"seconds":0.0,"calls":['
+    .. table.concat(entries, ',') .. ']}}'
+  return meta, succeeded
+end
+
+-- Ends a job that no attempt ends. meta: the outcome of the job as a whole; calls that had ended keep their own.
+local function conclude(id, state, meta, ttl, now)
+  local job = redis.call('HMGET', job_key(id), 'attempt', 'calls', 'done')
+  if job[3] and job[3] ~= '' and tonumber(job[2]) > 1 then
+    local succeeded
+    meta, succeeded = with_done(cjson.decode(meta), cjson.decode(job[3]), tonumber(job[2]), job[1])
+    if succeeded then
+      state, ttl.dead = 'succeeded', false
+    end
+  else
+    -- In JSON a quote within a text is escaped, so this finds the field and nothing else.
+    meta = string.gsub(meta, '"attempts":%d+', '"attempts":' .. job[1], 1)
+  end
+  finish(id, state, meta, ttl, now)
 end

@@ -36,4 +36,4 @@ local token = redis.call('HGET', jk, 'attempt')
 local rest = redis.call('HMGET', jk, 'failures', 'lost', 'accepted_ms', 'function', 'idempotency_key', 'delivery',
   'envelope', 'done')
 return { 'leased', token, token, rest[1], rest[2], tostring(now), job[4], rest[3], rest[4], rest[5] or '', rest[6],
-  rest[7], rest[8] or '' }
+  rest[7] or '', rest[8] or '' }

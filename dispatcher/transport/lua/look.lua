@@ -1,6 +1,7 @@
 -- Looks at one job whose next-look time has come, and does what its state asks for.
 -- KEYS: prefix, result key
--- ARGV: id, max_lost, expired meta, lost meta, cancelled meta, result_ms, dead_ms, max_dead
+-- ARGV: id, max_lost, expired meta, lost meta, cancelled meta, result_ms, dead_ms, max_dead, the reason that stands in
+--       the cancelled meta, to be replaced by the producer's
 -- Returns {what, …}: 'publish' (function, queue, shown, head, attempts so far), 'expired', 'gave_up', 'cancelled', 'nothing'
 local id, max_lost = ARGV[1], tonumber(ARGV[2])
 local jk = job_key(id)
@@ -24,16 +25,22 @@ if state == 'running' then
     return { 'nothing' }
   end
   count('lost')
-  if job[10] then finish(id, 'cancelled', ARGV[5], ttl, now) return { 'cancelled', job[7] } end
+  if job[10] then
+    -- A reason has no magic characters of Lua's patterns but in the replacement, where % must be doubled.
+    local reason = string.gsub(cjson.encode(job[10]), '%%', '%%%%')
+    local meta = string.gsub(ARGV[5], '"' .. ARGV[9] .. '"', reason)
+    conclude(id, 'cancelled', meta, ttl, now)
+    return { 'cancelled', job[7] }
+  end
   local lost = redis.call('HINCRBY', jk, 'lost', 1)
   if job[9] == 'at_most_once' or lost >= max_lost then
     ttl.dead = true
-    finish(id, 'failed', ARGV[4], ttl, now)
+    conclude(id, 'failed', ARGV[4], ttl, now)
     return { 'gave_up', job[7] }
   end
 end
 if deadline <= now then
-  finish(id, 'expired', ARGV[3], ttl, now)
+  conclude(id, 'expired', ARGV[3], ttl, now)
   return { 'expired', job[7] }
 end
 if state == 'waiting' then
@@ -51,7 +58,7 @@ if not sequence then
   head = '0'
 end
 redis.call('HSET', jk, 'state', 'waiting', 'sequence', sequence, 'published_ms', now)
-redis.call('HDEL', jk, 'lease_ms', 'nonce', 'due_ms')
+redis.call('HDEL', jk, 'lease_ms', 'nonce', 'due_ms', 'copies')
 redis.call('SREM', key('running'), id)
 wait_in_queue(id, job[5], sequence)
 redis.call('ZADD', key('due'), deadline, id)

@@ -15,7 +15,7 @@ redis.call('DEL', KEYS[2])
 -- The attempt number goes on: it is the fencing token, and an old attempt may still be running somewhere.
 redis.call('HSET', jk, 'state', 'waiting', 'sequence', sequence, 'published_ms', now, 'deadline_ms', deadline,
   'failures', 0, 'lost', 0)
-redis.call('HDEL', jk, 'settled_ms', 'settled_by', 'cancel', 'progress', 'copies')
+redis.call('HDEL', jk, 'settled_ms', 'settled_by', 'cancel', 'progress', 'copies', 'done')
 redis.call('PEXPIREAT', jk, deadline + tonumber(ARGV[3]))
 wait_in_queue(id, job[2], sequence)
 redis.call('ZADD', key('due'), deadline, id)

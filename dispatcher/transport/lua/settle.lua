@@ -2,17 +2,18 @@
 -- KEYS: prefix, result key, cache key (only where the result may be used again)
 -- ARGV: id, token, state, meta, result_ms, dead (0 or 1), dead_ms, max_dead, cache_ms, value    for an outcome
 --       id, token, 'scheduled', done (outcomes that stand already, '' for none), wait_ms    for another attempt
--- Returns 'settled', 'scheduled', 'stale', or 'cancel' (no further attempt: settle it as cancelled). Repeating a settlement that counted says so again.
+-- Returns 'settled', 'scheduled', 'stale', or 'cancel:<reason>' (no further attempt: settle it as cancelled). Repeating
+-- a settlement that counted says so again.
 local id, token, state = ARGV[1], ARGV[2], ARGV[3]
 local jk = job_key(id)
 local now = now_ms()
-local job = redis.call('HMGET', jk, 'state', 'attempt', 'settled_by', 'deadline_ms')
+local job = redis.call('HMGET', jk, 'state', 'attempt', 'settled_by', 'deadline_ms', 'cancel')
 if job[3] == token then return job[1] == 'scheduled' and 'scheduled' or 'settled' end
 if job[1] ~= 'running' or job[2] ~= token then
   count('stale')
   return 'stale'
 end
-if state == 'scheduled' and redis.call('HEXISTS', jk, 'cancel') == 1 then return 'cancel' end
+if state == 'scheduled' and job[5] then return 'cancel:' .. job[5] end
 redis.call('HSET', jk, 'settled_by', token)
 if state == 'scheduled' then
   local due = now + tonumber(ARGV[5])
