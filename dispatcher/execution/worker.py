@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 from celery import Celery
-from celery.signals import import_modules, worker_process_init, worker_ready, worker_shutdown
+from celery.signals import after_setup_logger, import_modules, worker_process_init, worker_ready, worker_shutdown
 
 from dispatcher.clock import SystemClock
 from dispatcher.errors import SettingsError
 from dispatcher.execution import celery_task
 from dispatcher.execution.execute import Executor
+from dispatcher.execution.log_lines import show_fields
 from dispatcher.execution.sweeper import Sweeper
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
@@ -92,7 +93,11 @@ class WorkerSide:
             import_module("dispatcher.monitoring.metrics").serve_metrics(self._settings, self._url, port)
         except (SettingsError, OSError) as error:
             # Not installed, or another node of this machine has the port, and tells the same.
-            logger.warning("metrics_not_served", extra={"port": port, "reason": str(error)})
+            logger.warning("metrics_not_served: %s", error, extra={"port": port, "reason": str(error)})
+
+
+def _show_fields(logger: logging.Logger, **_: Any) -> None:  # noqa: ANN401 - a Celery signal
+    show_fields(logger)
 
 
 def create_worker_app(registry: Registry, settings: Settings | None = None, *, name: str = "dispatcher") -> Celery:
@@ -112,6 +117,7 @@ def create_worker_app(registry: Registry, settings: Settings | None = None, *, n
     side = WorkerSide(registry, settings, url)
     celery_task.register(app, registry, side.executor)
     # weak=False: the signals are all that keeps the worker's side alive.
+    after_setup_logger.connect(_show_fields, weak=False)
     worker_process_init.connect(side.on_process_init, weak=False)
     worker_ready.connect(side.on_ready, weak=False)
     worker_shutdown.connect(side.on_shutdown, weak=False)

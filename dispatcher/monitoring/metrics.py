@@ -101,7 +101,7 @@ class LedgerCollector(Collector):
             counts, queues, nodes = self._sources.read()
         except SERVER_FAILURES as error:
             if self._was_up:
-                logger.warning("metrics_unread", extra={"reason": str(error)})
+                logger.warning("metrics_unread: %s", error, extra={"reason": str(error)})
             self._was_up = False
             yield _up(0)
             return

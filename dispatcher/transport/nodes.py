@@ -157,7 +157,7 @@ class NodeReporter:
             self._ledger.run(command)
         except SERVER_FAILURES as error:
             # The server is away, which others say louder.
-            logger.debug("report_failed", extra={"reason": str(error)})
+            logger.debug("report_failed: %s", error, extra={"reason": str(error)})
 
 
 def _read(name: bytes, age: bytes, flat: list[bytes]) -> NodeReport:

@@ -1,0 +1,86 @@
+"""The profiles of worker nodes."""
+
+import os
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dispatcher import Registry, Settings
+from dispatcher.transport.app import queue_names
+from workers import profiles
+from workers.profiles import PROFILES, worker_arguments
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def registry() -> Registry:
+    registry = Registry()
+
+    @registry.function
+    def add(a: int, b: int) -> int:
+        """Add."""
+        return a + b
+
+    @registry.function(queue="slow", timeout=timedelta(hours=2))
+    def render(scene: str) -> str:
+        """Take hours."""
+        return scene
+
+    return registry
+
+
+def test_interactive_and_bulk_share_all_queues_between_them(registry: Registry) -> None:
+    interactive, bulk = (set(PROFILES[name].queues(registry)) for name in ("interactive", "bulk"))
+    assert interactive & bulk == set()
+    assert interactive | bulk == set(PROFILES["all"].queues(registry)) == set(queue_names(registry))
+
+
+def test_people_do_not_wait_behind_batches(registry: Registry) -> None:
+    assert set(PROFILES["interactive"].queues(registry)) == {"default.high", "default", "slow.high", "slow", "celery"}
+    assert set(PROFILES["bulk"].queues(registry)) == {"default.bulk", "slow.bulk"}
+
+
+def test_a_hanging_process_is_ended_after_the_longest_call_may_have_ended(registry: Registry) -> None:
+    settings = Settings(outage_seconds=30, kill_grace_seconds=2)
+    limit = PROFILES["interactive"].time_limit(registry, settings)
+    assert limit == timedelta(hours=2, seconds=2 * 30 + 2 + 60)
+    assert PROFILES["bulk"].time_limit(registry, settings) is None
+
+
+def test_functions_without_a_timeout_count_with_the_default() -> None:
+    limit = PROFILES["interactive"].time_limit(Registry(), Settings(default_timeout_seconds=10_000))
+    assert limit is not None
+    assert limit > timedelta(seconds=10_000)
+
+
+def test_the_arguments_are_celerys(registry: Registry) -> None:
+    arguments = worker_arguments("bulk", registry, Settings())
+    assert arguments[0] == "worker"
+    assert {"--hostname=bulk@%h", "--queues=default.bulk,slow.bulk", "--pool=prefork"} <= set(arguments)
+
+
+def test_a_name_that_is_none_is_told_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("a worker was started"))
+    for wrong in ([], ["fast"]):
+        with pytest.raises(SystemExit, match=r"\{all,interactive,bulk\}"):
+            profiles.main(wrong)
+
+
+def test_the_users_own_options_come_last_and_so_win(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DISPATCHER_STATE_DIR", str(tmp_path))
+    became: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, command: became.append(command))
+    profiles.main(["bulk", "--concurrency=3"])
+    ((command),) = became
+    assert command[:5] == [sys.executable, "-m", "celery", "-A", "workers.app"]
+    assert command[-1] == "--concurrency=3"
+
+
+def test_the_containers_workers_together_consume_every_queue() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    used = {service["command"][-1] for service in services.values() if "workers.profiles" in service.get("command", [])}
+    assert used == {"interactive", "bulk"}
