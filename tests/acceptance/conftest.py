@@ -81,6 +81,26 @@ def plain(server: EmbeddedServer, worker: Worker) -> Iterator[Celery]:
     app.backend.client.close()
 
 
+@pytest.fixture(scope="module")
+def own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A server of the module's own, whose workers its tests start and kill."""
+    with EmbeddedServer(tmp_path_factory.mktemp("own")) as running:
+        yield Settings.load(url=running.url, **QUICK_SETTINGS)
+
+
+@pytest.fixture
+def own_client(own_settings: Settings) -> Iterator[redis.Redis]:
+    with connect(own_settings.url.get_secret_value(), role="test") as connected:
+        yield connected
+
+
+@pytest.fixture
+async def own_dispatcher(own_settings: Settings) -> AsyncIterator[Dispatcher]:
+    """A producer on the module's own server. Nobody works for it yet."""
+    async with Dispatcher(registry, settings=own_settings) as started:
+        yield started
+
+
 @pytest.fixture
 def start_worker(marks: Marks) -> Iterator[Callable[..., Worker]]:
     """Start workers that end with the test."""

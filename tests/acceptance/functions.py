@@ -198,6 +198,16 @@ def hold(label: str, seconds: float) -> str:
     return _hold(label, seconds)
 
 
+@registry.function
+def hold_first(label: str, seconds: float) -> str:
+    """Take long the first time, and no time after that."""
+    mark(label, f"start {os.getpid()}")
+    first = len((Path(os.environ[MARKS_VARIABLE]) / label).read_text().splitlines()) == 1
+    time.sleep(seconds if first else 0)
+    mark(label, "end")
+    return "held"
+
+
 @registry.function(delivery="at_most_once")
 def hold_once(label: str, seconds: float) -> str:
     """Take long, and never run twice."""

@@ -127,8 +127,11 @@ class Worker:
             )
         Worker.live.append(self)
         if wait:
-            self.wait_for_log(" ready.")
+            self.wait_until_ready()
         return self
+
+    def wait_until_ready(self) -> None:
+        self.wait_for_log(" ready.")
 
     def wait_for_log(self, text: str) -> None:
         """Until the log has a new line with this text."""

@@ -1,0 +1,24 @@
+"""A producer that dies between accepting a job and publishing its wake-up: `python -m tests.acceptance.lost_producer LABEL`."""
+
+import asyncio
+import os
+import signal
+import sys
+
+from dispatcher import Dispatcher
+from dispatcher.transport.publisher import Publisher
+from tests.acceptance.functions import hold, registry
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def main(label: str) -> None:
+    Publisher.put = die
+    async with Dispatcher(registry) as dispatcher:
+        await dispatcher.dispatch(hold.call(label, 0), idempotency_key=label)
+        print("still alive")
+
+
+asyncio.run(main(sys.argv[1]))
