@@ -30,6 +30,9 @@ _FAITHFUL: Final = frozenset(
 #: Core schemas in which pydantic takes an object as it is, NaN in a field of it included.
 _UNLOOKED: Final = frozenset({"any", "model", "dataclass", "is-instance", "custom-error"})
 
+#: Core schemas in which two values of different classes can have the same fields.
+_TOLD_APART: Final = frozenset({"any", "model", "union", "tagged-union"})
+
 
 class Results:
     """The results of one function. Built once, at registration.
@@ -99,9 +102,14 @@ class Results:
 
     def _check_type(self, value: object) -> object:
         try:
-            return self._compiled.validate_python(value)
+            checked = self._compiled.validate_python(value)
         except ValidationError as error:
             problem = self._tell(error)
+        else:
+            # pydantic takes a dict for a model, strict or not.
+            if "model" not in self._compiled.kinds or checked == value:
+                return checked
+            problem = "it would have to be changed first, as a dict into a model"
         raise self._refuse(why=f"returned a {type(value).__name__} that is not of the declared return type: {problem}")
 
     def _write(self, value: object) -> str:
@@ -121,7 +129,7 @@ class Results:
         serializer = self._compiled.serializer
         if (
             type(loaded) is type(value)
-            and "model" not in self._compiled.kinds
+            and not self._compiled.kinds & _TOLD_APART
             and _same(serializer.to_python(loaded), serializer.to_python(value))
         ):
             return  # a dataclass that is equal only to itself

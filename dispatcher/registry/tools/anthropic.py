@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dispatcher.registry.function import Function
 
 _CALL = "tool_use"
+#: By any of these a list is known as content blocks.
+_KNOWN = {_CALL, "text", "thinking", "redacted_thinking"}
 
 
 def export(function: "Function[..., object]") -> JsonObject:
@@ -34,13 +36,13 @@ def export(function: "Function[..., object]") -> JsonObject:
     }
 
 
-def find(response: object) -> Sequence[object] | None:
+def find(response: object, sure: bool) -> Sequence[object] | None:  # noqa: FBT001 - as `Format.find` has it
     """A message, a list of content blocks, or one block. Text, thinking and the provider's tools are passed over."""
     if isinstance(response, dict) and response.get("role") == "assistant" and "content" in response:
         content = response["content"]
         return _calls_of(content) if isinstance(content, list) else []
     if isinstance(response, list):
-        return _calls_of(response) if any(_type_of(item) == _CALL for item in response) else None
+        return _calls_of(response) if sure or any(_type_of(item) in _KNOWN for item in response) else None
     return [response] if _type_of(response) == _CALL else None
 
 

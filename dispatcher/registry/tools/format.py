@@ -68,8 +68,9 @@ class Format:
 
     #: A function as a tool definition.
     export: "Callable[[Function[..., object]], JsonObject]"
-    #: The tool calls in a response, each as it stands; None if the response is not of this format.
-    find: Callable[[object], Sequence[object] | None]
+    #: The tool calls in a response, each as it stands; None if the response is not of this format. Of a list nothing
+    #: is doubted where the caller is sure, having named the format.
+    find: Callable[[object, bool], Sequence[object] | None]
     #: One tool call. Never fails: what is wrong with it stands in `problem`.
     read: Callable[[object], RawToolCall]
     #: The messages that answer tool calls.

@@ -52,10 +52,10 @@ def find_calls(response: object, tool_format: ToolFormat | None) -> tuple[Format
     if isinstance(response, tuple):
         response = list(response)
     wanted = list(FORMATS.values()) if tool_format is None else [find_format(tool_format)]
-    if isinstance(response, list) and (not response or tool_format is not None):
-        return wanted[0], wanted[0].find(response) or response
+    if response == []:
+        return wanted[0], []
     for candidate in wanted:
-        if (calls := candidate.find(response)) is not None:
+        if (calls := candidate.find(response, tool_format is not None)) is not None:
             return candidate, calls
     kind = f"a {type(response).__name__}"
     if isinstance(response, dict):

@@ -49,10 +49,10 @@ def export(function: "Function[..., object]") -> JsonObject:
     return tool
 
 
-def find(response: object) -> Sequence[object] | None:
+def find(response: object, sure: bool) -> Sequence[object] | None:  # noqa: FBT001 - as `Format.find` has it
     """A request `tools/call` with or without its JSON-RPC frame, its params alone, or a list of these."""
     if isinstance(response, list):
-        return response if any(_is_call(plain(item)) for item in response) else None
+        return response if sure or any(_is_call(plain(item)) for item in response) else None
     return [response] if _is_call(response) else None
 
 

@@ -38,10 +38,10 @@ def export(function: "Function[..., object]") -> JsonObject:
     }
 
 
-def find(response: object) -> Sequence[object] | None:
+def find(response: object, sure: bool) -> Sequence[object] | None:  # noqa: FBT001 - as `Format.find` has it
     """A completion (its first choice), an assistant message, a list of tool calls, or one tool call."""
     if isinstance(response, list):
-        return response if any(_is_call(plain(item)) for item in response) else None
+        return response if sure or any(_is_call(plain(item)) for item in response) else None
     if not isinstance(response, dict):
         return None
     if isinstance(choices := response.get("choices"), list):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dispatcher.registry.function import Function
 
 _CALL = "function_call"
+#: By any of these a list is known as output items.
+_KNOWN = {_CALL, "message", "reasoning"}
 
 
 def export(function: "Function[..., object]") -> JsonObject:
@@ -38,14 +40,17 @@ def export(function: "Function[..., object]") -> JsonObject:
     }
 
 
-def find(response: object) -> Sequence[object] | None:
+def find(response: object, sure: bool) -> Sequence[object] | None:  # noqa: FBT001 - as `Format.find` has it
     """A response, a list of output items, or one item. Messages, reasoning and others' tools are passed over."""
     if isinstance(response, dict) and isinstance(response.get("output"), list):
-        return [item for item in response["output"] if _type_of(item) in {_CALL, ""}]
+        return _calls_of(response["output"])
     if isinstance(response, list):
-        calls = [item for item in response if _type_of(item) in {_CALL, ""}]
-        return calls if any(_type_of(item) == _CALL for item in response) else None
+        return _calls_of(response) if sure or any(_type_of(item) in _KNOWN for item in response) else None
     return [response] if _type_of(response) == _CALL else None
+
+
+def _calls_of(output: Sequence[object]) -> Sequence[object]:
+    return [item for item in output if _type_of(item) in {_CALL, ""}]
 
 
 def _type_of(item: object) -> str:

@@ -116,14 +116,16 @@ def test_every_way_of_binding_gives_equal_calls():
 
 
 def test_binding_the_canonical_text_again_changes_nothing():
-    call = typed.bind({
-        "span": timedelta(days=1, microseconds=1),
-        "ratio": 1,
-        "raw": b"\xff\x00",
-        "names": {"b", "a", "c"},
-        "table": {2: ["x"], 1: []},
-        "moment": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
-    })
+    call = typed.bind(
+        {
+            "span": timedelta(days=1, microseconds=1),
+            "ratio": 1,
+            "raw": b"\xff\x00",
+            "names": {"b", "a", "c"},
+            "table": {2: ["x"], 1: []},
+            "moment": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        }
+    )
     assert typed.bind(call.arguments) == call
     assert '"names":["a","b","c"]' in call.arguments
 
@@ -156,7 +158,9 @@ def test_arguments_are_loaded_as_the_types_the_function_declares():
     args, kwargs = typed.load_arguments(typed.bind(values).arguments)
     assert args == ()
     assert kwargs == values
-    assert {name: type(value) for name, value in kwargs.items()} == {name: type(value) for name, value in values.items()}
+    assert {name: type(value) for name, value in kwargs.items()} == {
+        name: type(value) for name, value in values.items()
+    }
 
 
 # --- parameters of every kind -----------------------------------------------------------------------------------
@@ -164,7 +168,18 @@ def test_arguments_are_loaded_as_the_types_the_function_declares():
 
 def test_parameters_may_have_any_name():
     @Registry().function
-    def odd(schema: int, json: int, copy: int, model_config: int, model_fields: int, _private: int, __dunder__: int, self_: int, größe: int, values: int = 0) -> list[int]:
+    def odd(  # noqa: PLR0917
+        schema: int,
+        json: int,
+        copy: int,
+        model_config: int,
+        model_fields: int,
+        _private: int,
+        __dunder__: int,
+        self_: int,
+        größe: int,  # noqa: PLC2401
+        values: int = 0,
+    ) -> list[int]:
         return [schema, json, copy, model_config, model_fields, _private, __dunder__, self_, größe, values]
 
     call = odd.call(1, 2, 3, 4, 5, 6, 7, 8, größe=9)
@@ -189,7 +204,7 @@ def test_positional_only_and_keyword_only_parameters_work():
     with pytest.raises(InvalidArgumentsError, match="takes 4 positional arguments, not 5"):
         mixed.call(1, 2, 3, 4, 5)  # type: ignore[call-arg]
     with pytest.raises(InvalidArgumentsError, match="a: is given twice"):
-        mixed.call(1, **{"a": 2})
+        mixed.call(1, a=2)
 
 
 def test_a_function_without_parameters_takes_an_empty_object():
@@ -230,9 +245,15 @@ def test_constraints_of_annotations_hold():
         ('{"customer_id":5,"amount":1,"extra":5}', [("extra", "extra_forbidden")]),
         ('{"customer_id":5,"amount":1,"Note":""}', [("Note", "extra_forbidden")]),
         ('{"customer_id":5,"amount":1,"rows":{}}', [("rows", "list_type")]),
-        ('{"customer_id":5,"amount":1,"rows":[{"sku":"a"},{"sku":"b","amount":[]}]}', [("rows.1.amount", "decimal_type")]),
+        (
+            '{"customer_id":5,"amount":1,"rows":[{"sku":"a"},{"sku":"b","amount":[]}]}',
+            [("rows.1.amount", "decimal_type")],
+        ),
         ('{"customer_id":5,"amount":1,"rows":[{"sku":"a","zz":1}]}', [("rows.0.zz", "extra_forbidden")]),
-        ('{"customer_id":"a","rows":[{}]}', [("customer_id", "int_type"), ("amount", "missing"), ("rows.0.sku", "missing")]),
+        (
+            '{"customer_id":"a","rows":[{}]}',
+            [("customer_id", "int_type"), ("amount", "missing"), ("rows.0.sku", "missing")],
+        ),
         ("[]", [("", "dict_type")]),
         ('"x"', [("", "dict_type")]),
         ("null", [("", "dict_type")]),
@@ -251,7 +272,10 @@ def test_what_does_not_fit_is_listed_by_place_and_kind(arguments, issues):
 
 def test_an_unknown_argument_is_answered_with_the_known_ones():
     error = refused(invoice, {"customer": 5, "customer_id": 5, "amount": 1})
-    assert str(error) == "invoice: customer: is not an argument of this function, which takes customer_id, amount, note, rows"
+    assert (
+        str(error)
+        == "invoice: customer: is not an argument of this function, which takes customer_id, amount, note, rows"
+    )
 
 
 def test_models_that_ask_for_more_keys_get_them():
@@ -433,9 +457,16 @@ def test_a_validator_s_message_may_quote_an_argument_but_never_a_sensitive_one()
         inner: Annotated[str, AfterValidator(complain)]
 
     @Registry().function(sensitive=["token", "nested", "table"])
-    def take(token: Annotated[str, AfterValidator(complain)], nested: Secret, table: dict[str, int], note: Annotated[str, AfterValidator(complain)]) -> None: ...
+    def take(
+        token: Annotated[str, AfterValidator(complain)],
+        nested: Secret,
+        table: dict[str, int],
+        note: Annotated[str, AfterValidator(complain)],
+    ) -> None: ...
 
-    error = refused(take, {"token": "hunter2", "nested": {"inner": "hunter2"}, "table": {"hunter2": "hunter2"}, "note": "plain"})
+    error = refused(
+        take, {"token": "hunter2", "nested": {"inner": "hunter2"}, "table": {"hunter2": "hunter2"}, "note": "plain"}
+    )
     assert "hunter2" not in str(error)
     assert [(i.location, i.problem) for i in error.issues[:3]] == [
         ("token", "is not valid (value_error)"),
@@ -459,7 +490,24 @@ def test_sensitive_arguments_are_shown_as_stars():
     assert len(take.show(take.call("x", {}, "y" * 5000).arguments)) == 1000
 
 
-@pytest.mark.parametrize("odd", [None, 5, b"hunter2", {"token": "hunter2"}, "hunter2", "[" * 100_000, "hunter2" * 10**6, '["hunter2"]', '{"token":"hunter2\ud800"}', '{"token":"hunter2"', "", '{"\ud800":1}', '{"a":NaN}'])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        5,
+        b"hunter2",
+        {"token": "hunter2"},
+        "hunter2",
+        "[" * 100_000,
+        "hunter2" * 10**6,
+        '["hunter2"]',
+        '{"token":"hunter2\ud800"}',
+        '{"token":"hunter2"',
+        "",
+        '{"\ud800":1}',
+        '{"a":NaN}',
+    ],
+)
 @pytest.mark.parametrize("limit", [1000, 10, 1, 0, -5])
 def test_showing_never_fails_and_never_tells_what_it_cannot_read(odd, limit):
     @Registry().function(sensitive=["token"])

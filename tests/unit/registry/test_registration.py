@@ -134,7 +134,7 @@ def test_a_function_that_never_returns_is_one_that_returns_nothing(registry):
     assert stop.result_schema == {"type": "null"}
 
 
-def bad_functions() -> Iterator[tuple[Callable[..., Any], dict[str, Any], list[str]]]:
+def bad_functions() -> Iterator[tuple[Callable[..., Any], dict[str, Any], list[str]]]:  # noqa: C901, PLR0915 - a table
     class Opaque:
         pass
 
@@ -160,7 +160,7 @@ def bad_functions() -> Iterator[tuple[Callable[..., Any], dict[str, Any], list[s
 
     def fine(a: int, b: str = "") -> int: ...
     def _private(a: int) -> int: ...
-    def größe(a: int) -> int: ...
+    def größe(a: int) -> int: ...  # noqa: PLC2401
 
     class Klass:
         def __init__(self, a: int) -> None: ...

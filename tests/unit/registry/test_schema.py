@@ -104,7 +104,9 @@ def test_descriptions_come_from_every_docstring_style(docstring):
 
 def test_a_field_s_own_description_wins_over_the_docstring():
     @Registry().function
-    def count(text: Annotated[str, Field(description="from the field", min_length=1)], more: Annotated[int, Field(ge=1)] = 1) -> int:
+    def count(
+        text: Annotated[str, Field(description="from the field", min_length=1)], more: Annotated[int, Field(ge=1)] = 1
+    ) -> int:
         """Count.
 
         Args:
@@ -135,7 +137,7 @@ def test_a_function_without_a_docstring_has_an_empty_description():
 
 
 @registry.function
-def everything(
+def everything(  # noqa: PLR0917
     text: str,
     number: float,
     flag: bool,

@@ -33,7 +33,9 @@ def test_depth_is_known_before_parsing(text, deeper):
     assert nests_deeper(text.encode(), 4) is deeper
 
 
-@pytest.mark.parametrize("text", ["][" * 50_000, "]" * 100_000, '"' * 99_999, '[[[[["' + '\\"' * 50_000, '[[[[["' + "\\" * 99_999])
+@pytest.mark.parametrize(
+    "text", ["][" * 50_000, "]" * 100_000, '"' * 99_999, '[[[[["' + '\\"' * 50_000, '[[[[["' + "\\" * 99_999]
+)
 def test_text_that_is_not_json_is_measured_in_linear_time(text):
     begun = time.perf_counter()
     nests_deeper(text.encode(), 4)
@@ -85,7 +87,18 @@ def test_text_is_refused_by_kind(text, kind):
 
 @pytest.mark.parametrize(
     "text",
-    ["{}", " [1, 2.5, true, null] ", '"\U0001f600"', r'"\ud83d\ude00"', r'"\u0000"', "9" * 20, "-" + "9" * 20, "1e308", "[[[[]]]]", '{"a":{"a":1}}'],
+    [
+        "{}",
+        " [1, 2.5, true, null] ",
+        '"\U0001f600"',
+        r'"\ud83d\ude00"',
+        r'"\u0000"',
+        "9" * 20,
+        "-" + "9" * 20,
+        "1e308",
+        "[[[[]]]]",
+        '{"a":{"a":1}}',
+    ],
 )
 def test_strict_json_passes(text):
     assert STRICT.check_text(text) == text
