@@ -108,6 +108,8 @@ class Sweeper:
             self._act(self._ledger.run_many_settled([self._commands.look(job_id) for job_id in due]), due)
             if len(due) < LIMIT:
                 break
+        for job_id, ended in self._ledger.run(self._commands.untold(LIMIT)):
+            self._tell_flower(ended, job_id)
         self._find_lost_wake_ups()
 
     def _act(self, looks: list[Looked | Exception], job_ids: list[str]) -> None:
@@ -144,12 +146,11 @@ class Sweeper:
 
     def _tell_flower(self, look: Looked, job_id: str) -> None:
         """No worker saw this job end, so no Celery event told of it."""
-        # The name as well: a job that ends before any worker has it is new to Flower.
+        # A job that ends before any worker has it is new to Flower.
+        call = {"name": look.function, "args": "()", "kwargs": look.shown}
         if look.action == "gave_up":
             error = "given up: its worker was lost"
-            self._broker.tell("task-failed", job_id, name=look.function, exception=error, traceback="")
+            self._broker.tell("task-failed", job_id, **call, exception=error, traceback="")
         else:
             expired = look.action == "expired"
-            self._broker.tell(
-                "task-revoked", job_id, name=look.function, terminated=False, signum=None, expired=expired
-            )
+            self._broker.tell("task-revoked", job_id, **call, terminated=False, signum=None, expired=expired)

@@ -128,6 +128,8 @@ class Looked:
 
     action: Literal["publish", "expired", "gave_up", "cancelled", "nothing"]
     function: str = ""
+    #: The redacted arguments, of a job that it ended.
+    shown: str = ""
     wake_up: WakeUp | None = None
 
 
@@ -339,7 +341,7 @@ class Commands:
             action = cast("Literal['publish', 'expired', 'gave_up', 'cancelled', 'nothing']", _text(reply[0]))
             function = _text(reply[1]) if len(reply) > 1 else ""
             if action != "publish":
-                return Looked(action=action, function=function)
+                return Looked(action=action, function=function, shown=_text(reply[2]) if function else "")
             wake_up = WakeUp(
                 job_id=job_id,
                 function=function,
@@ -351,6 +353,17 @@ class Commands:
             return Looked(action=action, function=function, wake_up=wake_up)
 
         return Command("look", (self.keys.prefix, self.keys.result(job_id)), args, read)
+
+    def untold(self, limit: int) -> Command[list[tuple[str, Looked]]]:
+        """Take the jobs that were cancelled where no worker saw it, by id, for Celery's events."""
+
+        def read(reply: list[list[bytes]]) -> list[tuple[str, Looked]]:
+            return [
+                (_text(row[0]), Looked(action="cancelled", function=_text(row[1]), shown=_text(row[2])))
+                for row in reply
+            ]
+
+        return Command("untold", (self.keys.prefix,), (limit,), read)
 
     def lost(self, queue: str, *, started: int | None, limit: int) -> Command[list[WakeUp]]:
         """The waiting jobs of a queue whose wake-up must have been lost.

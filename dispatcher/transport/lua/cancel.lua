@@ -11,4 +11,8 @@ if SETTLED[state] then return 'settled:' .. state end
 redis.call('HSET', jk, 'cancel', ARGV[2])
 if state == 'running' and ARGV[3] == '0' then return 'requested' end
 conclude(id, 'cancelled', ARGV[4], { result_key = KEYS[2], result_ms = tonumber(ARGV[5]), dead = false }, now_ms())
+-- No worker sees this end; the node that sweeps tells Celery's events of it.
+redis.call('RPUSH', key('untold'), id)
+redis.call('LTRIM', key('untold'), -10000, -1)
+redis.call('PEXPIRE', key('untold'), 3600000)
 return 'cancelled'

@@ -2,7 +2,7 @@
 -- KEYS: prefix, result key
 -- ARGV: id, max_lost, expired meta, lost meta, cancelled meta, result_ms, dead_ms, max_dead, the reason that stands in
 --       the cancelled meta, to be replaced by the producer's
--- Returns {what, …}: 'publish' (function, queue, shown, head, attempts so far), 'expired', 'gave_up', 'cancelled', 'nothing'
+-- Returns {what, …}: 'publish' (function, queue, shown, head, attempts so far), 'expired', 'gave_up', 'cancelled' (function, shown), 'nothing'
 local id, max_lost = ARGV[1], tonumber(ARGV[2])
 local jk = job_key(id)
 local now = now_ms()
@@ -30,18 +30,18 @@ if state == 'running' then
     local reason = string.gsub(cjson.encode(job[10]), '%%', '%%%%')
     local meta = string.gsub(ARGV[5], '"' .. ARGV[9] .. '"', reason)
     conclude(id, 'cancelled', meta, ttl, now)
-    return { 'cancelled', job[7] }
+    return { 'cancelled', job[7], job[8] }
   end
   local lost = redis.call('HINCRBY', jk, 'lost', 1)
   if job[9] == 'at_most_once' or lost >= max_lost then
     ttl.dead = true
     conclude(id, 'failed', ARGV[4], ttl, now)
-    return { 'gave_up', job[7] }
+    return { 'gave_up', job[7], job[8] }
   end
 end
 if deadline <= now then
   conclude(id, 'expired', ARGV[3], ttl, now)
-  return { 'expired', job[7] }
+  return { 'expired', job[7], job[8] }
 end
 if state == 'waiting' then
   redis.call('ZADD', key('due'), deadline, id)

@@ -1,0 +1,10 @@
+-- Takes the jobs that were cancelled where no worker saw it.
+-- KEYS: prefix
+-- ARGV: limit
+-- Returns {id, function, shown} for each
+local rows = {}
+for _, id in ipairs(redis.call('LPOP', key('untold'), ARGV[1]) or {}) do
+  local job = redis.call('HMGET', job_key(id), 'function', 'shown')
+  if job[1] then rows[#rows + 1] = { id, job[1], job[2] or '' } end
+end
+return rows
