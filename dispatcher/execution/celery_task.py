@@ -88,8 +88,8 @@ class FunctionTask(Task):
     Request = f"{__name__}:ShownRequest"
     throws = (JobFailed,)  # type: ignore[assignment]  # Celery's own default is an empty tuple
 
-    def __init__(self, function: AnyFunction, executor: Callable[[], Executor]) -> None:
-        self.name = function.name  # type: ignore[assignment]  # None until a task has a name
+    def __init__(self, function: AnyFunction, executor: Callable[[], Executor], name: str | None = None) -> None:
+        self.name = function.name if name is None else name  # type: ignore[assignment]  # None until a task has one
         self.__doc__ = function.description
         self.function = function
         self._executor = executor
@@ -143,4 +143,5 @@ def _without_secrets(error: Exception, arguments: str, sensitive: Collection[str
 def register(app: Celery, registry: Registry, executor: Callable[[], Executor]) -> None:
     """Make every function of the registry a task of this app, under its name and its aliases."""
     for function in registry:
-        app.register_task(FunctionTask(function, executor))
+        for name in (function.name, *function.aliases):
+            app.register_task(FunctionTask(function, executor, name))

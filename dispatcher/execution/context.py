@@ -1,6 +1,7 @@
 """What a running function can know of its own job, and say about it."""
 
 import asyncio
+import math
 import threading
 from concurrent.futures import Future
 from contextvars import ContextVar
@@ -28,7 +29,7 @@ class Attempt:
     deadline_at: datetime
     #: When the running call must stop, on the monotonic clock; None between calls.
     stop_at: float | None = None
-    #: Why it must stop. Set once, by the supervisor.
+    #: Why it must stop. Set by the supervisor, once a call.
     interruption: type[Interrupted] | None = None
     #: What the producer gave as its reason, where it cancelled the call.
     cancel_reason: str = ""
@@ -36,6 +37,8 @@ class Attempt:
     interrupted_at: float | None = None
     #: Settled by the supervisor, over the head of a function that would not stop.
     abandoned: bool = False
+    #: Set when the supervisor has done all it does about an attempt that it abandoned.
+    given_up: threading.Event = field(default_factory=threading.Event)
     progress: Progress | None = None
     #: The thread that runs a `def`, or the task that runs an `async def` and what a thread waits for meanwhile.
     thread: threading.Thread | None = None
@@ -44,6 +47,42 @@ class Attempt:
     #: True only while the function's own code runs: nothing else may be interrupted.
     interruptible: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    # Whether a call ended, was told to stop or was abandoned is decided in one place each, under the lock: the thread
+    # that runs it and the supervisor must never both think that they are the one to settle.
+
+    def begin_call(self, stop_at: float) -> bool:
+        """Start the time of one call; False when the job must stop altogether."""
+        with self.lock:
+            if self.abandoned or self.interruption in {CallCancelled, LeaseLost}:
+                return False
+            # A timeout ends one call, not the calls after it.
+            self.interruption = self.interrupted_at = None
+            self.stop_at = stop_at
+            return True
+
+    def end_call(self) -> bool:
+        """The call has ended; False when it was abandoned before, and its end does not count."""
+        with self.lock:
+            self.stop_at = None
+            return not self.abandoned
+
+    def interrupt(self, reason: type[Interrupted], now: float) -> bool:
+        """Say why it must stop; False when it was told already, or ended in time."""
+        with self.lock:
+            in_time = reason is CallTimedOut and (self.stop_at is None or now < self.stop_at)
+            if self.interruption is not None or in_time:
+                return False
+            self.interruption, self.interrupted_at = reason, now
+            return True
+
+    def abandon(self, now: float, grace: float) -> bool:
+        """Decide to go on without a call that was told to stop and has not, for `grace` seconds."""
+        with self.lock:
+            if self.abandoned or self.stop_at is None or self.interrupted_at is None:
+                return False
+            self.abandoned = now >= self.interrupted_at + grace
+            return self.abandoned
 
 
 class CurrentJob:
@@ -95,8 +134,18 @@ class CurrentJob:
             raise self._attempt.interruption(INTERRUPTION_TEXT[self._attempt.interruption])
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
-        """Say how far the work is. Costs nothing: it travels with the next heartbeat."""
-        self._attempt.progress = Progress(done=done, total=total, message=message[:200])
+        """Say how far the work is. Costs nothing: it travels with the next heartbeat.
+
+        Raises:
+            TypeError, ValueError: `done` or `total` is no finite number.
+        """
+        # Checked here, where the function's author sees it, and not in the thread that keeps the leases.
+        numbers = [float(done)] if total is None else [float(done), float(total)]
+        if not all(math.isfinite(number) for number in numbers):
+            msg = f"progress must be finite numbers, not {done} of {total}"
+            raise ValueError(msg)
+        text = str(message)[:200].encode("utf-8", "replace").decode()
+        self._attempt.progress = Progress(done=numbers[0], total=None if total is None else numbers[1], message=text)
 
 
 INTERRUPTION_TEXT: dict[type[Interrupted], str] = {

@@ -10,6 +10,13 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+class _Ended(Exception):  # noqa: N818 - a wrapper, not an error
+    """Carries what a coroutine raised past asyncio, which would act on it."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
 class CoroutineRunner:
     """Runs coroutines for threads that wait for them. Started by the first."""
 
@@ -27,7 +34,7 @@ class CoroutineRunner:
         context = contextvars.copy_context()
 
         def start() -> None:
-            task = loop.create_task(coroutine, context=context)
+            task = loop.create_task(_contained(coroutine), context=context)
             task.add_done_callback(lambda done: _copy(done, result))
 
         loop.call_soon_threadsafe(start)
@@ -41,13 +48,23 @@ class CoroutineRunner:
             return self._loop
 
 
+async def _contained(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run it so that nothing it raises ends the loop, and with it every other coroutine."""
+    try:
+        return await coroutine
+    except (SystemExit, KeyboardInterrupt, asyncio.CancelledError) as error:
+        raise _Ended(error) from None
+
+
 def _copy(task: asyncio.Task[T], result: Future[T]) -> None:
-    if result.cancelled():
+    if not result.set_running_or_notify_cancel():
+        if not task.cancelled():
+            task.exception()  # looked at: asyncio would complain that nobody did
         return
-    if task.cancelled():
-        result.set_exception(asyncio.CancelledError())
-        return
-    error = task.exception()
+    # A task cancelled before its first step never ran.
+    error = asyncio.CancelledError() if task.cancelled() else task.exception()
+    if isinstance(error, _Ended):
+        error = error.error
     if error is not None:
         result.set_exception(error)
     else:

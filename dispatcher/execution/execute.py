@@ -1,51 +1,39 @@
 """Runs one job: lease → decode → resolve → validate → call → classify → settle, a step each."""
 
-import asyncio
-import contextvars
 import inspect
+import json
 import logging
 import threading
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.errors import CallCancelled, CallTimedOut, DispatcherError, LeaseLost
 from dispatcher.execution import supervisor
-from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt, CurrentJob, set_current_job
-from dispatcher.execution.coroutines import CoroutineRunner
+from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt, CurrentJob
+from dispatcher.execution.ending import Ending, ending_of_look, ending_of_record, ending_of_refusal, error_text
 from dispatcher.execution.failure import describe, secrets_of
+from dispatcher.execution.invoke import AnyFunction, Invoker
 from dispatcher.execution.retry import Retry, decide
 from dispatcher.model.call import Call
 from dispatcher.model.envelope import Envelope, EnvelopeError
 from dispatcher.model.job import CANCELLED_BY_PRODUCER, JobState
-from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
-from dispatcher.transport.commands import Command, Commands, Lease, Looked, NoLease
+from dispatcher.transport.commands import Command, Commands, Lease, NoLease
 from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.outcomes import CallRecord, JobRecord
 
+__all__ = ["AnyFunction", "Ending", "Executor"]
+
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-AnyFunction = Function[..., object]
 
 #: Seconds between two tries to reach a server that is away: first, and longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ending:
-    """How this delivery of a wake-up ended, for Celery's events and logs."""
-
-    what: Literal["succeeded", "failed", "retried", "cancelled", "expired", "dropped"]
-    #: For people: the value, the error, or why it was dropped; redacted.
-    text: str = ""
-    #: For a retry.
-    wait: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +57,8 @@ class Run:
     deadline: float
     function: AnyFunction | None = None
     calls: tuple[str, ...] = ("{}",)
+    #: The position of the call that runs.
+    current: int = 0
     ended: dict[int, CallRecord] = field(default_factory=dict)
     problems: dict[int, Problem] = field(default_factory=dict)
 
@@ -99,28 +89,28 @@ class Executor:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._commands = Commands(settings, self._clock)
-        self._coroutines = CoroutineRunner()
+        self._invoker = Invoker()
         self._supervisor = supervisor.Supervisor(ledger, self._commands, self._clock, settings, self._abandon)
         self._in_pool_process = in_pool_process
         self._runs: dict[Attempt, Run] = {}
 
     def execute(self, job_id: str, worker: str) -> Ending:
         """Run the job that a wake-up names, if it is to be run."""
-        answer = self._persist(self._commands.lease(job_id, worker, uuid.uuid4().hex))
-        if answer is None:
-            return Ending(what="dropped", text="the ledger cannot be reached")
-        if isinstance(answer, NoLease):
-            return self._without_lease(job_id, answer)
-        run = self._begin(answer)
+        leased = self._lease(job_id, worker)
+        if isinstance(leased, Ending):
+            return leased
+        run = self._begin(leased)
         try:
             self._resolve(run)
             self._run_calls(run)
         finally:
             self._supervisor.release(run.attempt)
             self._runs.pop(run.attempt, None)
+        if run.attempt.abandoned:
+            return self._after_abandonment(run.attempt)
         return self._settle(run)
 
-    def call_directly(self, function: AnyFunction, arguments: str, job_id: str, timeout: timedelta | None = None) -> str:
+    def call_directly(self, function: AnyFunction, arguments: str, job_id: str) -> str:
         """Run a function for a plain Celery call: no job, no lease; its timeout is kept all the same.
 
         Returns:
@@ -128,29 +118,42 @@ class Executor:
         """
         now = self._clock.now()
         attempt = Attempt(
-            job_id=job_id, token=0, number=1, function=function.name, idempotency_key="", accepted_at=now, deadline_at=now
+            job_id=job_id,
+            token=0,
+            number=1,
+            function=function.name,
+            idempotency_key="",
+            accepted_at=now,
+            deadline_at=now,
         )
         self._supervisor.watch(attempt)
         try:
-            limit = timeout or self._timeout(function)
-            attempt.stop_at = self._clock.monotonic() + limit.total_seconds()
+            self._start(attempt, self._clock.monotonic() + self._timeout(function).total_seconds())
             args, kwargs = function.load_arguments(arguments)
-            return function.dump_result(self._invoke(function, args, kwargs, attempt, job=None))
+            return function.dump_result(self._invoker.call(function, args, kwargs, attempt, job=None))
         finally:
+            attempt.end_call()
             self._supervisor.release(attempt)
 
     # The steps.
 
-    def _without_lease(self, job_id: str, answer: NoLease) -> Ending:
-        logger.info("wake_up_dropped", extra={"job_id": job_id, "reason": answer.reason})
-        if answer.reason == "look":
+    def _lease(self, job_id: str, worker: str) -> Lease | Ending:
+        """Ask for the job; what the ledger wants looked at first is looked at, and asked for again."""
+        nonce = uuid.uuid4().hex
+        answer = self._persist(self._commands.lease(job_id, worker, nonce))
+        if isinstance(answer, NoLease) and answer.reason == "look":
             looked = self._persist(self._commands.look(job_id))
-            return Ending(what="dropped", text="late") if looked is None else _ending_of(looked)
-        if answer.reason == "settled:cancelled":
-            return Ending(what="cancelled", text="cancelled before it was started")
-        if answer.reason == "settled:expired":
-            return Ending(what="expired", text="expired before it was started")
-        return Ending(what="dropped", text=answer.reason)
+            if looked is None or looked.action in {"expired", "cancelled", "gave_up"}:
+                logger.info("wake_up_late", extra={"job_id": job_id, "reason": looked.action if looked else "unknown"})
+                return Ending(what="dropped", text="late") if looked is None else ending_of_look(looked)
+            # It waits again, perhaps because of this very look: the wake-up in hand is as good as any.
+            answer = self._persist(self._commands.lease(job_id, worker, nonce))
+        if answer is None:
+            return Ending(what="dropped", text="the ledger cannot be reached")
+        if isinstance(answer, NoLease):
+            logger.info("wake_up_dropped", extra={"job_id": job_id, "reason": answer.reason})
+            return ending_of_refusal(answer.reason)
+        return answer
 
     def _begin(self, lease: Lease) -> Run:
         attempt = Attempt(
@@ -185,124 +188,70 @@ class Executor:
         for index, arguments in enumerate(run.calls):
             if index in run.ended:
                 continue
-            if run.attempt.interruption in {CallCancelled, LeaseLost} or self._is_past(run.deadline):
+            now, timeout = self._clock.monotonic(), self._timeout(run.function).total_seconds()
+            run.current = index
+            if now >= run.deadline or not self._start(run.attempt, min(run.deadline, now + timeout)):
                 return
-            self._run_call(run, run.function, index, arguments)
+            result = self._run_call(run, run.function, arguments)
+            if not run.attempt.end_call():
+                return
+            if isinstance(result, Problem):
+                run.problems[index] = result
+            else:
+                run.ended[index] = result
 
-    def _run_call(self, run: Run, function: AnyFunction, index: int, arguments: str) -> None:
-        attempt, from_function, secrets = run.attempt, False, list[str]()
-        # A timeout ends one call, not the calls after it.
-        attempt.interruption = attempt.interrupted_at = None
-        attempt.stop_at = min(run.deadline, self._clock.monotonic() + self._timeout(function).total_seconds())
+    def _start(self, attempt: Attempt, stop_at: float) -> bool:
+        started = attempt.begin_call(stop_at)
+        self._supervisor.expect(stop_at)
+        return started
+
+    def _run_call(self, run: Run, function: AnyFunction, arguments: str) -> CallRecord | Problem:
+        attempt, from_function = run.attempt, False
+        args, kwargs = tuple[object, ...](), dict[str, object]()
         try:
             args, kwargs = function.load_arguments(arguments)
-            secrets = secrets_of(_named(function, args, kwargs), function.options.sensitive)
             from_function = True
-            value = self._invoke(function, args, kwargs, attempt, job=CurrentJob(attempt, self._clock))
+            value = self._invoker.call(function, args, kwargs, attempt, job=CurrentJob(attempt, self._clock))
             from_function = False
-            run.ended[index] = CallRecord(state=JobState.SUCCEEDED, value=function.dump_result(value))
+            return CallRecord(state=JobState.SUCCEEDED, value=function.dump_result(value))
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as error:  # one of the two places that must survive anything; recorded below
+        except BaseException as error:  # one of the places that must survive anything; recorded below
             if isinstance(error, SystemExit) and type(error) is not SystemExit:
                 raise  # the worker's own shutdown
+            secrets = _secrets(function, arguments, args, kwargs)
             record = CallRecord(state=JobState.FAILED, error=describe(error, secrets))
-            run.problems[index] = Problem(error=error, record=record, from_function=from_function)
-        finally:
-            attempt.stop_at = None
-
-    def _invoke(
-        self,
-        function: AnyFunction,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
-        attempt: Attempt,
-        job: CurrentJob | None,
-    ) -> object:
-        """Call the function's own code.
-
-        Raises:
-            Interrupted: when it was told to stop and did, however it put it.
-            BaseException: what the function raised.
-        """
-        context = contextvars.copy_context()
-        context.run(set_current_job, job)
-        call = self._call_coroutine if function.is_async else self._call_function
-        try:
-            return call(function, args, kwargs, attempt, context)
-        except BaseException as error:
-            if attempt.interruption is not None and not isinstance(error, attempt.interruption):
-                raise attempt.interruption(INTERRUPTION_TEXT[attempt.interruption]) from error
-            raise
-
-    def _call_function(
-        self,
-        function: AnyFunction,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
-        attempt: Attempt,
-        context: contextvars.Context,
-    ) -> object:
-        attempt.thread = threading.current_thread()
-        in_main_thread = attempt.thread is threading.main_thread()
-        if in_main_thread:
-            supervisor.run_in_main_thread(attempt)
-        try:
-            attempt.interruptible = True
-            if attempt.interruption is not None:
-                raise attempt.interruption(INTERRUPTION_TEXT[attempt.interruption])
-            return context.run(function.callable, *args, **kwargs)
-        finally:
-            attempt.interruptible = False
-            if in_main_thread:
-                supervisor.run_in_main_thread(None)
-
-    def _call_coroutine(
-        self,
-        function: AnyFunction,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
-        attempt: Attempt,
-        context: contextvars.Context,
-    ) -> object:
-        async def run() -> object:
-            attempt.task = asyncio.current_task()
-            if attempt.interruption is not None:
-                raise attempt.interruption(INTERRUPTION_TEXT[attempt.interruption])
-            return await function.callable(*args, **kwargs)  # type: ignore[misc]  # is_async says it is awaitable
-
-        attempt.waited_for = context.run(self._coroutines.submit, run())
-        try:
-            return attempt.waited_for.result()
-        finally:
-            attempt.task = attempt.waited_for = None
+            return Problem(error=error, record=record, from_function=from_function)
 
     # How it ends.
 
     def _settle(self, run: Run) -> Ending:
         attempt = run.attempt
-        if attempt.abandoned:
-            return Ending(what="dropped", text="did not stop in time; settled without it")
         if attempt.interruption is LeaseLost:
             logger.warning("lease_lost", extra={"job_id": attempt.job_id, "attempt": attempt.number})
             return Ending(what="dropped", text="another attempt has the job")
-        wait = self._retry_wait(run)
-        if wait is not None:
+        wait = self._sort_out(run)
+        if wait is not None and attempt.interruption is not CallCancelled:
             word = self._persist(self._commands.retry(attempt.job_id, attempt.token, wait, run.ended))
-            if word != "cancel":
-                first = next(iter(run.problems.values()))
-                return self._ended(run, Ending(what="retried", text=_error_text(first.record), wait=wait), word)
-            attempt.interruption = CallCancelled
+            if word is None or not word.startswith("cancel:"):
+                first = next(problem for index, problem in run.problems.items() if index not in run.ended)
+                return self._ended(run, Ending(what="retried", text=error_text(first.record), wait=wait), word)
+            attempt.interruption, attempt.cancel_reason = CallCancelled, word.partition(":")[2]
         record = self._record(run)
         word = self._persist(self._commands.settle(attempt.job_id, attempt.token, record, self._keep(run)))
-        return self._ended(run, _ending(record, run.function), word)
+        hidden = run.function is not None and run.function.options.sensitive_result
+        return self._ended(run, ending_of_record(record, hidden=hidden), word)
 
     def _ended(self, run: Run, ending: Ending, word: str | None) -> Ending:
         extra = {"job_id": run.attempt.job_id, "function": run.attempt.function, "attempt": run.attempt.number}
         if word in {"settled", "scheduled"}:
-            logger.log(logging.DEBUG if ending.what == "succeeded" else logging.INFO, "job_" + ending.what, extra=extra)
+            level = logging.DEBUG if ending.what == "succeeded" else logging.INFO
+            logger.log(level, "job_%s", ending.what, extra=extra)
             return ending
-        logger.warning("settlement_did_not_count", extra={**extra, "reason": word or "the ledger cannot be reached"})
+        reason = word or "the ledger cannot be reached"
+        logger.warning("settlement_did_not_count: %s", reason, extra={**extra, "reason": reason})
+        if word is None:
+            return Ending(what="dropped", text="the ledger cannot be reached, so the outcome may not count")
         return Ending(what="dropped", text="the outcome did not count: another attempt has the job")
 
     def _keep(self, run: Run) -> tuple[str, timedelta] | None:
@@ -312,13 +261,15 @@ class Executor:
         call: Call[object] = Call(function=run.function.name, version=run.function.version, arguments=run.calls[0])
         return self._commands.keys.cached(call.function, call.digest), run.function.options.cache
 
-    def _retry_wait(self, run: Run) -> timedelta | None:
-        """How long to wait before the calls that failed are tried again; drops those that will not be from `problems`."""
-        if run.function is None or run.attempt.interruption is CallCancelled or self._is_past(run.deadline):
+    def _sort_out(self, run: Run) -> timedelta | None:
+        """Put the failures that are final into `ended`; how long to wait before the others are tried again, if any."""
+        if run.function is None:
             return None
         waits = []
         left = timedelta(seconds=run.deadline - self._clock.monotonic())
-        for index, problem in list(run.problems.items()):
+        for index, problem in run.problems.items():
+            if self._was_stopped(run, problem.error):
+                continue
             decision = (
                 decide(run.function.options.retry, problem.error, failures=run.lease.failures + 1, time_left=left)
                 if problem.from_function
@@ -328,46 +279,50 @@ class Executor:
                 waits.append(decision.wait)
             else:
                 run.ended[index] = problem.record
-        return max(waits) if waits else None
+        return max(waits, default=None)
+
+    def _was_stopped(self, run: Run, error: BaseException) -> bool:
+        """Whether the producer or the deadline ended a call, which then did not fail."""
+        if isinstance(error, CallCancelled):
+            return run.attempt.interruption is CallCancelled
+        return isinstance(error, CallTimedOut) and self._is_past(run.deadline)
 
     def _record(self, run: Run) -> JobRecord:
-        """The outcome of every call; calls that never ran end as the job does."""
+        """The outcome of every call; calls that did not end by themselves end as the job does."""
         if run.attempt.interruption is CallCancelled:
             rest = CallRecord(state=JobState.CANCELLED, reason=run.attempt.cancel_reason or CANCELLED_BY_PRODUCER)
         else:
             rest = CallRecord(state=JobState.EXPIRED)
-        # A call that was stopped by the deadline or by the producer did not fail.
-        for index, problem in run.problems.items():
-            if isinstance(problem.error, CallCancelled) or (
-                isinstance(problem.error, CallTimedOut) and self._is_past(run.deadline)
-            ):
-                run.ended[index] = rest
-            else:
-                run.ended.setdefault(index, problem.record)
         calls = tuple(run.ended.get(index, rest) for index in range(len(run.calls)))
         seconds = self._clock.monotonic() - run.started
         return JobRecord(attempts=run.lease.attempt, calls=calls, seconds=seconds)
 
     def _abandon(self, attempt: Attempt) -> None:
         """Settle an attempt whose function did not stop, from the supervisor's thread; then end its process."""
-        run = self._runs.get(attempt)
+        run, waited_for = self._runs.get(attempt), attempt.waited_for
         logger.error("call_did_not_stop", extra={"job_id": attempt.job_id, "function": attempt.function})
-        if run is not None and attempt.interruption is not LeaseLost:
-            self._settle_abandoned(run)
-        if self._in_pool_process:
-            supervisor.end_process()
-        if attempt.waited_for is not None:
-            attempt.waited_for.cancel()
+        try:
+            if run is not None and attempt.interruption is not LeaseLost:
+                self._settle_abandoned(run)
+        finally:
+            if self._in_pool_process:
+                supervisor.end_process()
+            if waited_for is not None:
+                waited_for.cancel()
 
     def _settle_abandoned(self, run: Run) -> None:
         reason = run.attempt.interruption or CallTimedOut
         error = reason(INTERRUPTION_TEXT[reason] + ", and the function did not stop when told to")
-        index = next((i for i in range(len(run.calls)) if i not in run.ended and i not in run.problems), 0)
         record = CallRecord(state=JobState.FAILED, error=describe(error))
-        run.problems[index] = Problem(error=error, record=record, from_function=True)
-        run.attempt.abandoned = False
-        self._settle(run)
-        run.attempt.abandoned = True
+        problem = Problem(error=error, record=record, from_function=True)
+        # Copies: the thread that runs the call still has the run.
+        self._settle(replace(run, ended=dict(run.ended), problems={**run.problems, run.current: problem}))
+
+    def _after_abandonment(self, attempt: Attempt) -> Ending:
+        if self._in_pool_process:
+            # This process is about to be ended. It must not take another job that would end with it.
+            attempt.given_up.wait(self._settings.outage_seconds + 2 * LONGEST_PAUSE)
+        return Ending(what="dropped", text="did not stop in time; settled without it")
 
     def _persist(self, command: Command[T]) -> T | None:
         """Run a command, bearing an outage for as long as the settings say; None if it lasts longer.
@@ -393,35 +348,15 @@ class Executor:
         return function.options.timeout or timedelta(seconds=self._settings.default_timeout_seconds)
 
 
-def _named(function: AnyFunction, args: tuple[object, ...], kwargs: dict[str, object]) -> Mapping[str, object]:
-    """The arguments by name, positional ones too."""
-    return inspect.signature(function.callable).bind(*args, **kwargs).arguments if args else kwargs
-
-
-def _ending(record: JobRecord, function: AnyFunction | None) -> Ending:
-    first = record.calls[0]
-    if len(record.calls) > 1:
-        succeeded = sum(call.state is JobState.SUCCEEDED for call in record.calls)
-        what: Literal["succeeded", "failed"] = "succeeded" if succeeded else "failed"
-        return Ending(what=what, text=f"{succeeded} of {len(record.calls)} calls succeeded")
-    if first.state is JobState.SUCCEEDED:
-        hidden = function is not None and function.options.sensitive_result
-        return Ending(what="succeeded", text="***" if hidden else first.value or "null")
-    if first.state is JobState.FAILED:
-        return Ending(what="failed", text=_error_text(first))
-    return Ending(what="cancelled" if first.state is JobState.CANCELLED else "expired", text=first.reason)
-
-
-def _error_text(record: CallRecord) -> str:
-    return "" if record.error is None else f"{record.error.type}: {record.error.message}"
-
-
-def _ending_of(looked: Looked) -> Ending:
-    if looked.action == "expired":
-        return Ending(what="expired", text="expired before it was started")
-    if looked.action == "cancelled":
-        return Ending(what="cancelled", text="cancelled")
-    if looked.action == "gave_up":
-        return Ending(what="failed", text="given up: its worker was lost as often as is allowed")
-    return Ending(what="dropped", text="not to be started now")
-
+def _secrets(function: AnyFunction, arguments: str, args: tuple[object, ...], kwargs: dict[str, object]) -> list[str]:
+    """What sensitive arguments may appear as: as they came over the wire, and as the function had them."""
+    sensitive = function.options.sensitive
+    if not sensitive:
+        return []
+    try:
+        wire = json.loads(arguments)
+    except ValueError:
+        wire = None
+    found = secrets_of(wire, sensitive) if isinstance(wire, dict) else []
+    named = inspect.signature(function.callable).bind(*args, **kwargs).arguments if args else kwargs
+    return sorted({*found, *secrets_of(named, sensitive)}, key=len, reverse=True)

@@ -1,10 +1,13 @@
 """From an exception to the data that crosses the wire."""
 
+import dataclasses
 import traceback
 from collections.abc import Iterable, Mapping
 
-from dispatcher.errors import CallTimedOut, GiveUp, InvalidArgumentsError, ResultError, UnknownFunctionError
+from pydantic import BaseModel, SecretBytes, SecretStr
+
 from dispatcher.errors import ArgumentLimitError as LimitError
+from dispatcher.errors import CallTimedOut, GiveUp, InvalidArgumentsError, ResultError, UnknownFunctionError
 from dispatcher.model.envelope import EnvelopeError
 from dispatcher.model.outcome import ErrorInfo, ErrorKind
 
@@ -35,13 +38,14 @@ def describe(error: BaseException, secrets: Iterable[str] = ()) -> ErrorInfo:
     message = _safe_text(error)
     frames = ""
     if kind in {ErrorKind.FUNCTION, ErrorKind.TIMEOUT, ErrorKind.GAVE_UP}:
-        frames = _traceback(error)[-TRACEBACK_LIMIT:]
+        frames = _traceback(error)
     secrets = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
     return ErrorInfo(
         kind=kind,
         type=name,
         message=_hide(message, secrets)[:MESSAGE_LIMIT],
-        traceback=_hide(frames, secrets),
+        # Hidden first, then cut: a secret cut in half would not be found.
+        traceback=_hide(frames, secrets)[-TRACEBACK_LIMIT:],
     )
 
 
@@ -55,7 +59,11 @@ def secrets_of(arguments: Mapping[str, object], sensitive: Iterable[str]) -> lis
             waiting.extend(value.values())
         elif isinstance(value, list | tuple | set | frozenset):
             waiting.extend(value)
-        elif value is not None:
+        elif isinstance(value, SecretStr | SecretBytes):
+            waiting.append(value.get_secret_value())
+        elif isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+            waiting.extend(vars(value).values() if hasattr(value, "__dict__") else dataclasses.astuple(value))
+        elif value is not None and not isinstance(value, bool):
             texts |= {str(value), repr(value), ascii(value)}
     return sorted(texts, key=len, reverse=True)
 
@@ -63,7 +71,7 @@ def secrets_of(arguments: Mapping[str, object], sensitive: Iterable[str]) -> lis
 def _traceback(error: BaseException) -> str:
     """The traceback from the function's own first frame on: how the executor got there says nothing."""
     frame = error.__traceback__
-    while frame is not None and frame.tb_frame.f_globals.get("__name__", "").startswith("dispatcher.execution."):
+    while frame is not None and str(frame.tb_frame.f_globals.get("__name__")).startswith("dispatcher.execution."):
         frame = frame.tb_next
     lines = traceback.format_exception(type(error), error, frame, limit=-FRAMES)
     return "".join(lines)

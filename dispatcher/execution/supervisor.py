@@ -74,7 +74,7 @@ class Supervisor:
         self._attempts: dict[str, Attempt] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._next_beat = 0.0
+        self._next_beat = self._asleep_until = 0.0
 
     def watch(self, attempt: Attempt) -> None:
         """Keep this attempt's lease, and its times, until `release`."""
@@ -93,24 +93,32 @@ class Supervisor:
             if self._attempts.get(attempt.job_id) is attempt:
                 del self._attempts[attempt.job_id]
 
+    def expect(self, stop_at: float) -> None:
+        """A call must stop by then: sooner, perhaps, than this thread meant to look again."""
+        if stop_at < self._asleep_until:
+            with self._changed:
+                self._changed.notify()
+
     def _run(self) -> None:
         while True:
             with self._changed:
                 while not self._attempts:
                     self._changed.wait()
-                self._changed.wait(max(0.0, self._next_event() - self._clock.monotonic()))
+                self._asleep_until = self._next_event()
+                self._changed.wait(max(0.0, self._asleep_until - self._clock.monotonic()))
                 attempts = list(self._attempts.values())
-            self.look(attempts)
+            try:
+                self.look(attempts)
+            except Exception:
+                # Must survive anything: without this thread no lease is kept and no timeout holds.
+                logger.exception("supervision_failed", extra={"jobs": len(attempts)})
 
     def _next_event(self) -> float:
         times = [self._next_beat]
         for attempt in self._attempts.values():
-            if attempt.abandoned:
+            if attempt.abandoned or attempt.stop_at is None:
                 continue
-            if attempt.interrupted_at is not None:
-                times.append(attempt.interrupted_at + self._grace)
-            elif attempt.stop_at is not None:
-                times.append(attempt.stop_at)
+            times.append(attempt.stop_at if attempt.interrupted_at is None else attempt.interrupted_at + self._grace)
         return min(times)
 
     def look(self, attempts: list[Attempt]) -> None:
@@ -120,12 +128,17 @@ class Supervisor:
             self._next_beat = now + self._beat
             self._keep_leases([a for a in attempts if a.token and not a.abandoned])
         for attempt in attempts:
-            if attempt.interrupted_at is None:
-                if attempt.stop_at is not None and now >= attempt.stop_at:
-                    self.interrupt(attempt, CallTimedOut)
-            elif now >= attempt.interrupted_at + self._grace and not attempt.abandoned:
-                attempt.abandoned = True
-                self._abandon(attempt)
+            if attempt.interrupted_at is not None:
+                if attempt.abandon(now, self._grace):
+                    self._give_up(attempt)
+            elif attempt.stop_at is not None:
+                self.interrupt(attempt, CallTimedOut)
+
+    def _give_up(self, attempt: Attempt) -> None:
+        try:
+            self._abandon(attempt)
+        finally:
+            attempt.given_up.set()
 
     def _keep_leases(self, attempts: list[Attempt]) -> None:
         if not attempts:
@@ -146,18 +159,16 @@ class Supervisor:
 
     def interrupt(self, attempt: Attempt, reason: type[Interrupted]) -> None:
         """Tell a running function to stop: raised into a coroutine or the main thread, else left for it to ask."""
-        with attempt.lock:
-            if attempt.interruption is not None:
-                return
-            attempt.interruption = reason
-            attempt.interrupted_at = self._clock.monotonic()
+        if not attempt.interrupt(reason, self._clock.monotonic()):
+            return
         logger.info(
             "call_interrupted",
             extra={"job_id": attempt.job_id, "function": attempt.function, "attempt": attempt.number,
                    "reason": reason.__name__},
         )  # fmt: skip
-        if attempt.task is not None:
-            attempt.task.get_loop().call_soon_threadsafe(attempt.task.cancel)
+        task = attempt.task  # taken once: the thread that runs the call forgets it at its end
+        if task is not None:
+            task.get_loop().call_soon_threadsafe(task.cancel)
         elif attempt.thread is threading.main_thread():
             signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT_SIGNAL)
 

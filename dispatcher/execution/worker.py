@@ -40,6 +40,7 @@ class WorkerSide:
         self._executor: Executor | None = None
         self._owner = 0
         self._lock = threading.Lock()
+        self._made_in = os.getpid()
         self._in_pool_process = False
         self._sweeper: Sweeper | None = None
         self._reporter: NodeReporter | None = None
@@ -50,16 +51,14 @@ class WorkerSide:
         with self._lock:
             if self._executor is None or self._owner != os.getpid():
                 ledger = Ledger(connect(self._url, role="worker"))
-                self._executor = Executor(
-                    self._registry, ledger, self._settings, in_pool_process=self._in_pool_process
-                )
+                self._executor = Executor(self._registry, ledger, self._settings, in_pool_process=self._in_pool_process)
                 self._owner = os.getpid()
             return self._executor
 
     def on_process_init(self, **_: Any) -> None:  # noqa: ANN401 - a Celery signal
-        """In a process of the prefork pool."""
+        """In a process of the prefork pool; in the solo pool too, which runs in the node's only process."""
         self._lock = threading.Lock()
-        self._in_pool_process = True
+        self._in_pool_process = os.getpid() != self._made_in
 
     def on_ready(self, sender: Any = None, **_: Any) -> None:  # noqa: ANN401
         """In the node's main process, when it consumes."""
