@@ -1,8 +1,9 @@
 """A pydantic adapter made ready for many calls: what is in its core schema, and what is made of it.
 
-The core schema is copied with two changes, since the original may belong to a user's model:
-sets are written in sorted order (else equal arguments would have different digests in different processes), and for
-long texts lists stop at the first wrong item (else 80,000 wrong items cost half a second to report).
+The core schema is copied with two changes, since the original may belong to a user's model. Sets are written in sorted
+order: else equal arguments would have different digests in different processes (as they still have for sets inside
+pydantic's own dataclasses). For long texts lists stop at the first wrong item: else 80,000 wrong items cost half a
+second to report (as they still do in lists inside models).
 """
 
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ CONFIG: Final = CoreConfig(
 #: Parts of a core schema that hold values, classes and functions instead of schemas.
 _NO_SCHEMAS: Final = frozenset({"metadata", "default", "serialization", "cls", "config", "expected", "members"})
 _SETS: Final = frozenset({"set", "frozenset"})
+#: What the writing of a model needs of its schema.
+_MODEL_KEYS: Final = ("type", "cls", "schema", "config", "root_model")
 _FAIL_FAST: Final = frozenset({"list", "tuple", "set", "frozenset"})
 
 #: Texts of fewer characters are validated to the end, so that a caller learns of everything wrong at once.
@@ -81,13 +84,13 @@ def compile_adapter(adapter: "TypeAdapter[object]") -> Compiled:
     schema = _take_item(adapter.core_schema)
     kinds: set[str] = set()
     written = _rebuild(schema, kinds, _sort_sets)
+    if kinds & _SETS and "model" in kinds:
+        written = _rebuild(written, set(), _write_here)
     hasty = _rebuild(schema, set(), _fail_fast)
-    # A serializer that a class in the schema brings along would write its sets unsorted.
-    own = bool(kinds & _SETS) and bool(kinds & {"model", "dataclass"})
     return Compiled(
         validator=SchemaValidator(schema, CONFIG),
-        hasty_validator=SchemaValidator(hasty, CONFIG, _use_prebuilt=False),
-        serializer=SchemaSerializer(written, CONFIG, _use_prebuilt=not own),
+        hasty_validator=SchemaValidator(hasty, CONFIG),
+        serializer=SchemaSerializer(written, CONFIG),
         kinds=frozenset(kinds),
         open="open" in kinds,
     )
@@ -129,6 +132,12 @@ def _sort_sets(schema: dict[str, Any]) -> None:
         schema["serialization"] = core_schema.wrap_serializer_function_ser_schema(
             _write_sorted, return_schema=core_schema.any_schema(), when_used="json"
         )
+
+
+def _write_here(schema: dict[str, Any]) -> None:
+    """Have a model written by this schema: else pydantic takes the serializer of the class, which sorts nothing."""
+    if schema["type"] == "model" and "serialization" not in schema:
+        schema["serialization"] = {key: schema[key] for key in _MODEL_KEYS if key in schema}
 
 
 def _fail_fast(schema: dict[str, Any]) -> None:

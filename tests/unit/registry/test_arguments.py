@@ -82,8 +82,8 @@ def refused(function: Function[..., Any], arguments: Any) -> CallRefusedError:
     begun = time.perf_counter()
     with pytest.raises(CallRefusedError) as caught:
         function.bind(arguments)
-    # Fifty milliseconds are promised; ten times as long here, since test machines are shared.
-    assert time.perf_counter() - begun < 0.5
+    # Fifty milliseconds are promised; far more here, since test machines are shared.
+    assert time.perf_counter() - begun < 2
     assert caught.value.accepted is Acceptance.NO
     assert str(caught.value).startswith(f"{function.name}: ")
     assert len(str(caught.value)) < 5000

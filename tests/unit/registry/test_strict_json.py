@@ -39,7 +39,7 @@ def test_depth_is_known_before_parsing(text, deeper):
 def test_text_that_is_not_json_is_measured_in_linear_time(text):
     begun = time.perf_counter()
     nests_deeper(text.encode(), 4)
-    assert time.perf_counter() - begun < 1
+    assert time.perf_counter() - begun < 2
 
 
 @pytest.mark.parametrize(
