@@ -44,9 +44,17 @@ def _value(text: str, schema: object) -> object:
         value: Any = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    wants_text = isinstance(schema, Mapping) and schema.get("type") == "string"
-    # 2024 for a title is text; "2024" in quotes is the text 2024.
-    return text if wants_text and not isinstance(value, str) else value
+    if isinstance(value, str) or not isinstance(schema, Mapping):
+        return value
+    # 2024 for a title is text; "2024" in quotes is the text 2024. A decimal stays as typed: 12.50 is not 12.5.
+    return text if schema.get("type") == "string" or _is_decimal(schema) else value
+
+
+def _is_decimal(schema: Mapping[str, object]) -> bool:
+    kinds = schema.get("anyOf")
+    if not isinstance(kinds, list):
+        return False
+    return {kind.get("type") for kind in kinds if isinstance(kind, Mapping)} == {"number", "string"}
 
 
 def read_object(text: str) -> dict[str, object]:

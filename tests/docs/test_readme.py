@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,16 @@ def command(line: str) -> list[str]:
     return {"python": [sys.executable], "dispatcher": [sys.executable, "-m", "dispatcher"]}[program] + arguments
 
 
+def wait_until_ready(worker: "subprocess.Popen[bytes]", log: Path) -> None:
+    for _ in range(300):
+        if " ready." in log.read_text("utf-8"):
+            return
+        if worker.poll() is not None:
+            break
+        time.sleep(0.1)
+    pytest.fail(f"the worker did not start:\n{log.read_text('utf-8')}")
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("readme")
@@ -54,6 +65,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
+        wait_until_ready(worker, folder / "worker.log")
         yield Project(folder, environment)
     finally:
         worker.terminate()
