@@ -40,9 +40,9 @@ def flower(
         if not launcher.wait(child.process):
             msg = f"the dashboard did not start; its log ({launcher.log_path}) ends so:\n{child.last_words}"
             raise CommandError(msg)
+        output.note(f"Flower: {launcher.address}, user {launcher.user}, {password_hint(launcher)}; Ctrl-C ends it")
         if as_json:
             output.json(dashboard_data(launcher), one_line=True)
-        output.note(f"Flower: {launcher.address}, user {launcher.user}, {password_hint(launcher)}; Ctrl-C ends it")
         code = child.process.wait()
         msg = f"the dashboard ended by itself with code {code}; its log ({launcher.log_path}):\n{child.last_words}"
         raise CommandError(msg)

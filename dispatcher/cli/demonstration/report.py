@@ -7,6 +7,7 @@ from datetime import timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from dispatcher.cli.demonstration.requests import NONE
 from dispatcher.cli.demonstration.run import Tried
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Characters of an example that fit into a line beside its reason.
 _EXAMPLE_CHARACTERS = 60
+#: Requests shown that did not end as the file says.
+_MAX_SURPRISES = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +57,20 @@ class Report:
         judged = [tried for tried in self.tried if tried.request.outcome]
         return sum(tried.ending == tried.request.outcome for tried in judged), len(judged)
 
+    def surprises(self) -> list[dict[str, str]]:
+        """The requests that were given another function than the file expects, or ended otherwise."""
+        return [
+            {
+                "id": tried.request.id,
+                "text": tried.request.text,
+                "expected": " or ".join(sorted(tried.request.expected)) + _ended(tried.request.outcome),
+                "got": (tried.function or NONE) + _ended(tried.ending),
+            }
+            for tried in self.tried
+            if (tried.request.expected and not tried.request.selects_right(tried.function))
+            or (tried.request.outcome and tried.ending != tried.request.outcome)
+        ]
+
     def by_function(self) -> list[dict[str, Any]]:
         """A row for each function, and one for the requests without."""
         groups: dict[str | None, list[Tried]] = defaultdict(list)
@@ -92,6 +109,7 @@ class Report:
             "as_expected": {"right": as_said, "of": said},
             "functions": self.by_function(),
             "refusals": self.refusals(),
+            "surprises": self.surprises(),
             "missing": [tried.job_id for tried in self.tried if tried.ending == "missing"],
         }
 
@@ -136,11 +154,11 @@ def _show_refusals(report: Report, screen: "Console") -> None:
     refusals = report.refusals()
     if not refusals:
         return
-    screen.print(Text("\nRefused, with the reason stated and nothing queued", style="italic"))
+    screen.print(Text("\nRefused, with the reason stated and nothing queued", style="italic"), soft_wrap=True)
     for refusal in refusals:
         example = refusal["example"]
-        screen.print(Text(f"{refusal['count']:4}  {refusal['code']}"))
-        screen.print(Text(f"      e.g. “{_short(example['text'])}”: {example['reason']}", style="dim"))
+        screen.print(Text(f"{refusal['count']:4}  {refusal['code']}"), soft_wrap=True)
+        screen.print(Text(f"      e.g. “{_short(example['text'])}”: {example['reason']}", style="dim"), soft_wrap=True)
 
 
 def _show_totals(report: Report, screen: "Console") -> None:
@@ -151,15 +169,37 @@ def _show_totals(report: Report, screen: "Console") -> None:
     right, judged = report.selection
     as_said, said = report.endings
     screen.print()
-    screen.print(Text(f"{len(report.tried)} requests: {', '.join(parts)}", style="bold"))
+    screen.print(Text(f"{len(report.tried)} requests: {', '.join(parts)}", style="bold"), soft_wrap=True)
     if judged:
-        screen.print(Text(f"the right function for {right} of {judged} requests ({right / judged:.1%})"))
+        screen.print(
+            Text(f"the right function for {right} of {judged} requests ({right / judged:.1%})"), soft_wrap=True
+        )
     if said:
-        screen.print(Text(f"{as_said} of the {said} requests meant to fail or be refused did so"))
+        screen.print(
+            Text(f"{as_said} of the {said} requests that are meant to fail or to be refused did so"), soft_wrap=True
+        )
+    _show_surprises(report, screen)
     rate = f"{report.took.total_seconds():.2f} s, {report.rate:.0f} calls/s"
     verdict = "every accepted call has its outcome" if report.complete else "OUTCOMES ARE MISSING"
     style = "green" if report.complete else "bold red"
-    screen.print(Text(f"accepted {report.accepted}, outcomes {report.outcomes}: {verdict} ({rate})", style=style))
+    screen.print(
+        Text(f"accepted {report.accepted}, outcomes {report.outcomes}: {verdict} ({rate})", style=style), soft_wrap=True
+    )
+
+
+def _show_surprises(report: Report, screen: "Console") -> None:
+    from rich.text import Text
+
+    surprises = report.surprises()
+    for surprise in surprises[:_MAX_SURPRISES]:
+        line = f"      {surprise['id']} “{_short(surprise['text'])}”: {surprise['got']}, not {surprise['expected']}"
+        screen.print(Text(line, style="dim"), soft_wrap=True)
+    if len(surprises) > _MAX_SURPRISES:
+        screen.print(Text(f"      and {len(surprises) - _MAX_SURPRISES} more; see --json", style="dim"), soft_wrap=True)
+
+
+def _ended(ending: str) -> str:
+    return f", {ending}" if ending else ""
 
 
 def _short(text: str) -> str:

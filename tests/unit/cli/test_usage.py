@@ -1,0 +1,71 @@
+"""Wrong use: exit code 2 and a hint, before anything is started."""
+
+import pytest
+
+
+# Where the words are typer's own, which change with its version, only the option must be named.
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["fly"], "No such command 'fly'"),
+        (["call"], "Missing argument"),
+        (["call", "price", "--app", "shop", "--timeout", "soon"], "'soon' is no duration"),
+        (["call", "price", "--app", "shop", "--delay", "2y"], "'2y' is no duration"),
+        (["call", "price", "--app", "shop", "--deadline", "999d"], "longer than a year"),
+        (["call", "price", "--app", "shop", "tea"], "'tea' is neither name=value nor a JSON object"),
+        (["call", "price", "--app", "shop", "=tea"], "'=tea' is neither name=value"),
+        (["call", "price", "--app", "shop", "item=tea", "item=milk"], "'item' is given twice"),
+        (["ask", "price of tea", "--app", "shop", "--arguments", "{"], "--arguments must be a JSON object"),
+        (["ask", "price of tea", "--app", "shop", "--arguments", "[1]"], "--arguments must be a JSON object, not list"),
+        (["functions", "--app", "shop", "--format", "yaml"], "'yaml' is not one of"),
+        (["dead", "replay"], "name the dead letters by their ids, or say --all"),
+        (["dead", "replay", "some-id", "--all"], "name the dead letters by their ids, or say --all"),
+        (["dead", "discard", "some-id", "--function", "price"], "name the dead letters by their ids, or say --all"),
+        (["dead", "list", "--limit", "0"], "--limit"),
+        (["demo", "--workers", "0"], "--workers"),
+        (["up", "--workers", "many"], "--workers"),
+        (["up", "--port", "70000"], "--port"),
+        (["worker", "--concurrency", "0"], "--concurrency"),
+        (["status"], "Missing argument"),
+    ],
+)
+def test_wrong_use_is_refused_with_code_2_and_says_what_is_wrong(run, words, hint) -> None:
+    ran = run(*words)
+    assert ran.code == 2
+    assert hint in ran.words
+    assert ran.out == ""
+
+
+def test_without_a_command_it_lists_them_all(run) -> None:
+    ran = run()
+    for name in ("demo", "up", "worker", "flower", "call", "ask", "functions", "status", "cancel", "doctor", "dead"):
+        assert f" {name} " in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["call"], ["ask"], ["functions"], ["status"], ["cancel"], ["doctor"], ["demo"], ["up"], ["worker"], ["flower"],
+        ["dead", "list"], ["dead", "show"], ["dead", "replay"], ["dead", "discard"],
+    ],
+)  # fmt: skip
+def test_every_command_has_help_and_speaks_json(run, words) -> None:
+    ran = run(*words, "--help")
+    assert ran.code == 0
+    assert "--json" in ran.out
+
+
+def test_help_loads_neither_celery_nor_redis_nor_pydantic_settings(tmp_path) -> None:
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    code = (
+        "import sys; from dispatcher.cli.main import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([n for n in ('celery', 'kombu', 'redis', 'pydantic_settings') if n in sys.modules], file=sys.stderr)"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
