@@ -27,7 +27,7 @@ from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.outcomes import CallRecord, JobRecord
 
 #: Keys that live as long as the namespace: the indexes of what is unsettled, and the counters.
-WITHOUT_TTL = ("due", "running", "sequence", "started", "counts", "waiting:")
+WITHOUT_TTL = ("due", "running", "sequence", "started", "reached", "counts", "waiting:")
 
 #: The fields of a job's hash that are moments.
 TIMES = ("accepted_ms", "deadline_ms", "due_ms", "lease_ms", "published_ms", "started_ms", "settled_ms")
@@ -186,6 +186,8 @@ class Rig:
                     self.client.hincrby(key, name, -ms)
         for job_id in self.client.zrange(self.keys.due, 0, -1):
             self.client.zincrby(self.keys.due, -ms, job_id)
+        for queue in self.client.hkeys(f"{self.keys.prefix}reached"):
+            self.client.hincrby(f"{self.keys.prefix}reached", queue, -ms)
 
     def heard(self, act: Callable[[], object], channel: str) -> list[bytes]:
         """What was published on a channel while `act` ran."""

@@ -7,7 +7,8 @@
 local id, worker, nonce, lease = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local jk = job_key(id)
 local now = now_ms()
-local job = redis.call('HMGET', jk, 'state', 'lease_ms', 'nonce', 'deadline_ms', 'due_ms', 'queue', 'sequence')
+local job = redis.call('HMGET', jk, 'state', 'lease_ms', 'nonce', 'deadline_ms', 'due_ms', 'queue', 'sequence', 'attempt',
+  'copies', 'published_ms')
 local state = job[1]
 if not state then return { 'unknown' } end
 if SETTLED[state] or state == 'garbage' then return { 'settled:' .. state } end
@@ -25,7 +26,11 @@ if not again then
   end
   redis.call('ZREM', waiting_key(job[6]), id)
   local started = tonumber(redis.call('HGET', key('started'), job[6]) or '0')
-  if tonumber(job[7]) > started then redis.call('HSET', key('started'), job[6], job[7]) end
+  if tonumber(job[7]) > started then
+    redis.call('HSET', key('started'), job[6], job[7])
+    -- How far the queue has come, as a moment. A job that was published again did not stand in its order.
+    if job[8] == '0' and not job[9] then redis.call('HSET', key('reached'), job[6], job[10]) end
+  end
   redis.call('HINCRBY', jk, 'attempt', 1)
   count('attempts')
 end

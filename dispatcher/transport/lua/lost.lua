@@ -4,6 +4,7 @@
 -- Returns {id, function, shown, attempts so far} for each
 local queue, upto, grace, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = now_ms()
+local reached = tonumber(redis.call('HGET', key('reached'), queue) or '0')
 local lost = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', waiting_key(queue), '-inf', upto, 'LIMIT', 0, limit)) do
   local jk = job_key(id)
@@ -13,7 +14,11 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', waiting_key(queue), '-inf', upto
   else
     -- Each copy doubles the grace: a wake-up that a busy worker holds back must not be copied again and again.
     local copies = tonumber(job[5] or '0')
-    if now - tonumber(job[2]) >= grace * 2 ^ math.min(copies, 8) then
+    -- A job that was published once, at the tail, stands where it was accepted, give or take how long its producer took
+    -- to publish it. So its turn is over when one accepted a grace later has started: however long the queue, and
+    -- however much several producers' numbers and messages are out of step.
+    local in_order = upto ~= '+inf' and copies == 0 and job[6] == '0'
+    if (in_order and reached or now) - tonumber(job[2]) >= grace * 2 ^ math.min(copies, 8) then
       redis.call('HSET', jk, 'published_ms', now, 'copies', copies + 1)
       count('republished:lost_message')
       lost[#lost + 1] = { id, job[3], job[4], job[6] }
