@@ -1,9 +1,8 @@
 """A pydantic adapter made ready for many calls: what is in its core schema, and what is made of it.
 
 The core schema is copied with two changes, since the original may belong to a user's model. Sets are written in sorted
-order: else equal arguments would have different digests in different processes (as they still have for sets inside
-pydantic's own dataclasses). For long texts lists stop at the first wrong item: else 80,000 wrong items cost half a
-second to report (as they still do in lists inside models).
+order: else equal arguments would have different digests in different processes. For long texts lists stop at the first
+wrong item: else 80,000 wrong items cost half a second to report (as they still do in lists inside models).
 """
 
 from dataclasses import dataclass
@@ -84,16 +83,29 @@ def compile_adapter(adapter: "TypeAdapter[object]") -> Compiled:
     schema = _take_item(adapter.core_schema)
     kinds: set[str] = set()
     written = _rebuild(schema, kinds, _sort_sets)
-    if kinds & _SETS and "model" in kinds:
-        written = _rebuild(written, set(), _write_here)
     hasty = _rebuild(schema, set(), _fail_fast)
     return Compiled(
         validator=SchemaValidator(schema, CONFIG),
         hasty_validator=SchemaValidator(hasty, CONFIG),
-        serializer=SchemaSerializer(written, CONFIG),
+        serializer=_build_serializer(written, own=bool(kinds & _SETS) and bool(kinds & {"model", "dataclass"})),
         kinds=frozenset(kinds),
         open="open" in kinds,
     )
+
+
+def _build_serializer(schema: CoreSchema, *, own: bool) -> SchemaSerializer:
+    """A serializer of a changed schema.
+
+    Args:
+        schema: the changed one.
+        own: whether it has to go into classes that bring a serializer of theirs along, which sorts nothing.
+    """
+    if not own:
+        return SchemaSerializer(schema, CONFIG)
+    try:
+        return SchemaSerializer(schema, CONFIG, _use_prebuilt=False)
+    except TypeError:  # pydantic 2.12 lacks the argument, and there this is enough
+        return SchemaSerializer(_rebuild(schema, set(), _write_here), CONFIG)
 
 
 def _take_item(schema: CoreSchema) -> CoreSchema:
