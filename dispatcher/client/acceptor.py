@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from dispatcher.clock import Clock
-from dispatcher.errors import Acceptance, ServerError, ServerUnreachableError
+from dispatcher.errors import Acceptance, ServerError, ServerUnreachableError, SettingsError
 from dispatcher.transport.commands import Accepted, Command
 from dispatcher.transport.failure import SERVER_FAILURES, refused, translate
 from dispatcher.transport.ledger import AsyncLedger
@@ -36,6 +36,7 @@ class Acceptor:
         self._waiting: list[_Waiting] = []
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
         self._prepared = 0
         self._turns: deque[asyncio.Future[None]] = deque()
 
@@ -67,13 +68,24 @@ class Acceptor:
         Raises:
             CallRefusedError: the ledger refused it.
             ServerError: the server cannot be reached within the time for a dispatch; `accepted` says what is known.
+            SettingsError: closed before this one was sent.
         """
+        if self._closed:
+            msg = "this Dispatcher was closed before the call was sent"
+            raise SettingsError(msg)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Accepted] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._flush)
         self._waiting.append((command, future))
         return await future
+
+    async def close(self) -> None:
+        """Take nothing more, and wait for the answers that are on their way."""
+        self._closed = True
+        while self._waiting or self._tasks:
+            await asyncio.sleep(0)  # lets what was put in this turn become a task
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -83,6 +95,15 @@ class Acceptor:
             task.add_done_callback(self._tasks.discard)
 
     async def _send(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            await self._exchange(batch)
+        finally:
+            # Whatever went wrong, nobody waits for ever.
+            broken_off = ServerUnreachableError(self._address, "it was broken off", accepted=Acceptance.UNKNOWN)
+            for _, future in batch:
+                _fail(future, broken_off)
+
+    async def _exchange(self, batch: Sequence[_Waiting]) -> None:
         known = Acceptance.NO
         give_up = self._clock.monotonic() + self._timeout
         async with self._at_once:

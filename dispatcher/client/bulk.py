@@ -4,13 +4,14 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from dispatcher.client.handle import read_outcomes
-from dispatcher.errors import CallRefusedError
+from dispatcher.client.handle import entries_of, read_outcome
+from dispatcher.errors import ArgumentIssue, CallRefusedError, InvalidArgumentsError, ResultError
 from dispatcher.model.call import Call
 from dispatcher.model.outcome import ErrorInfo, ErrorKind, Failed, Outcome
 from dispatcher.registry.function import Function
+from dispatcher.transport.outcomes import CallRecord
 
 if TYPE_CHECKING:
     from dispatcher.client.dispatcher import Dispatcher
@@ -77,13 +78,21 @@ class Bulk(Generic[R]):
                 for outcome in await self._take():
                     yield outcome
         finally:
-            for left in self._parts:
-                if left.outcomes is not None:
-                    left.outcomes.cancel()
+            left = [part.outcomes for part in self._parts if part.outcomes is not None]
+            for task in left:
+                task.cancel()
+            # Until their jobs are cancelled: the dispatcher may be closed next.
+            await asyncio.gather(*left, return_exceptions=True)
 
     def _add(self, part: _Part[R], row: Row[R]) -> None:
         try:
-            part.calls.append(row if isinstance(row, Call) else self._function.bind(row))
+            call = row if isinstance(row, Call) else self._function.bind(row)
+            if call.function != self._function.name:
+                problem = f"the row is a call of {call.function}"
+                raise InvalidArgumentsError(
+                    self._function.name, [ArgumentIssue(location="", problem=problem, kind="function")]
+                )
+            part.calls.append(call)
             part.rows.append(None)
         except CallRefusedError as refusal:
             error = ErrorInfo(kind=ErrorKind.INVALID_ARGUMENTS, type=type(refusal).__qualname__, message=str(refusal))
@@ -105,8 +114,16 @@ class Bulk(Generic[R]):
             await asyncio.shield(handle.cancel("map was stopped early"))
             raise
         self._learn(record.seconds, len(part.calls))
-        ran: Any = iter(read_outcomes(self._function, record, len(part.calls)))
-        return [next(ran) if row is None else row for row in part.rows]
+        ran = iter(entries_of(record, len(part.calls)))
+        return [self._read(next(ran), record.attempts) if row is None else row for row in part.rows]
+
+    def _read(self, entry: CallRecord, attempts: int) -> Outcome[R]:
+        try:
+            outcome: Outcome[R] = read_outcome(self._function, entry, attempts)
+        except ResultError as unreadable:
+            error = ErrorInfo(kind=ErrorKind.RESULT, type=type(unreadable).__qualname__, message=str(unreadable))
+            return Failed(error=error, attempts=attempts)
+        return outcome
 
     def _learn(self, seconds: float, calls: int) -> None:
         if self._fixed is None:

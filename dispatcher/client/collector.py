@@ -83,6 +83,7 @@ class Collector:
         self.outage: ServerError | None = None
         self._last_error: ServerError | None = None
         self._patience: asyncio.TimerHandle | None = None
+        self.closed = False
 
     async def start(self) -> None:
         """Subscribe. Returns when the subscription stands, so that no announcement after it is missed.
@@ -97,13 +98,15 @@ class Collector:
         ]
 
     async def close(self) -> None:
-        """Stop collecting. Handles that still wait time out by themselves."""
+        """Stop collecting. Who still waits is woken, and finds it closed."""
+        self.closed = True
         if self._patience is not None:
             self._patience.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        self._wake_all()
         await self._announcements.close()
 
     def expect(self, job_id: str) -> Pending:
@@ -113,7 +116,7 @@ class Collector:
             pending = Pending(job_id, self._clock.monotonic())
             self._pending[job_id] = pending
             self._order[job_id] = None
-            if self.outage is not None:
+            if self.outage is not None or self.closed:
                 pending.news.set()
         return pending
 
@@ -124,14 +127,19 @@ class Collector:
             self._wanted.set()
 
     async def _listen(self) -> None:
-        pause = FIRST_PAUSE
+        pause, missed = FIRST_PAUSE, False
         while True:
             try:
                 await self._announcements.subscribe()
                 self._up()
-                pause = FIRST_PAUSE
+                if missed:
+                    # What was announced meanwhile was announced to nobody.
+                    self._fetch_now.update(self._pending.keys())
+                    self._wanted.set()
+                pause, missed = FIRST_PAUSE, False
                 await self._receive()
             except SERVER_FAILURES as error:
+                missed = True
                 self._down(error)
                 await self._announcements.close()
                 await asyncio.sleep(pause)
@@ -171,16 +179,19 @@ class Collector:
         """Look for the outcomes that were asked for, and for some of those awaited for longer than an interval."""
         asked, self._fetch_now = self._fetch_now, set()
         old = self._clock.monotonic() - self._settings.poll_interval_seconds
-        for _ in range(min(POLL_LIMIT, len(self._order))):
+        looked_for = 0
+        for _ in range(len(self._order)):
             job_id = next(iter(self._order))
             pending = self._pending.get(job_id)
             if pending is None or pending.meta is not None:
+                # Not counted: handles may be dropped faster than outcomes are looked for.
                 del self._order[job_id]
                 continue
-            if pending.registered_at > old:
+            if pending.registered_at > old or looked_for == POLL_LIMIT:
                 break
             self._order.move_to_end(job_id)
             asked.add(job_id)
+            looked_for += 1
         job_ids = [job_id for job_id in asked if job_id in self._pending]
         for start in range(0, len(job_ids), POLL_LIMIT):
             part = job_ids[start : start + POLL_LIMIT]
@@ -214,5 +225,8 @@ class Collector:
 
     def _lose_patience(self) -> None:
         self.outage = self._last_error
+        self._wake_all()
+
+    def _wake_all(self) -> None:
         for pending in list(self._pending.values()):
             pending.news.set()

@@ -1,9 +1,10 @@
 """The producer's face: select, dispatch, collect. For asyncio; `dispatcher.client.sync` is the same without `await`."""
 
 import asyncio
+import hashlib
 import logging
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
@@ -26,8 +27,8 @@ from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, Selector
 from dispatcher.settings import Settings
 from dispatcher.transport import outcomes
-from dispatcher.transport.app import create_app
 from dispatcher.transport.announcements import Announcements
+from dispatcher.transport.app import create_app
 from dispatcher.transport.broker import Broker
 from dispatcher.transport.cache import ResultCache
 from dispatcher.transport.commands import Commands, WakeUp
@@ -139,6 +140,7 @@ class Dispatcher:
         if self._url is None:
             return
         self._url = None
+        await self._acceptor.close()
         await self.collector.close()
         await asyncio.to_thread(self._publisher.close, FLUSH_TIMEOUT)
         for client in (self._client, self._subscriber):
@@ -203,7 +205,9 @@ class Dispatcher:
         if not accepted.new:
             pending = self.collector.expect(accepted.job_id)
             self.collector.fetch_soon(pending)
-        return (Handle(self, pending, function, accepted.deadline_at, repeated=not accepted.new),)
+        if not accepted.new:
+            return (Handle(self, pending, function, accepted.deadline_at, repeated=True),)
+        return (Handle(self, pending, function, accepted.deadline_at, time_left=job.deadline),)
 
     async def _cached(self, call: Call[R]) -> Handle[R] | None:
         """A handle that has its outcome already, where an equal call's result is kept; no job stands behind it."""
@@ -245,7 +249,7 @@ class Dispatcher:
             delay=delay or timedelta(0),
             delivery=options.delivery,
             idempotency_key=idempotency_key,
-            digest=first.digest if idempotency_key is not None else "",
+            digest="" if idempotency_key is None else _digest(calls),
             producer=self.producer,
             arguments_shown=shown if len(calls) == 1 else f"{len(calls)} calls, the first: {shown}",
         )
@@ -380,7 +384,9 @@ class Dispatcher:
 
     async def cancel(self, job_id: str, reason: str = "", *, hard: bool = False) -> bool:
         """Cancel a job; see `Handle.cancel`."""
-        word = await self._ask(self.ledger.run(self.commands.cancel(job_id, reason=reason or CANCELLED_BY_PRODUCER, hard=hard)))
+        word = await self._ask(
+            self.ledger.run(self.commands.cancel(job_id, reason=reason or CANCELLED_BY_PRODUCER, hard=hard))
+        )
         if word == "unknown":
             raise UnknownJobError(job_id)
         return word in {"cancelled", "requested"}
@@ -410,3 +416,10 @@ class Dispatcher:
 async def _wait_for(handle: Handle[R], timeout: timedelta | None) -> Handle[R]:  # noqa: ASYNC109
     await handle.record(timeout)
     return handle
+
+
+def _digest(calls: Sequence[Call[R]]) -> str:
+    """What an idempotency key stands for: all calls of the job."""
+    if len(calls) == 1:
+        return calls[0].digest
+    return hashlib.sha256("\n".join(call.digest for call in calls).encode()).hexdigest()

@@ -40,6 +40,7 @@ class Handle(Generic[R_co]):
         function: Function[..., Any],
         deadline_at: datetime,
         *,
+        time_left: timedelta | None = None,
         repeated: bool = False,
         cached: bool = False,
     ) -> None:
@@ -47,8 +48,12 @@ class Handle(Generic[R_co]):
         self._pending = pending
         self._function = function
         self._outcome: Outcome[R_co] | None = None
-        #: When the job expires, aware, in UTC.
+        #: When the job expires, aware, in UTC, by the server's clock.
         self.deadline_at = deadline_at
+        if time_left is None:
+            time_left = max(deadline_at - dispatcher.clock.now(), timedelta(0))
+        # On a clock of our own, which may be set otherwise than the server's.
+        self._over_at = dispatcher.clock.monotonic() + (time_left + DEADLINE_GRACE).total_seconds()
         #: Whether the idempotency key named a job that existed already; this is a handle on that job.
         self.repeated = repeated
         #: Whether the outcome came from the result cache; the ledger then knows no job of this id.
@@ -80,7 +85,9 @@ class Handle(Generic[R_co]):
 
         Raises:
             OutcomeTimeoutError: it did not come in time. The job goes on.
-            ServerError: the server has been away for longer than `outage_seconds`. The job is not lost.
+            UnknownJobError: it came so long ago that it is no longer kept.
+            ServerError: the server has been away for longer than `outage_seconds`, or the dispatcher was closed. The
+                job is not lost.
         """
         if self._outcome is None:
             (self._outcome,) = await self.outcomes(timeout, calls=1)
@@ -138,21 +145,33 @@ class Handle(Generic[R_co]):
         return await self._dispatcher.cancel(self.id, reason, hard=hard)
 
     async def _wait(self, timeout: timedelta | None) -> bytes:
-        dispatcher, pending = self._dispatcher, self._pending
-        if timeout is None:
-            timeout = max(self.deadline_at - dispatcher.clock.now(), timedelta(0)) + DEADLINE_GRACE
-        if pending.meta is None:
+        pending, clock = self._pending, self._dispatcher.clock
+        began = clock.monotonic()
+        until = self._over_at if timeout is None else began + timeout.total_seconds()
+        while pending.meta is None:
             try:
-                await asyncio.wait_for(pending.news.wait(), timeout.total_seconds())
+                await asyncio.wait_for(pending.news.wait(), max(0.0, until - clock.monotonic()))
             except TimeoutError:
-                raise OutcomeTimeoutError(self.id, timeout) from None
-        if pending.meta is not None:
-            return pending.meta
+                if timeout is None:
+                    # Past its deadline it has an outcome, or has had one, longer ago than outcomes are kept.
+                    await self._dispatcher.status(self.id)
+                raise OutcomeTimeoutError(self.id, timedelta(seconds=round(clock.monotonic() - began, 3))) from None
+            if pending.meta is None:
+                self._explain_silence()
+        return pending.meta
+
+    def _explain_silence(self) -> None:
+        """Woken without an outcome: raises what stands in the way, unless it is over already.
+
+        An error of one's own each time: a traceback must not be shared between tasks.
+        """
+        dispatcher = self._dispatcher
         outage = dispatcher.collector.outage
-        # An error of one's own: a traceback must not be shared between tasks.
-        raise ServerUnreachableError(
-            dispatcher.address, outage.problem if outage is not None else "it is away", accepted=Acceptance.YES
-        )
+        if dispatcher.collector.closed:
+            problem = "this Dispatcher was closed while the outcome was awaited"
+            raise ServerUnreachableError(dispatcher.address, problem, accepted=Acceptance.YES)
+        if outage is not None:
+            raise ServerUnreachableError(dispatcher.address, outage.problem, accepted=Acceptance.YES)
 
     async def _decode(self, meta: bytes) -> JobRecord:
         if len(meta) > READ_ON_THREAD:
@@ -161,9 +180,13 @@ class Handle(Generic[R_co]):
 
 
 def read_outcomes(function: Function[..., Any], record: JobRecord, calls: int) -> tuple[Outcome[Any], ...]:
-    """The outcome of each call of a job; one entry that is no success stands for all of them."""
-    entries = record.calls * calls if len(record.calls) == 1 else record.calls
-    return tuple(read_outcome(function, entry, record.attempts) for entry in entries)
+    """The outcome of each call of a job."""
+    return tuple(read_outcome(function, entry, record.attempts) for entry in entries_of(record, calls))
+
+
+def entries_of(record: JobRecord, calls: int) -> tuple[CallRecord, ...]:
+    """The record of each call of a job; one entry of a job of many stands for all of them."""
+    return record.calls * calls if len(record.calls) == 1 else record.calls
 
 
 def read_outcome(function: Function[..., Any], call: CallRecord, attempts: int) -> Outcome[Any]:

@@ -23,6 +23,8 @@ from dispatcher.registry.tools import ToolFormat
 from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, Selector
 from dispatcher.settings import Settings
+from dispatcher.transport.commands import DeadLetter
+from dispatcher.transport.dead_letters import DeadLetters
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -206,6 +208,15 @@ class SyncDispatcher:
         """See `Dispatcher.cancel`."""
         return self.run(self._inner.cancel(job_id, reason, hard=hard))
 
+    @property
+    def dead_letters(self) -> "SyncDeadLetters":
+        """See `Dispatcher.dead_letters`."""
+        return SyncDeadLetters(self, self._inner.dead_letters)
+
+    def flush(self, timeout: timedelta = timedelta(seconds=5)) -> bool:
+        """See `Dispatcher.flush`."""
+        return self.run(self._inner.flush(timeout))
+
     def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
         """Wait for a coroutine of the inner dispatcher. Ctrl-C cancels the wait, not the job."""
         loop = self._loop
@@ -228,7 +239,9 @@ class SyncDispatcher:
                 except StopAsyncIteration:
                     return
         finally:
-            self.run(_close(outcomes))
+            # An iteration that was left half-way ends when it is collected, which may be after the end of all.
+            if self._loop is not None:
+                self.run(_close(outcomes))
 
     def _stop_loop(self) -> None:
         loop, self._loop = self._loop, None
@@ -236,6 +249,30 @@ class SyncDispatcher:
             loop.call_soon_threadsafe(loop.stop)
             self._thread.join()
             loop.close()
+
+
+class SyncDeadLetters:
+    """`DeadLetters` that block instead of being awaited."""
+
+    def __init__(self, owner: SyncDispatcher, letters: DeadLetters) -> None:
+        self._owner = owner
+        self._letters = letters
+
+    def count(self) -> int:
+        """See `DeadLetters.count`."""
+        return self._owner.run(self._letters.count())
+
+    def list(self, limit: int = 100) -> list[DeadLetter]:
+        """See `DeadLetters.list`."""
+        return self._owner.run(self._letters.list(limit))
+
+    def replay(self, job_id: str) -> None:
+        """See `DeadLetters.replay`."""
+        self._owner.run(self._letters.replay(job_id))
+
+    def discard(self, job_id: str) -> bool:
+        """See `DeadLetters.discard`."""
+        return self._owner.run(self._letters.discard(job_id))
 
 
 async def _next(outcomes: AsyncIterator[R]) -> R:

@@ -23,45 +23,52 @@ class Publisher:
         self._broker = broker
         self._queue: queue.SimpleQueue[WakeUp | threading.Event | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._start_lock = threading.Lock()
+        #: Held while something is put: so nothing comes to lie behind the word that ends a thread.
+        self._lock = threading.Lock()
 
     def put(self, wake_up: WakeUp) -> None:
-        """Hand over a wake-up. Returns at once."""
-        self._queue.put(wake_up)
-        if self._thread is None:
-            self._start()
+        """Hand over a wake-up. Returns at once. After `close`, a new thread begins."""
+        with self._lock:
+            self._queue.put(wake_up)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._thread,), name="dispatcher-publisher", daemon=True
+                )
+                self._thread.start()
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything handed over so far has been published or given up; False after `timeout` seconds."""
-        if self._thread is None:
-            return True
         reached = threading.Event()
-        self._queue.put(reached)
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                return self._queue.empty()
+            self._queue.put(reached)
         return reached.wait(timeout)
 
     def close(self, timeout: float = 5) -> None:
         """Publish what is left, then end the thread. Waits at most `timeout` seconds."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._queue.put(None)
-            thread.join(timeout)
-
-    def _start(self) -> None:
-        with self._start_lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="dispatcher-publisher", daemon=True)
-                self._thread.start()
-
-    def _run(self) -> None:
-        while True:
-            batch, reached, ending = self._next_batch()
-            if batch:
-                self._publish(batch)
-            for event in reached:
-                event.set()
-            if ending:
-                self._broker.disconnect()
+        with self._lock:
+            thread = self._thread
+            if thread is None or not thread.is_alive():
                 return
+            self._queue.put(None)
+        thread.join(timeout)
+
+    def _run(self, predecessor: threading.Thread | None) -> None:
+        if predecessor is not None:
+            predecessor.join()  # the broker's connection is for one thread
+        try:
+            ending = False
+            while not ending:
+                batch, reached, ending = self._next_batch()
+                try:
+                    if batch:
+                        self._publish(batch)
+                finally:
+                    for event in reached:
+                        event.set()
+        finally:
+            self._broker.disconnect()
 
     def _next_batch(self) -> tuple[list[WakeUp], list[threading.Event], bool]:
         batch: list[WakeUp] = []
@@ -89,7 +96,8 @@ class Publisher:
                 self._broker.disconnect()
                 if last_try:
                     logger.warning(
-                        "publish_failed",
+                        "publish_failed: %s",
+                        error,
                         extra={"wake_ups": len(batch), "reason": str(error), "first_job_id": batch[0].job_id},
                     )
             else:
