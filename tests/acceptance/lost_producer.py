@@ -18,7 +18,7 @@ async def main(label: str) -> None:
     Publisher.put = die
     async with Dispatcher(registry) as dispatcher:
         await dispatcher.dispatch(hold.call(label, 0), idempotency_key=label)
-        print("still alive")
+        sys.stdout.write("still alive")
 
 
 asyncio.run(main(sys.argv[1]))
