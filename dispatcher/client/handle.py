@@ -171,7 +171,7 @@ class Handle(Generic[R_co]):
             problem = "this Dispatcher was closed while the outcome was awaited"
             raise ServerUnreachableError(dispatcher.address, problem, accepted=Acceptance.YES)
         if outage is not None:
-            raise ServerUnreachableError(dispatcher.address, outage.problem, accepted=Acceptance.YES)
+            raise type(outage)(outage.address, outage.problem, accepted=Acceptance.YES)
 
     async def _decode(self, meta: bytes) -> JobRecord:
         if len(meta) > READ_ON_THREAD:
