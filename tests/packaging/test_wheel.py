@@ -36,12 +36,15 @@ def greet(name: str) -> str:
 '''
 
 
+def clean_environment() -> dict[str, str]:
+    """The environment, less what would lead to the repository or to somebody's server."""
+    foreign = ("DISPATCHER_", "PYTHON", "COVERAGE", "VIRTUAL_ENV")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+
+
 def run(*command: object, cwd: Path, check: bool = True) -> "subprocess.CompletedProcess[str]":
-    env = {
-        k: v for k, v in os.environ.items() if not k.startswith(("DISPATCHER_", "PYTHON", "COVERAGE", "VIRTUAL_ENV"))
-    }
     done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, check=False
+        [str(part) for part in command], cwd=cwd, env=clean_environment(), capture_output=True, text=True, check=False
     )
     if check and done.returncode != 0:
         pytest.fail(f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
@@ -75,7 +78,7 @@ def project(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, with_pip=True)
     pip = (environment / "bin/python", "-m", "pip", "install", "-qq", "--disable-pip-version-check")
-    run(*pip, "--constraint", ROOT / "constraints.txt", wheel, cwd=environment)
+    run(*pip, "--constraint", ROOT / "constraints.txt", f"function-dispatcher[server] @ {wheel.as_uri()}", cwd=environment)
 
     folder = tmp_path_factory.mktemp("project")
     (folder / "tasks.py").write_text(TASKS)
@@ -139,3 +142,18 @@ class TestInstalled:
         listed = project.dispatcher("functions", "--app", "tasks:registry", "--json")
         assert listed.returncode == 0, listed.stderr
         assert [function["name"] for function in json.loads(listed.stdout)] == ["greet"]
+
+    def test_a_worker_runs_the_users_function_and_the_outcome_comes_back(self, project: Project) -> None:
+        """With an embedded server, in the user's folder: nothing else is there."""
+        with (project.folder / "worker.log").open("wb") as log:
+            worker = subprocess.Popen(
+                [project.programs / "dispatcher", "worker", "--concurrency", "1"],
+                cwd=project.folder, env=clean_environment(), stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            try:
+                called = project.dispatcher("call", "greet", "name=Ada", "--json", "--timeout", "60")
+            finally:
+                worker.terminate()
+                worker.wait(30)
+        assert called.returncode == 0, called.stderr + (project.folder / "worker.log").read_text()
+        assert "hello Ada" in called.stdout
