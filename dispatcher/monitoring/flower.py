@@ -29,11 +29,14 @@ if TYPE_CHECKING:
 HOST: Final = "127.0.0.1"
 USER: Final = "flower"
 PASSWORD_FILE: Final = "flower.password"  # noqa: S105 - its name
-#: The arguments are in `kwargs`; wake-ups have no others.
-COLUMNS: Final = "name,kwargs,state,result,exception,retries,runtime,received,worker,uuid"
+#: The arguments are in `kwargs`; wake-ups have no others. Errors are in `result`.
+COLUMNS: Final = "name,kwargs,state,result,retries,runtime,worker,received,uuid"
 
 #: Seconds. Flower takes one or two to start, more on a busy machine.
 _START_SECONDS: Final = 30.0
+_LISTEN_SECONDS: Final = 5.0
+#: What kombu logs when events arrive.
+_LISTENS: Final = b"Connected to"
 _POLL_SECONDS: Final = 0.1
 _ANSWER_SECONDS: Final = 2.0
 _INSTALL: Final = "the dashboard needs Flower: pip install 'function-dispatcher[dashboard]'"
@@ -149,15 +152,19 @@ class FlowerLauncher:
                 stdout=log,
                 stderr=log,
                 env=self._environment(),
+                start_new_session=True,  # a terminal's Ctrl-C is for us: the dashboard stays until the workers are done
             )
 
     def wait(self, process: "subprocess.Popen[bytes]", seconds: float = _START_SECONDS) -> bool:
         """Wait until the dashboard answers. False when it has ended, or takes longer than that."""
-        until = self._clock.monotonic() + seconds
+        began = self._clock.monotonic()
         while process.poll() is None:
-            if _answers(f"{self.address}/healthcheck"):
+            waited = self._clock.monotonic() - began
+            # It shows what it has heard, and it answers before it listens: by its log, if that says so in time.
+            listens = waited >= min(_LISTEN_SECONDS, seconds) or _LISTENS in self.log_path.read_bytes()
+            if listens and _answers(f"{self.address}/healthcheck"):
                 return True
-            if self._clock.monotonic() >= until:
+            if waited >= seconds:
                 return False
             Event().wait(_POLL_SECONDS)
         return False

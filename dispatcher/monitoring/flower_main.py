@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from typing import Any
 
 from flower.app import Flower
 from flower.command import apply_env_options, setup_logging
@@ -47,12 +48,20 @@ def _set_options(settings: Settings) -> None:
     apply_env_options()
     if "FLOWER_TASKS_COLUMNS" not in os.environ:
         options.tasks_columns = COLUMNS
+    options.format_task = _show_error
     options.address, options.port, options.unix_socket = HOST, settings.flower_port, ""
     options.basic_auth = [f"{USER}:{Password.of(settings).text}"]
     options.read_only = True
     # Flower keeps what it saw in a pickle.
     options.persistent = False
     options.debug = False
+
+
+def _show_error(task: Any) -> Any:  # noqa: ANN401 - Flower's copy of Celery's record of a task
+    """Put the error where the result of a call that succeeded stands."""
+    if task.state in {"FAILURE", "RETRY"}:
+        task.result = task.exception
+    return task
 
 
 def _end_with_parent() -> None:

@@ -156,8 +156,6 @@ def dashboard(own_server: EmbeddedServer, own_settings: Settings) -> Iterator[Da
 @pytest.fixture(scope="module")
 def story(own_server: EmbeddedServer, own_settings: Settings, own_worker: Worker, dashboard: Dashboard) -> Story:
     """Everything has happened, and the dashboard has heard of it."""
-    # Flower hears only what is told after it has begun to listen.
-    eventually(lambda: "Connected" in dashboard.launcher.log_path.read_text())
     story = Story(own_server, own_settings)
     story.play()
     ends = {"SUCCESS", "FAILURE", "REVOKED"}
