@@ -21,10 +21,14 @@ class CommandError(DispatcherError):
     code = "command"
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
+def command(function: Callable[..., None], *, dispatches: bool = False) -> Callable[..., None]:
     """Wrap a command: an error of ours becomes a clear line and exit code 1, Ctrl-C becomes 130, never a traceback.
 
     Errors that are not ours are bugs, and keep their traceback.
+
+    Args:
+        function: the command.
+        dispatches: whether its errors say what became of a call.
     """
 
     @functools.wraps(function)
@@ -32,7 +36,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         try:
             function(*args, **options)
         except DispatcherError as error:
-            Output(as_json=bool(options.get("as_json"))).error(error)
+            Output(as_json=bool(options.get("as_json"))).error(error, dispatches=dispatches)
             raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None

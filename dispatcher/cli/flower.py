@@ -35,6 +35,7 @@ def flower(
 
     output = Output(as_json=as_json)
     with server_in_use(read_settings(url=url)) as server, Crew() as crew:
+        server.check()
         launcher = FlowerLauncher(server.settings, server.url)
         child = start_dashboard(crew, launcher, port)
         if not launcher.wait(child.process):

@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_DISPATCHING = frozenset({"call", "ask"})
 _RUN, _CALL, _LOOK = "Run it", "Call functions", "Look and mend"
 for name, function, panel in (
     ("demo", demo.demo, _RUN),
@@ -31,7 +32,7 @@ for name, function, panel in (
     ("cancel", jobs.cancel, _LOOK),
     ("doctor", doctor.doctor, _LOOK),
 ):
-    app.command(name, rich_help_panel=panel)(command(function))
+    app.command(name, rich_help_panel=panel)(command(function, dispatches=name in _DISPATCHING))
 app.add_typer(dead.app, name="dead", rich_help_panel=_LOOK)
 
 

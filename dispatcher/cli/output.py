@@ -5,7 +5,7 @@ import sys
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from dispatcher.errors import DispatcherError
+from dispatcher.errors import DispatcherError, ServerError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,11 +45,19 @@ class Output:
         """Tell people something, on standard error."""
         self.notes.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def error(self, error: DispatcherError) -> None:
-        """Say what went wrong, in words; with `--json` as data too."""
+    def error(self, error: DispatcherError, *, dispatches: bool) -> None:
+        """Say what went wrong, in words; with `--json` as data too.
+
+        Args:
+            error: what was raised.
+            dispatches: whether there was a call: else nobody wants to know what became of it.
+        """
         if self.as_json:
             self.json({"error": error_data(error)})
-        self.complain(str(error))
+        if isinstance(error, ServerError) and not dispatches:
+            self.complain(f"{error.address}: {error.problem}")
+        else:
+            self.complain(str(error))
 
     def complain(self, problem: str) -> None:
         """Say in words what went wrong."""

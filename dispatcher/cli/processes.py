@@ -17,8 +17,10 @@ from typing import Final, Self
 
 from dispatcher.clock import SystemClock
 
-#: Seconds that a child which was told to end at once is given.
+#: Seconds that children are given to finish what they do when nobody wants to wait.
 HURRY_SECONDS: Final = 3.0
+#: Seconds that a child which was told to end at once is given, before it is ended.
+_AT_ONCE_SECONDS: Final = 1.5
 _POLL_SECONDS: Final = 0.02
 #: The last lines of a log that an error shows.
 _LAST_LINES: Final = 12
@@ -120,7 +122,7 @@ class Crew:
         for sign in (signal.SIGQUIT, signal.SIGKILL):
             for child in children:
                 child.signal(sign)
-            if _wait(children, HURRY_SECONDS):
+            if _wait(children, _AT_ONCE_SECONDS):
                 return
 
 

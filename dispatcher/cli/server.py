@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from dispatcher.errors import ServerError
 from dispatcher.settings import Settings
-from dispatcher.transport.connection import connect, redact, server_errors
+from dispatcher.transport.connection import check_server, connect, redact, server_errors
 from dispatcher.transport.embedded import EmbeddedServer, find_server
 
 
@@ -27,6 +27,22 @@ class ServerInUse:
     def address(self) -> str:
         """Without the password."""
         return redact(self.url)
+
+    def check(self) -> None:
+        """Ask it who it is, before anything is started that would wait for it.
+
+        Raises:
+            ServerError: it does not answer, does not let us in, or is too old.
+        """
+        with connect(self.url, role="cli") as client:
+            check_server(client)
+
+    @property
+    def how(self) -> str:
+        """In a word, for people: where it comes from."""
+        if self.embedded is None:
+            return "configured"
+        return "started" if self.started_here else "shared"
 
     @property
     def started_here(self) -> bool:

@@ -185,12 +185,10 @@ def run_all(settings: Settings, plan: Plan, output: Output) -> signal.Signals:
         KeyboardInterrupt: Ctrl-C while starting, or twice.
     """
     with server_in_use(settings, stop=True) as server, Crew() as crew:
+        server.check()
         workers = start_workers(crew, server, plan.place, count=plan.workers, concurrency=plan.concurrency)
         supervisor = Supervisor(crew, workers, server, output)
-        how = "started" if server.started_here else "found"
-        supervisor.event(
-            "server", f"server on {server.address} ({how})", address=server.address, started=how == "started"
-        )
+        supervisor.event("server", f"server on {server.address} ({server.how})", address=server.address, how=server.how)
         for child in workers:
             supervisor.show_output(child)
             supervisor.event("started", f"{child.name} is starting", process=child.name, pid=child.process.pid)

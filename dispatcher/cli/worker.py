@@ -68,6 +68,9 @@ def worker(
     name = hostname if hostname is not None else f"worker-{os.getpid()}@%h"
     if as_json:
         Output(as_json=True).json({"node": name, "pid": os.getpid(), "functions": len(loaded.registry)}, one_line=True)
+        sys.stdout.flush()
+        # Celery has a word to say on standard output when it ends.
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     arguments = _celery_arguments(
         name, pool=pool, concurrency=concurrency, queues=queues, loglevel=loglevel, rest=celery or []
     )

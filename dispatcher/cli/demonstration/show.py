@@ -64,7 +64,8 @@ class Show:
             DispatcherError: something could not be started, or ended by itself.
         """
         with server_in_use(settings, stop=True) as server, Crew() as crew:
-            self.output.note(f"server     {server.address} ({'started' if server.started_here else 'found'})")
+            server.check()
+            self.output.note(f"server     {server.address} ({server.how})")
             workers = self._start_workers(crew, server)
             launcher = self._start_flower(crew, server)
             report = asyncio.run(self._try_all(server, workers, crew, launcher))

@@ -15,11 +15,20 @@ def test_an_error_becomes_a_line_on_standard_error_and_exit_code_1(capsys) -> No
         raise ServerUnreachableError(ADDRESS, "no [answer]", accepted=Acceptance.UNKNOWN)
 
     with pytest.raises(typer.Exit) as ended:
-        command(fail)(as_json=False)
+        command(fail, dispatches=True)(as_json=False)
     out, err = capsys.readouterr()
     assert ended.value.exit_code == 1
     assert out == ""
     assert err == "error: redis://there:1/0: no [answer] (whether the call was accepted is not known)\n"
+
+
+def test_where_no_call_was_made_nothing_is_said_about_it(capsys) -> None:
+    def fail(*, as_json: bool) -> None:
+        raise ServerUnreachableError(ADDRESS, "no answer")
+
+    with pytest.raises(typer.Exit):
+        command(fail)(as_json=False)
+    assert capsys.readouterr().err == "error: redis://there:1/0: no answer\n"
 
 
 def test_with_json_the_error_is_data_too_and_says_whether_the_call_was_accepted(capsys) -> None:
