@@ -19,7 +19,7 @@ from dispatcher.execution.log_lines import show_fields
 from dispatcher.execution.sweeper import Sweeper
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
-from dispatcher.transport.app import create_app
+from dispatcher.transport.app import create_app, hide_results
 from dispatcher.transport.broker import Broker
 from dispatcher.transport.connection import connect
 from dispatcher.transport.embedded import find_server
@@ -84,7 +84,8 @@ class WorkerSide:
         command = click.get_current_context(silent=True)
         if command is not None and command.info_name == "flower":
             # By name: monitoring stands above this room, and is optional.
-            import_module("dispatcher.monitoring.flower").close_dashboard(sender, self._settings)
+            import_module("dispatcher.monitoring.flower").close_dashboard(self._settings)
+            hide_results(sender)
 
     def _serve_metrics(self, port: int) -> None:
         try:

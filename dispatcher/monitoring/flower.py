@@ -14,16 +14,13 @@ from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.request import ProxyHandler, build_opener
 
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.errors import NoServerError, SettingsError
 from dispatcher.settings import Settings
 from dispatcher.transport.state_folder import StateFolder
-
-if TYPE_CHECKING:
-    from celery import Celery
 
 #: Nobody but this machine may look, unless somebody says so.
 HOST: Final = "127.0.0.1"
@@ -184,7 +181,7 @@ class FlowerLauncher:
         return kept | {name: value for name, value in ours.items() if value is not None}
 
 
-def close_dashboard(app: "Celery", settings: Settings) -> None:
+def close_dashboard(settings: Settings) -> None:
     """Give `celery -A yours flower` what it lacks, unless the user has said otherwise: loopback, a password, read-only.
 
     An address, `--basic_auth` or `--auth` of the user's own stand. `FLOWER_READ_ONLY=false` brings the buttons back;
@@ -203,12 +200,6 @@ def close_dashboard(app: "Celery", settings: Settings) -> None:
         sys.stderr.write(f"Flower asks for a login: {describe_login(password, to_terminal=sys.stderr.isatty())}\n")
     if "FLOWER_READ_ONLY" not in os.environ:
         options.read_only = True
-    hide_results(app)
-
-
-def hide_results(app: "Celery") -> None:
-    """Take the result store away from Flower: its API would show results whole, also those that are to be hidden."""
-    app.conf.result_backend = "disabled"
 
 
 def describe_login(password: Password, *, to_terminal: bool) -> str:

@@ -15,9 +15,9 @@ from flower.command import apply_env_options, setup_logging
 from flower.urls import settings as flower_settings
 from tornado.options import options
 
-from dispatcher.monitoring.flower import COLUMNS, HOST, USER, Password, hide_results
+from dispatcher.monitoring.flower import COLUMNS, HOST, USER, Password
 from dispatcher.settings import Settings
-from dispatcher.transport.app import create_app
+from dispatcher.transport.app import create_app, hide_results
 
 logger = logging.getLogger(__name__)
 

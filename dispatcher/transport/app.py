@@ -67,6 +67,11 @@ def create_app(settings: Settings, url: str, registry: Registry | None = None, *
     return app
 
 
+def hide_results(app: Celery) -> None:
+    """Take the result store away from an app: Flower's API would show results whole, also those to be hidden."""
+    app.conf.result_backend = "disabled"
+
+
 def queue_names(functions: Iterable[Function[..., object]]) -> list[str]:
     """Every queue a worker of these functions consumes: each base queue in its three priorities, and Celery's default."""
     bases = dict.fromkeys(["default", *(function.options.queue for function in functions)])
