@@ -245,6 +245,17 @@ async def test_a_wrong_password_is_an_error_at_once(own: EmbeddedServer) -> None
     assert caught.error.accepted is Acceptance.NO
 
 
+def test_a_worker_with_a_wrong_password_says_so_and_keeps_knocking(
+    own: EmbeddedServer, start_worker: Callable[..., Worker]
+) -> None:
+    url = own.url.replace(own.url.partition("://:")[2].partition("@")[0], "a-wrong-password")
+    worker = start_worker(Settings.load(url=url, **QUICK_SETTINGS), wait=False)
+    host = url.rpartition("@")[2]
+    worker.wait_for_log(f"Cannot connect to redis://:**@{host}: invalid username-password pair")
+    assert worker.alive
+    assert "a-wrong-password" not in worker.log.read_text()
+
+
 async def test_a_password_changed_in_the_middle_is_an_error_and_changed_back_it_is_forgotten(
     own: EmbeddedServer, producer: Dispatcher, label: str
 ) -> None:
