@@ -1,6 +1,6 @@
 """The only place that reads the machine's clock.
 
-Everything that needs the time takes a `Clock`, so that unit tests run on `dispatcher.testing.FakeClock` and never sleep.
+Everything that needs the time takes a `Clock`, so that unit tests run on a fake one and never sleep.
 """
 
 import time

@@ -1,37 +1,37 @@
 """Every error Dispatcher raises, in one tree.
 
-    DispatcherError                     .accepted says whether the call was accepted: no, yes or unknown
-    ├── SettingsError                   a setting is wrong, or what it points at cannot be loaded
-    ├── RegistrationError               a function cannot be registered as written
-    ├── CallRefusedError                the request was not accepted; nothing was queued
-    │   ├── UnknownFunctionError        no function of that name is registered
-    │   ├── InvalidArgumentsError       the arguments do not fit the function
-    │   ├── ArgumentLimitError          the arguments are too large, too deep, or hold what JSON cannot carry
-    │   ├── InvalidToolCallError        a tool call is not of the format it claims
-    │   ├── NoFunctionSelectedError     the selector abstained, and the caller asked for a call all the same
-    │   ├── IdempotencyConflictError    the key was used before, with other arguments
-    │   └── BacklogFullError            the queue holds as many waiting jobs as it may
-    ├── ServerError                     the Redis/Valkey server, always named by its address
-    │   ├── NoServerError               none is configured, and none could be started
-    │   ├── ServerUnreachableError      no answer: not started, gone away, or a network between
-    │   ├── ServerAuthError             the server refuses our name or password
-    │   ├── ServerFullError             the server is out of memory (maxmemory, noeviction)
-    │   └── ServerUnusableError         too old, or set up so that jobs could be lost
-    ├── UnknownJobError                 the ledger holds no job of that id (never accepted, or long forgotten)
-    ├── OutcomeTimeoutError             the outcome did not come within the time asked for; the job goes on
-    ├── CallNotSucceededError           raised by `Handle.result()`; the outcome is in `.outcome`
-    │   ├── CallFailedError
-    │   ├── CallCancelledError
-    │   └── CallExpiredError
-    └── ResultError                     a function's result cannot be sent, or cannot be read as the declared type
+DispatcherError                     .accepted says whether the call was accepted: no, yes or unknown
+├── SettingsError                   a setting is wrong, or what it points at cannot be loaded
+├── RegistrationError               a function cannot be registered as written
+├── CallRefusedError                the request was not accepted; nothing was queued
+│   ├── UnknownFunctionError        no function of that name is registered
+│   ├── InvalidArgumentsError       the arguments do not fit the function
+│   ├── ArgumentLimitError          the arguments are too large, too deep, or hold what JSON cannot carry
+│   ├── InvalidToolCallError        a tool call is not of the format it claims
+│   ├── NoFunctionSelectedError     the selector abstained, and the caller asked for a call all the same
+│   ├── IdempotencyConflictError    the key was used before, with other arguments
+│   └── BacklogFullError            the queue holds as many waiting jobs as it may
+├── ServerError                     the Redis/Valkey server, always named by its address
+│   ├── NoServerError               none is configured, and none could be started
+│   ├── ServerUnreachableError      no answer: not started, gone away, or a network between
+│   ├── ServerAuthError             the server refuses our name or password
+│   ├── ServerFullError             the server is out of memory (maxmemory, noeviction)
+│   └── ServerUnusableError         too old, or set up so that jobs could be lost
+├── UnknownJobError                 the ledger holds no job of that id (never accepted, or long forgotten)
+├── OutcomeTimeoutError             the outcome did not come within the time asked for; the job goes on
+├── CallNotSucceededError           raised by `Handle.result()`; the outcome is in `.outcome`
+│   ├── CallFailedError
+│   ├── CallCancelledError
+│   └── CallExpiredError
+└── ResultError                     a function's result cannot be sent, or cannot be read as the declared type
 
-    FunctionSignal                      raised *by* a function, to say what should become of its call
-    ├── RetryLater                      not now: try again after so long
-    ├── GiveUp                          never: do not try again
-    └── Interrupted                     raised *into* a function that must stop
-        ├── CallCancelled               ... because the producer cancelled it
-        ├── CallTimedOut                ... because its attempt ran longer than its timeout, or past its deadline
-        └── LeaseLost                   ... because its job belongs to another attempt by now
+FunctionSignal                      raised *by* a function, to say what should become of its call
+├── RetryLater                      not now: try again after so long
+├── GiveUp                          never: do not try again
+└── Interrupted                     raised *into* a function that must stop
+├── CallCancelled               ... because the producer cancelled it
+├── CallTimedOut                ... because its attempt ran longer than its timeout, or past its deadline
+└── LeaseLost                   ... because its job belongs to another attempt by now
 """
 
 from collections.abc import Sequence

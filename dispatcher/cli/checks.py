@@ -6,9 +6,9 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
-from dispatcher.transport.commands import QueueState
 from dispatcher.transport.connection import ServerAddress, ServerFacts
 from dispatcher.transport.nodes import NodeReport
+from dispatcher.transport.replies import QueueState
 
 #: Above these parts of `maxmemory`.
 _MEMORY_WARN, _MEMORY_FAIL = 0.75, 0.95

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dispatcher.cli.shapes import Json
     from dispatcher.client.dispatcher import Dispatcher
     from dispatcher.errors import DispatcherError
-    from dispatcher.transport.commands import DeadLetter
+    from dispatcher.transport.replies import DeadLetter
 
 app = typer.Typer(help="Dead letters: list them, look at one, replay or discard them.", no_args_is_help=True)
 

@@ -7,8 +7,8 @@ from typing import Any
 from dispatcher.model.job import JobState, JobStatus
 from dispatcher.registry.function import Function
 from dispatcher.selection.selection import Selection
-from dispatcher.transport.commands import DeadLetter
 from dispatcher.transport.outcomes import JobRecord
+from dispatcher.transport.replies import DeadLetter
 
 Json = dict[str, Any]
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from dispatcher.clock import Clock
 from dispatcher.errors import Acceptance, ServerError, ServerUnreachableError, SettingsError
-from dispatcher.transport.commands import Accepted, Command
 from dispatcher.transport.failure import SERVER_FAILURES, refused, translate
 from dispatcher.transport.ledger import AsyncLedger
+from dispatcher.transport.replies import Accepted
+from dispatcher.transport.script import Command
 
 logger = logging.getLogger(__name__)
 

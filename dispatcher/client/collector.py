@@ -6,6 +6,7 @@ An announcement that is lost costs a delay, never a result: what is still awaite
 import asyncio
 import logging
 from collections import OrderedDict
+from contextlib import suppress
 from weakref import WeakValueDictionary
 
 from dispatcher.clock import Clock
@@ -164,10 +165,8 @@ class Collector:
     async def _poll(self) -> None:
         interval = self._settings.poll_interval_seconds
         while True:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), interval)
-            except TimeoutError:
-                pass
             self._wanted.clear()
             try:
                 await self._read_store()

@@ -31,13 +31,14 @@ from dispatcher.transport.announcements import Announcements
 from dispatcher.transport.app import create_app
 from dispatcher.transport.broker import Broker
 from dispatcher.transport.cache import ResultCache
-from dispatcher.transport.commands import Commands, WakeUp
+from dispatcher.transport.commands import Commands
 from dispatcher.transport.connection import connect_async, redact, server_errors, translate
 from dispatcher.transport.dead_letters import DeadLetters
 from dispatcher.transport.embedded import EmbeddedServer, find_server
 from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.ledger import AsyncLedger
 from dispatcher.transport.publisher import Publisher
+from dispatcher.transport.replies import WakeUp
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -195,7 +196,9 @@ class Dispatcher:
         self._must_be_started()
         await self._acceptor.turn()
         function = self.registry.get(calls[0].function)
-        job = self._job(function, calls, idempotency_key, deadline, delay, priority)
+        job = self._job(
+            function, calls, idempotency_key=idempotency_key, deadline=deadline, delay=delay, priority=priority
+        )
         pending = self.collector.expect(job.id)
         accepted = await self._acceptor.accept(self.commands.accept(job))
         if accepted.sequence > 0:
@@ -227,6 +230,7 @@ class Dispatcher:
         self,
         function: Function[..., Any],
         calls: list[Call[R]],
+        *,
         idempotency_key: str | None,
         deadline: timedelta | datetime | None,
         delay: timedelta | None,
@@ -274,7 +278,9 @@ class Dispatcher:
             text: what the user said.
             arguments: what the function needs beyond the text.
             state: of the conversation.
-            idempotency_key, deadline, delay: as in `dispatch`.
+            idempotency_key: as in `dispatch`.
+            deadline: as in `dispatch`.
+            delay: as in `dispatch`.
 
         Raises:
             NoFunctionSelectedError: the selector abstained, or would rather ask.
@@ -291,12 +297,12 @@ class Dispatcher:
         response: object,
         *,
         format: ToolFormat | None = None,  # noqa: A002 - the word everybody uses
-        timeout: timedelta | None = None,  # noqa: ASYNC109
+        timeout: timedelta | None = None,
     ) -> list[dict[str, Any]]:
         """Run every tool call in an LLM's response at once, and give the tool results in the same format.
 
-        Errors are results too: a call that is refused, fails, or takes longer than `timeout` says so under its own call id,
-        and spoils no other.
+        Errors are results too: a call that is refused, fails, or takes longer than `timeout` says so under its own
+        call id, and spoils no other.
 
         Args:
             response: from OpenAI (Chat Completions or Responses), Anthropic or MCP, as an object or as data.
@@ -319,8 +325,8 @@ class Dispatcher:
     ) -> AsyncIterator[Outcome[R]]:
         """Call a function with every row, and yield the outcomes in the order of the rows.
 
-        A row that does not fit the function yields Failed without being queued, and spoils no other. Memory is bounded by
-        the window, however long the input.
+        A row that does not fit the function yields Failed without being queued, and spoils no other. Memory is
+        bounded by the window, however long the input.
 
         Args:
             function: what to call.
@@ -345,7 +351,7 @@ class Dispatcher:
     async def as_completed(
         self,
         handles: Iterable[Handle[R]],
-        timeout: timedelta | None = None,  # noqa: ASYNC109
+        timeout: timedelta | None = None,
     ) -> AsyncIterator[Handle[R]]:
         """Yield handles as their outcomes arrive; `await handle.outcome()` then returns at once."""
         waiting = {asyncio.ensure_future(_wait_for(handle, timeout)) for handle in handles}
@@ -397,7 +403,7 @@ class Dispatcher:
         self._must_be_started()
         return DeadLetters(self._client, self.commands, self._publisher, self.settings, self.address)
 
-    async def flush(self, timeout: timedelta = timedelta(seconds=5)) -> bool:  # noqa: ASYNC109
+    async def flush(self, timeout: timedelta = timedelta(seconds=5)) -> bool:
         """Wait until every accepted call has been published; False if that took longer than `timeout`."""
         self._must_be_started()
         return await asyncio.to_thread(self._publisher.flush, timeout.total_seconds())
@@ -413,7 +419,7 @@ class Dispatcher:
             raise SettingsError(msg)
 
 
-async def _wait_for(handle: Handle[R], timeout: timedelta | None) -> Handle[R]:  # noqa: ASYNC109
+async def _wait_for(handle: Handle[R], timeout: timedelta | None) -> Handle[R]:
     await handle.record(timeout)
     return handle
 

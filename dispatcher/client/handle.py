@@ -77,7 +77,7 @@ class Handle(Generic[R_co]):
         """Whether the outcome is here already."""
         return self._pending.meta is not None
 
-    async def outcome(self, timeout: timedelta | None = None) -> Outcome[R_co]:  # noqa: ASYNC109 - part of the promise
+    async def outcome(self, timeout: timedelta | None = None) -> Outcome[R_co]:
         """Wait for the outcome, as data.
 
         Args:
@@ -93,16 +93,16 @@ class Handle(Generic[R_co]):
             (self._outcome,) = await self.outcomes(timeout, calls=1)
         return self._outcome
 
-    async def outcomes(self, timeout: timedelta | None, *, calls: int) -> tuple[Outcome[R_co], ...]:  # noqa: ASYNC109
+    async def outcomes(self, timeout: timedelta | None, *, calls: int) -> tuple[Outcome[R_co], ...]:
         """Wait for the outcomes of a job of many calls, in the order of its calls."""
         meta = await self._wait(timeout)
         return read_outcomes(self._function, await self._decode(meta), calls)
 
-    async def record(self, timeout: timedelta | None = None) -> JobRecord:  # noqa: ASYNC109
+    async def record(self, timeout: timedelta | None = None) -> JobRecord:
         """Wait for the record that was stored, its values still as JSON text."""
         return await self._decode(await self._wait(timeout))
 
-    async def result(self, timeout: timedelta | None = None) -> R_co:  # noqa: ASYNC109
+    async def result(self, timeout: timedelta | None = None) -> R_co:
         """Wait for the value the function returned.
 
         Raises:
@@ -132,9 +132,9 @@ class Handle(Generic[R_co]):
     async def cancel(self, reason: str = "", *, hard: bool = False) -> bool:
         """Cancel the job.
 
-        A job that waits ends at once. A running one is told to stop: an `async def` is cancelled, a `def` is interrupted
-        where it runs in a process of its own, or sees `current_job().cancelled`. With `hard`, the outcome is Cancelled at
-        once, whatever the function still does, and a process whose function does not stop is ended.
+        A job that waits ends at once. A running one is told to stop: an `async def` is cancelled, a `def` is
+        interrupted where it runs in a process of its own, or sees `current_job().cancelled`. With `hard`, the outcome
+        is Cancelled at once, whatever the function still does, and a process whose function does not stop is ended.
 
         Returns:
             False when it had its outcome already.

@@ -23,8 +23,8 @@ from dispatcher.registry.tools import ToolFormat
 from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, Selector
 from dispatcher.settings import Settings
-from dispatcher.transport.commands import DeadLetter
 from dispatcher.transport.dead_letters import DeadLetters
+from dispatcher.transport.replies import DeadLetter
 
 P = ParamSpec("P")
 R = TypeVar("R")

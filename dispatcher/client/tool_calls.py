@@ -16,7 +16,7 @@ async def run_tool_calls(
     dispatcher: "Dispatcher",
     response: object,
     format: ToolFormat | None,  # noqa: A002
-    timeout: timedelta | None,  # noqa: ASYNC109
+    timeout: timedelta | None,
 ) -> list[dict[str, Any]]:
     """See `Dispatcher.run_tool_calls`."""
     batch = read_tool_calls(dispatcher.registry, response, format)
@@ -27,7 +27,7 @@ async def run_tool_calls(
 async def _run(
     dispatcher: "Dispatcher",
     tool_call: ToolCall,
-    timeout: timedelta | None,  # noqa: ASYNC109
+    timeout: timedelta | None,
 ) -> Outcome[object] | DispatcherError:
     if tool_call.call is None:
         return tool_call.error or DispatcherError("the tool call was refused")

@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import Literal
 
 from dispatcher.model.job import JobState
-from dispatcher.transport.commands import Looked
 from dispatcher.transport.outcomes import CallRecord, JobRecord
+from dispatcher.transport.replies import Looked
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,10 +22,12 @@ from dispatcher.model.envelope import Envelope, EnvelopeError
 from dispatcher.model.job import CANCELLED_BY_PRODUCER, JobState
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
-from dispatcher.transport.commands import Command, Commands, Lease, NoLease
+from dispatcher.transport.commands import Commands
 from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.outcomes import CallRecord, JobRecord
+from dispatcher.transport.replies import Lease, NoLease
+from dispatcher.transport.script import Command
 
 __all__ = ["AnyFunction", "Ending", "Executor"]
 

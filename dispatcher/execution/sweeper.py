@@ -1,4 +1,4 @@
-"""Brings back what was lost, late or due. A thread in the main process of every worker node; one node sweeps at a time."""
+"""Brings back what was lost, late or due: a thread in every worker node's main process; one node sweeps at a time."""
 
 import logging
 import threading
@@ -7,9 +7,10 @@ from collections import deque
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.settings import Settings
 from dispatcher.transport.broker import Broker
-from dispatcher.transport.commands import Commands, Looked
+from dispatcher.transport.commands import Commands
 from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.ledger import Ledger
+from dispatcher.transport.replies import Looked
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class Sweeper:
                 # One broken record must not keep the others from being looked at, now and in every sweep to come.
                 logger.error("look_failed: %s", look, extra={"job_id": job_id, "reason": str(look)})
             elif look.action in {"expired", "gave_up", "cancelled"}:
-                logger.info("job_" + look.action, extra={"job_id": job_id, "function": look.function})
+                logger.info("job_%s", look.action, extra={"job_id": job_id, "function": look.function})
                 self._tell_flower(look, job_id)
 
     def _let_another_sweep(self) -> None:

@@ -26,5 +26,5 @@ class Call(Generic[R_co]):
     @property
     def digest(self) -> str:
         """SHA-256 over function, version and arguments, as hex: what an idempotency key stands for."""
-        text = "\n".join((self.function, self.version, self.arguments))
+        text = f"{self.function}\n{self.version}\n{self.arguments}"
         return hashlib.sha256(text.encode()).hexdigest()

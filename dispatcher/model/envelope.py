@@ -1,4 +1,4 @@
-"""The versioned record of a job's calls, kept in the ledger.
+r"""The versioned record of a job's calls, kept in the ledger.
 
 Wire format, version 1: a JSON object
 

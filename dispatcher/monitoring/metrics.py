@@ -13,12 +13,13 @@ from wsgiref.simple_server import WSGIServer
 
 from dispatcher.errors import SettingsError
 from dispatcher.settings import Settings
-from dispatcher.transport.commands import Commands, QueueState
+from dispatcher.transport.commands import Commands
 from dispatcher.transport.connection import connect
 from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.fleet import FleetCounts, fleet_command
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.nodes import NodeReport, nodes_command
+from dispatcher.transport.replies import QueueState
 
 try:
     from prometheus_client import CollectorRegistry, Metric, start_http_server

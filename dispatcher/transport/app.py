@@ -73,7 +73,7 @@ def hide_results(app: Celery) -> None:
 
 
 def queue_names(functions: Iterable[Function[..., object]]) -> list[str]:
-    """Every queue a worker of these functions consumes: each base queue in its three priorities, and Celery's default."""
+    """Every queue a worker of these functions consumes: each in its three priorities, and Celery's default queue."""
     bases = dict.fromkeys(["default", *(function.options.queue for function in functions)])
     names = [name for base in bases for name in (f"{base}.high", base, f"{base}.bulk")]
     return [*names, CELERY_DEFAULT_QUEUE]

@@ -11,8 +11,8 @@ from celery import Celery
 from kombu import Connection, Producer
 from kombu.exceptions import ChannelError, KombuError
 
-from dispatcher.transport.commands import WakeUp
 from dispatcher.transport.failure import SERVER_FAILURES
+from dispatcher.transport.replies import WakeUp
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class Broker:
         return bool(declared.message_count == 0)
 
     def tell(self, event: str, job_id: str, **fields: object) -> None:
-        """Send a Celery event for a job that no worker saw end, so that Flower shows its end. Failing is only logged."""
+        """Send a Celery event for a job that no worker saw end, so that Flower shows it. Failing is only logged."""
         try:
             # Under this node's name: Flower would take any other for a worker of its own.
             with self._app.events.default_dispatcher(hostname=self._origin) as events:

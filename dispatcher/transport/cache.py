@@ -33,6 +33,4 @@ class ResultCache:
         if value is None:
             return None
         text = value.decode() if isinstance(value, bytes) else str(value)
-        return outcomes.JobRecord(
-            attempts=0, calls=(outcomes.CallRecord(state=JobState.SUCCEEDED, value=text),)
-        )
+        return outcomes.JobRecord(attempts=0, calls=(outcomes.CallRecord(state=JobState.SUCCEEDED, value=text),))

@@ -9,10 +9,11 @@ import redis.asyncio
 from dispatcher.errors import CallRefusedError, ResultError, UnknownJobError
 from dispatcher.settings import Settings
 from dispatcher.transport import outcomes
-from dispatcher.transport.commands import Commands, DeadLetter
+from dispatcher.transport.commands import Commands
 from dispatcher.transport.connection import server_errors
 from dispatcher.transport.ledger import AsyncLedger
 from dispatcher.transport.publisher import Publisher
+from dispatcher.transport.replies import DeadLetter
 
 _FIELDS = ("state", "function", "queue", "reason", "shown", "raw", "envelope")
 #: Characters of a garbage message that a list shows.

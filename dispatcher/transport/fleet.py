@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dispatcher.transport.commands import Command
 from dispatcher.transport.keys import Keys
+from dispatcher.transport.script import Command
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Final
 import redis
 from redis.exceptions import NoScriptError, RedisError
 
-from dispatcher.transport.commands import script
 from dispatcher.transport.keys import Keys
+from dispatcher.transport.script import script
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,9 @@ from redis.exceptions import NoScriptError
 
 from dispatcher.errors import DispatcherError
 from dispatcher.model.job import JobStatus
-from dispatcher.transport.commands import STATUS_FIELDS, Command, read_status, script
 from dispatcher.transport.keys import Keys
+from dispatcher.transport.replies import STATUS_FIELDS, read_status
+from dispatcher.transport.script import Command, script
 
 T = TypeVar("T")
 
@@ -102,7 +103,7 @@ def _pipeline(client: Any, commands: Sequence[Command[T]]) -> Any:  # noqa: ANN4
 
 
 def _not_loaded(commands: Sequence[Command[T]], replies: Sequence[object]) -> list[int]:
-    """Which commands did not run because the server does not hold their script (it was restarted, or told to forget)."""
+    """Which commands did not run because the server does not hold their script: it was restarted, or told to forget."""
     return [index for index, _ in enumerate(commands) if isinstance(replies[index], NoScriptError)]
 
 

@@ -15,10 +15,10 @@ import redis
 from celery.worker import state as celery_state
 
 from dispatcher.clock import Clock
-from dispatcher.transport.commands import Command
 from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.ledger import Ledger
+from dispatcher.transport.script import Command
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,8 @@
 The stored record is Celery's result meta (`status`, `result`, `traceback`, `children`, `date_done`, `task_id`) with one
 field of ours, which Celery ignores:
 
-    "outcome": {"v": 1, "attempts": 2, "seconds": 0.1, "calls": [{"state": "succeeded"}, {"state": "failed", "error": {…}}]}
+    "outcome": {"v": 1, "attempts": 2, "seconds": 0.1,
+                "calls": [{"state": "succeeded"}, {"state": "failed", "error": {…}}]}
 
 `result` holds the value of a job of one call, and the list of values (null where there is none) of a job of many.
 Source: celery.backends.base.Backend._get_result_meta, Celery 5.7.

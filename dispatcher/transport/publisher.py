@@ -10,8 +10,8 @@ import threading
 from collections.abc import Sequence
 
 from dispatcher.transport.broker import BATCH, Broker
-from dispatcher.transport.commands import WakeUp
 from dispatcher.transport.failure import SERVER_FAILURES
+from dispatcher.transport.replies import WakeUp
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,10 @@ from dispatcher import Settings
 from dispatcher.model.job import Job
 from dispatcher.transport.app import create_app
 from dispatcher.transport.broker import Broker
-from dispatcher.transport.commands import Accepted, Commands, WakeUp
+from dispatcher.transport.commands import Commands
 from dispatcher.transport.connection import connect
 from dispatcher.transport.ledger import Ledger
+from dispatcher.transport.replies import Accepted, WakeUp
 
 CHUNK = 500
 

@@ -12,10 +12,12 @@ from dispatcher.model.job import Job, JobState, JobStatus, Progress
 from dispatcher.model.outcome import ErrorInfo, ErrorKind
 from dispatcher.settings import Settings
 from dispatcher.transport import outcomes
-from dispatcher.transport.commands import (
+from dispatcher.transport.commands import Commands
+from dispatcher.transport.ledger import Ledger
+from dispatcher.transport.outcomes import CallRecord, JobRecord
+from dispatcher.transport.replies import (
     STATUS_FIELDS,
     Accepted,
-    Commands,
     Lease,
     Looked,
     NoLease,
@@ -23,8 +25,6 @@ from dispatcher.transport.commands import (
     WakeUp,
     read_status,
 )
-from dispatcher.transport.ledger import Ledger
-from dispatcher.transport.outcomes import CallRecord, JobRecord
 
 #: Keys that live as long as the namespace: the indexes of what is unsettled, and the counters.
 WITHOUT_TTL = ("due", "running", "sequence", "started", "reached", "counts", "waiting:")

@@ -17,12 +17,14 @@ from dispatcher.model.job import JobState, Progress
 from dispatcher.model.outcome import ErrorKind
 from dispatcher.settings import Settings
 from dispatcher.transport import outcomes
-from dispatcher.transport.commands import Commands, WakeUp, script
+from dispatcher.transport.commands import Commands
 from dispatcher.transport.connection import connect, connect_async, kombu_url
 from dispatcher.transport.embedded import EmbeddedServer
 from dispatcher.transport.garbage import GarbageSink
 from dispatcher.transport.ledger import AsyncLedger, Ledger
 from dispatcher.transport.outcomes import CallRecord, JobRecord
+from dispatcher.transport.replies import WakeUp
+from dispatcher.transport.script import script
 from tests.integration.ledger_rig import Rig, failed, succeeded
 
 

@@ -78,7 +78,13 @@ def project(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, with_pip=True)
     pip = (environment / "bin/python", "-m", "pip", "install", "-qq", "--disable-pip-version-check")
-    run(*pip, "--constraint", ROOT / "constraints.txt", f"function-dispatcher[server] @ {wheel.as_uri()}", cwd=environment)
+    run(
+        *pip,
+        "--constraint",
+        ROOT / "constraints.txt",
+        f"function-dispatcher[server] @ {wheel.as_uri()}",
+        cwd=environment,
+    )
 
     folder = tmp_path_factory.mktemp("project")
     (folder / "tasks.py").write_text(TASKS)

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.cli import checks
-from dispatcher.transport.commands import QueueState
 from dispatcher.transport.connection import ServerFacts
 from dispatcher.transport.nodes import NodeReport
+from dispatcher.transport.replies import QueueState
 
 GOOD = ServerFacts(
     address="redis://127.0.0.1:6379/0",

@@ -14,9 +14,9 @@ from prometheus_client.samples import Sample
 
 from dispatcher.errors import SettingsError
 from dispatcher.monitoring.metrics import LedgerCollector
-from dispatcher.transport.commands import QueueState
 from dispatcher.transport.fleet import FleetCounts
 from dispatcher.transport.nodes import NodeReport
+from dispatcher.transport.replies import QueueState
 
 COUNTS = FleetCounts(
     unsettled=12,

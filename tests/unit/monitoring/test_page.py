@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.monitoring.metrics import LedgerCollector
-from dispatcher.transport.commands import QueueState
 from dispatcher.transport.fleet import FleetCounts
 from dispatcher.transport.nodes import NodeReport
+from dispatcher.transport.replies import QueueState
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "monitoring.md").read_text("utf-8")

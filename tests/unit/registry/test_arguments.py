@@ -58,7 +58,7 @@ def echo(value: Any) -> None: ...
 
 
 @registry.function
-def typed(  # noqa: PLR0917
+def typed(
     colour: Colour = Colour.RED,
     size: Size = Size.SMALL,
     mode: Literal["fast", "slow"] = "fast",
@@ -168,7 +168,7 @@ def test_arguments_are_loaded_as_the_types_the_function_declares():
 
 def test_parameters_may_have_any_name():
     @Registry().function
-    def odd(  # noqa: PLR0917
+    def odd(
         schema: int,
         json: int,
         copy: int,

@@ -36,7 +36,7 @@ class Point:
 
 
 @registry.function(sensitive=["token"])
-def everything(  # noqa: PLR0917
+def everything(
     number: int,
     text: str = "",
     ratio: float = 0.0,

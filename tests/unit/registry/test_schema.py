@@ -137,7 +137,7 @@ def test_a_function_without_a_docstring_has_an_empty_description():
 
 
 @registry.function
-def everything(  # noqa: PLR0917
+def everything(
     text: str,
     number: float,
     flag: bool,

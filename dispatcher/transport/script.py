@@ -1,0 +1,54 @@
+"""A request to the ledger: a Lua script, its arguments, and how to read its reply."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.resources import files
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script with the common part before it."""
+
+    name: str
+    text: str
+    sha: str
+
+
+@cache
+def script(name: str) -> Script:
+    """Read `lua/<name>.lua` from the package."""
+    folder = files("dispatcher.transport") / "lua"
+    text = (folder / "common.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Command(Generic[T]):
+    """One request to the ledger: atomic, one round trip, safe to repeat."""
+
+    script: str
+    keys: tuple[str, ...]
+    args: tuple[str | int, ...]
+    #: Turns the reply into what the caller gets; raises the typed refusals.
+    read: Callable[[Any], T]
+
+
+def text_of(value: bytes | str) -> str:
+    """A reply as text, whether or not the client decoded it."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def time_of(milliseconds: bytes | str) -> datetime:
+    """A time of the server's, aware, in UTC."""
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+
+
+def milliseconds(duration: timedelta) -> int:
+    """Whole milliseconds, at least 0, at most about 300 years."""
+    return max(0, min(int(duration.total_seconds() * 1000), 10**13))
