@@ -111,9 +111,12 @@ class Collector:
         await self._announcements.close()
 
     def expect(self, job_id: str) -> Pending:
-        """Wait for a job's outcome from now on. Called before the job is accepted, so that none comes too early."""
+        """Wait for a job's outcome from now on. Called before the job is accepted, so that none comes too early.
+
+        An outcome that is here already stays with the handles that have it: the job may have been replayed since.
+        """
         pending = self._pending.get(job_id)
-        if pending is None:
+        if pending is None or pending.meta is not None:
             pending = Pending(job_id, self._clock.monotonic())
             self._pending[job_id] = pending
             self._order[job_id] = None
