@@ -148,11 +148,11 @@ class Rig:
 
     def waits_in(self, job_id: str) -> list[str]:
         """The queues in whose order the job stands."""
-        found = []
-        for key in self.client.scan_iter(match=self._pattern("waiting:*")):
-            if self.client.zscore(key, job_id) is not None:
-                found.append(key.decode().removeprefix(self.keys.waiting("")))
-        return found
+        return [
+            key.decode().removeprefix(self.keys.waiting(""))
+            for key in self.client.scan_iter(match=self._pattern("waiting:*"))
+            if self.client.zscore(key, job_id) is not None
+        ]
 
     def field(self, job_id: str, name: str) -> str | None:
         value = self.client.hget(self.keys.job(job_id), name)

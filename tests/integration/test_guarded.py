@@ -244,7 +244,7 @@ def test_the_oldest_dead_letter_makes_room_for_garbage(
 ) -> None:
     app = create(own_server.url, namespace)
     app.conf.broker_transport_options = {**app.conf.broker_transport_options, "guard_max_dead": 3}
-    own_client.zadd(f"{{{namespace}}}:dead", {"oldest": 1})
+    own_client.zadd(f"{{{namespace}}}:dead", {"oldest": time.time() * 1000 - 60_000})
     own_client.hset(f"{{{namespace}}}:job:oldest", "state", "failed")
     with app.connection_for_read() as connection:
         own_client.lpush(namespace, b"garbage 1", b"garbage 2", b"garbage 3")
