@@ -5,6 +5,7 @@ Written once here, run by `dispatcher.transport.ledger` from threads and from ev
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import cast
@@ -29,6 +30,11 @@ class Commands:
         self._settings = settings
         self._clock = clock or SystemClock()
 
+    @property
+    def _keep_ms(self) -> int:
+        """How long after its deadline a job's record is kept: it may still become a dead letter then."""
+        return max(self._settings.dead_letter_ttl_seconds, self._settings.result_ttl_seconds) * 1000
+
     def accept(self, job: Job) -> Command[Accepted]:
         """Accept a job.
 
@@ -36,31 +42,17 @@ class Commands:
             IdempotencyConflictError, BacklogFullError: nothing was accepted.
         """
         settings = self._settings
-        envelope = Envelope(function=job.function, version=job.version, calls=job.calls)
-        key = job.idempotency_key
-        if key is not None:
-            key = f"{job.function}:{hashlib.sha256(key.encode()).hexdigest()}"
-        fields: dict[str, str | int] = {
-            "function": job.function,
-            "version": job.version,
-            "calls": len(job.calls),
-            "producer": job.producer,
-            "delivery": job.delivery,
-            "shown": job.arguments_shown,
-            "idempotency_key": job.idempotency_key or "",
-            "envelope": envelope.encode(),
-        }
-        args: tuple[str | int, ...] = (
+        args = (
             job.id,
             job.queue,
             milliseconds(job.delay),
             milliseconds(job.deadline),
             job.digest,
-            key or "",
+            _idempotency_name(job),
             settings.idempotency_ttl_seconds * 1000,
             settings.max_backlog,
-            max(settings.dead_letter_ttl_seconds, settings.result_ttl_seconds) * 1000,
-            *(part for pair in fields.items() for part in pair),
+            self._keep_ms,
+            *_job_fields(job),
         )
 
         def read(reply: list[bytes]) -> Accepted:
@@ -134,6 +126,7 @@ class Commands:
             int(record.state is JobState.FAILED),
             settings.dead_letter_ttl_seconds * 1000,
             settings.max_dead_letters,
+            _ended(record),
         )
         keys: tuple[str, ...] = (self.keys.prefix, self.keys.result(job_id))
         if keep is not None and record.calls[0].value is not None:
@@ -179,7 +172,7 @@ class Commands:
         settings, now = self._settings, self._clock.now()
         lost = ErrorInfo(
             kind=ErrorKind.LOST,
-            type="dispatcher.errors.WorkerLost",
+            type="celery.exceptions.WorkerLostError",
             message="the worker running this job was lost (killed, crashed or cut off), as often as is allowed",
         )
         ends = (
@@ -271,7 +264,6 @@ class Commands:
 
     def replay(self, job_id: str, deadline: timedelta) -> Command[WakeUp | str]:
         """Make a dead letter live again; reads its wake-up, or 'unknown' or 'not_dead'."""
-        keep = max(self._settings.dead_letter_ttl_seconds, self._settings.result_ttl_seconds) * 1000
 
         def read(reply: list[bytes]) -> WakeUp | str:
             word = text_of(reply[0])
@@ -286,8 +278,36 @@ class Commands:
             )
 
         keys = (self.keys.prefix, self.keys.result(job_id))
-        return Command("replay", keys, (job_id, milliseconds(deadline), keep), read)
+        return Command("replay", keys, (job_id, milliseconds(deadline), self._keep_ms), read)
 
     def discard(self, job_id: str) -> Command[bool]:
         """Forget a dead letter; reads False where there is none of that id."""
         return Command("discard", (self.keys.prefix,), (job_id,), bool)
+
+
+def _job_fields(job: Job) -> list[str | int]:
+    """What of a job is kept as it came: names and values in turn."""
+    fields: dict[str, str | int] = {
+        "function": job.function,
+        "calls": len(job.calls),
+        "producer": job.producer,
+        "delivery": job.delivery,
+        "shown": job.arguments_shown,
+        "idempotency_key": job.idempotency_key or "",
+        "envelope": Envelope(function=job.function, version=job.version, calls=job.calls).encode(),
+    }
+    return [part for pair in fields.items() for part in pair]
+
+
+def _idempotency_name(job: Job) -> str:
+    """The key's name in the ledger: of one length, whatever a producer calls its jobs; empty for none."""
+    if job.idempotency_key is None:
+        return ""
+    return f"{job.function}:{hashlib.sha256(job.idempotency_key.encode()).hexdigest()}"
+
+
+def _ended(record: outcomes.JobRecord) -> str:
+    """How many calls ended how, as JSON text; empty for a record of one entry, which stands for all calls."""
+    if len(record.calls) == 1:
+        return ""
+    return json.dumps(Counter(str(call.state) for call in record.calls))

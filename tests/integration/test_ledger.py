@@ -366,7 +366,26 @@ class TestSettle:
         rig.settle(hopeless, token, JobRecord(attempts=1, calls=(bad, bad)))
         assert rig.state(hopeless) == "failed"
         assert rig.client.zrange(rig.keys.dead, 0, -1) == [hopeless.encode()]
+
+    def test_each_call_of_a_job_is_counted_as_it_ended(self, rig: Rig) -> None:
+        good, bad = succeeded().calls[0], failed().calls[0]
+        job_id, token = rig.running(calls=("{}", "{}", "{}"))
+        rig.settle(job_id, token, JobRecord(attempts=1, calls=(bad, good, bad)))
         assert rig.counts()["outcome:failed:text.count"] == 2
+        assert rig.counts()["outcome:succeeded:text.count"] == 1
+
+    def test_one_entry_counts_for_all_calls_of_a_job_that_failed_as_a_whole(self, rig: Rig) -> None:
+        job_id, token = rig.running(calls=("{}", "{}", "{}"))
+        rig.settle(job_id, token, failed())
+        assert rig.counts()["outcome:failed:text.count"] == 3
+
+    def test_calls_that_ended_before_the_rest_expired_are_counted_as_they_ended(self, rig: Rig) -> None:
+        job_id, token = rig.running(calls=("{}", "{}", "{}"))
+        rig.retry(job_id, token, 5, {1: succeeded().calls[0]})
+        rig.advance(700)
+        assert rig.look(job_id).action == "expired"
+        assert rig.counts()["outcome:succeeded:text.count"] == 1
+        assert rig.counts()["outcome:expired:text.count"] == 2
 
 
 class TestRetry:

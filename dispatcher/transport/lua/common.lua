@@ -21,7 +21,10 @@ local function wait_in_queue(id, queue, sequence)
 end
 
 -- Keeps a job, or garbage, among the dead letters; the oldest go first.
-local function bury(id, now, dead_ms, max_dead)
+local function bury(id, dead_ms, max_dead)
+  -- Milliseconds with their fractions: of two that die in one millisecond the first is the older.
+  local t = redis.call('TIME')
+  local now = t[1] * 1000 + t[2] / 1000
   redis.call('PEXPIRE', job_key(id), dead_ms)
   redis.call('ZADD', key('dead'), now, id)
   redis.call('PEXPIRE', key('dead'), dead_ms)
@@ -33,11 +36,12 @@ local function bury(id, now, dead_ms, max_dead)
   end
 end
 
--- Ends a job: records the outcome, announces it, and takes the job out of every index.
--- meta: the outcome in Celery's result format. ttl: {result_key, result_ms, dead, dead_ms, max_dead}
 local ANNOUNCED_WHOLE = 65536   -- bytes; a larger outcome is announced by its id and read from the store
 
-local function finish(id, state, meta, ttl, now)
+-- Ends a job: records the outcome, announces it, and takes the job out of every index.
+-- meta: the outcome in Celery's result format. ttl: {result_key, result_ms, dead, dead_ms, max_dead}
+-- ended: how many calls ended how, {state = calls, …}; nil where all of them ended as the job did.
+local function finish(id, state, meta, ttl, now, ended)
   local jk = job_key(id)
   local job = redis.call('HMGET', jk, 'queue', 'producer', 'function', 'calls')
   -- A dead letter is kept whole: its outcome says why it is dead.
@@ -49,12 +53,14 @@ local function finish(id, state, meta, ttl, now)
   redis.call('HSET', jk, 'state', state, 'settled_ms', now)
   redis.call('HDEL', jk, 'lease_ms', 'due_ms', 'nonce')
   if ttl.dead then
-    bury(id, now, ttl.dead_ms, ttl.max_dead)
+    bury(id, ttl.dead_ms, ttl.max_dead)
   else
     redis.call('HDEL', jk, 'envelope', 'done')
     redis.call('PEXPIRE', jk, ttl.result_ms)
   end
-  count('outcome:' .. state .. ':' .. (job[3] or ''), tonumber(job[4]) or 1)
+  for how, calls in pairs(ended or { [state] = tonumber(job[4]) or 1 }) do
+    count('outcome:' .. how .. ':' .. (job[3] or ''), calls)
+  end
   redis.call('PUBLISH', ttl.result_key, meta)
   if job[2] and job[2] ~= '' then
     if #meta > ANNOUNCED_WHOLE then meta = '' end
@@ -63,40 +69,41 @@ local function finish(id, state, meta, ttl, now)
 end
 
 -- The outcome of a job of many calls, some of which had ended before the others were given up.
--- whole: what is to be said of the others. done: as `encode_done` of outcomes.py writes it; a value in it is JSON text.
-local function with_done(whole, done, calls, attempts)
-  local rest, succeeded = cjson.encode(whole.outcome.calls[1]), false
-  local results, entries = {}, {}
+-- state, whole: what is to be said of the others. done: as `encode_done` of outcomes.py writes it; a value in it is
+-- JSON text. Returns the meta, and how many calls ended how.
+local function with_done(state, whole, done, calls, attempts)
+  local rest = cjson.encode(whole.outcome.calls[1])
+  local results, entries, ended = {}, {}, {}
   for i = 1, calls do
-    local call = done[tostring(i - 1)]
+    local call, how = done[tostring(i - 1)], state
     results[i], entries[i] = 'null', rest
     if call then
-      if call.state == 'succeeded' then
-        results[i], succeeded = call.value, true
-      end
+      how = call.state
+      if how == 'succeeded' then results[i] = call.value end
       call.value = nil
       entries[i] = cjson.encode(call)
     end
+    ended[how] = (ended[how] or 0) + 1
   end
   local meta = '{"result":[' .. table.concat(results, ',') .. '],"status":"SUCCESS","traceback":null,"children":[],'
     .. '"date_done":' .. cjson.encode(whole.date_done) .. ',"task_id":' .. cjson.encode(whole.task_id)
     .. ',"outcome":{"v":' .. whole.outcome.v .. ',"attempts":' .. attempts .. ',"seconds":0.0,"calls":['
     .. table.concat(entries, ',') .. ']}}'
-  return meta, succeeded
+  return meta, ended
 end
 
 -- Ends a job that no attempt ends. meta: the outcome of the job as a whole; calls that had ended keep their own.
 local function conclude(id, state, meta, ttl, now)
   local job = redis.call('HMGET', job_key(id), 'attempt', 'calls', 'done')
+  local ended
   if job[3] and job[3] ~= '' and tonumber(job[2]) > 1 then
-    local succeeded
-    meta, succeeded = with_done(cjson.decode(meta), cjson.decode(job[3]), tonumber(job[2]), job[1])
-    if succeeded then
+    meta, ended = with_done(state, cjson.decode(meta), cjson.decode(job[3]), tonumber(job[2]), job[1])
+    if ended.succeeded then
       state, ttl.dead = 'succeeded', false
     end
   else
     -- In JSON a quote within a text is escaped, so this finds the field and nothing else.
     meta = string.gsub(meta, '"attempts":%d+', '"attempts":' .. job[1], 1)
   end
-  finish(id, state, meta, ttl, now)
+  finish(id, state, meta, ttl, now, ended)
 end

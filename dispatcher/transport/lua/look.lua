@@ -2,7 +2,8 @@
 -- KEYS: prefix, result key
 -- ARGV: id, max_lost, expired meta, lost meta, cancelled meta, result_ms, dead_ms, max_dead, the reason that stands in
 --       the cancelled meta, to be replaced by the producer's
--- Returns {what, …}: 'publish' (function, queue, shown, head, attempts so far), 'expired', 'gave_up', 'cancelled' (function, shown), 'nothing'
+-- Returns {'publish', function, queue, shown, head (0 or 1), attempts so far},
+--         {'expired' | 'gave_up' | 'cancelled', function, shown} or {'nothing'}
 local id, max_lost = ARGV[1], tonumber(ARGV[2])
 local jk = job_key(id)
 local now = now_ms()

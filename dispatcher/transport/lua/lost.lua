@@ -1,6 +1,7 @@
 -- The waiting jobs of a queue whose wake-up is lost. They are to be published again, at the head.
 -- KEYS: prefix
--- ARGV: queue, highest sequence number that must have started by now ('+inf': all), grace_ms, limit
+-- ARGV: queue, where the sequence numbers end that must have started by now ('(7': those below 7, '+inf': all),
+--       grace_ms, limit
 -- Returns {id, function, shown, attempts so far} for each
 local queue, upto, grace, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = now_ms()

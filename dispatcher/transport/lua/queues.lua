@@ -1,6 +1,7 @@
 -- Every queue that was ever used, with what waits in it.
 -- KEYS: prefix
--- Returns {queue, waiting, highest started sequence number, milliseconds since the oldest waiting job was accepted}
+-- Returns {queue, waiting, highest started sequence number, milliseconds since the longest-waiting job was accepted}
+--         for each
 local now = now_ms()
 local rows = {}
 for _, queue in ipairs(redis.call('HKEYS', key('sequence'))) do

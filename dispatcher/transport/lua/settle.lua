@@ -1,7 +1,8 @@
 -- Ends an attempt: with the job's outcome, or with the time of the next attempt. Counts only under the current token.
 -- KEYS: prefix, result key, cache key (only where the result may be used again)
--- ARGV: id, token, state, meta, result_ms, dead (0 or 1), dead_ms, max_dead, cache_ms, value    for an outcome
---       id, token, 'scheduled', done (outcomes that stand already, '' for none), wait_ms    for another attempt
+-- ARGV: id, token, state, meta, result_ms, dead (0 or 1), dead_ms, max_dead, ended (JSON: calls by state, '' where all
+--       ended as the job did), then cache_ms and value where there is a cache key            for an outcome
+--       id, token, 'scheduled', done (outcomes that stand already, '' for none), wait_ms      for another attempt
 -- Returns 'settled', 'scheduled', 'stale', or 'cancel:<reason>' (no further attempt: settle it as cancelled). Repeating
 -- a settlement that counted says so again.
 local id, token, state = ARGV[1], ARGV[2], ARGV[3]
@@ -26,6 +27,6 @@ if state == 'scheduled' then
   return 'scheduled'
 end
 finish(id, state, ARGV[4], { result_key = KEYS[2], result_ms = tonumber(ARGV[5]), dead = ARGV[6] == '1',
-  dead_ms = tonumber(ARGV[7]), max_dead = tonumber(ARGV[8]) }, now)
-if KEYS[3] then redis.call('SET', KEYS[3], ARGV[10], 'PX', ARGV[9]) end
+  dead_ms = tonumber(ARGV[7]), max_dead = tonumber(ARGV[8]) }, now, ARGV[9] ~= '' and cjson.decode(ARGV[9]) or nil)
+if KEYS[3] then redis.call('SET', KEYS[3], ARGV[11], 'PX', ARGV[10]) end
 return 'settled'
