@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.transport.keys import Keys
-from dispatcher.transport.script import Command
+from dispatcher.transport.script import Command, text_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +25,7 @@ def fleet_command(keys: Keys) -> Command[FleetCounts]:
 
     def read(reply: list[Any]) -> FleetCounts:
         unsettled, running, dead_letters, flat = reply
-        names = [name.decode("utf-8", "replace") for name in flat[::2]]
+        names = [text_of(name) for name in flat[::2]]
         values = [int(value) for value in flat[1::2]]
         return FleetCounts(
             unsettled=unsettled,

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from dispatcher.transport.keys import Keys
-from dispatcher.transport.script import script
+from dispatcher.transport.ledger import Ledger
+from dispatcher.transport.script import Command
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +32,7 @@ class GarbageSink:
 
     def record_garbage(self, queue: str, raw: bytes, reason: str) -> None:
         """Keep a message and the reason it was refused. A server that refuses costs the dead letter, not the worker."""
-        wanted = script("garbage")
-        arguments = (
-            Keys(self.namespace).prefix,
+        args = (
             f"garbage-{uuid.uuid4().hex}",
             queue,
             reason,
@@ -43,10 +42,7 @@ class GarbageSink:
             self.max_dead,
         )
         try:
-            try:
-                self.client.evalsha(wanted.sha, 1, *arguments)
-            except NoScriptError:
-                self.client.eval(wanted.text, 1, *arguments)
+            Ledger(self.client).run(Command("garbage", (Keys(self.namespace).prefix,), args, bool))
         except (RedisError, OSError) as error:
             logger.exception(
                 "garbage_not_recorded: %s", reason, extra={"queue": queue, "bytes": len(raw), "error": str(error)}

@@ -18,7 +18,7 @@ from dispatcher.clock import Clock
 from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.ledger import Ledger
-from dispatcher.transport.script import Command
+from dispatcher.transport.script import Command, milliseconds, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -63,15 +63,15 @@ def report_command(keys: Keys, report: NodeReport) -> Command[str]:
         "queues": json.dumps(report.queues),
         "fingerprint": report.fingerprint,
         "versions": json.dumps(report.versions),
-        "up_ms": _milliseconds(report.up_for),
+        "up_ms": milliseconds(report.up_for),
     }
-    args = (report.hostname, _milliseconds(SILENCE), *(part for pair in fields.items() for part in pair))
-    return Command("report", (keys.prefix,), args, _text)
+    args = (report.hostname, milliseconds(SILENCE), *(part for pair in fields.items() for part in pair))
+    return Command("report", (keys.prefix,), args, text_of)
 
 
 def farewell_command(keys: Keys, hostname: str) -> Command[str]:
     """Tell the ledger that a node ends."""
-    return Command("report", (keys.prefix,), (hostname, _milliseconds(SILENCE)), _text)
+    return Command("report", (keys.prefix,), (hostname, milliseconds(SILENCE)), text_of)
 
 
 def nodes_command(keys: Keys) -> Command[list[NodeReport]]:
@@ -81,7 +81,7 @@ def nodes_command(keys: Keys) -> Command[list[NodeReport]]:
         nodes = [_read(name, age, fields) for name, age, fields in reply]
         return sorted(nodes, key=lambda node: node.hostname)
 
-    return Command("nodes", (keys.prefix,), (_milliseconds(SILENCE),), read)
+    return Command("nodes", (keys.prefix,), (milliseconds(SILENCE),), read)
 
 
 def read_nodes(client: redis.Redis, keys: Keys) -> list[NodeReport]:
@@ -161,10 +161,10 @@ class NodeReporter:
 
 
 def _read(name: bytes, age: bytes, flat: list[bytes]) -> NodeReport:
-    texts = [_text(part) for part in flat]
+    texts = [text_of(part) for part in flat]
     fields = dict(zip(texts[::2], texts[1::2], strict=True))
     return NodeReport(
-        hostname=_text(name),
+        hostname=text_of(name),
         pid=int(fields["pid"]),
         pool=fields["pool"],
         concurrency=int(fields["concurrency"]),
@@ -182,11 +182,3 @@ def _own_version() -> str:
         return version("function-dispatcher")
     except PackageNotFoundError:
         return "unknown"
-
-
-def _milliseconds(duration: timedelta) -> int:
-    return int(duration / timedelta(milliseconds=1))
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -34,7 +34,7 @@ class Command(Generic[T]):
 
     script: str
     keys: tuple[str, ...]
-    args: tuple[str | int, ...]
+    args: tuple[str | int | bytes, ...]
     #: Turns the reply into what the caller gets; raises the typed refusals.
     read: Callable[[Any], T]
 
