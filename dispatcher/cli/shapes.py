@@ -19,16 +19,7 @@ def outcome_data(record: JobRecord) -> Json:
     data: Json = {"state": str(call.state), "attempts": record.attempts, "seconds": record.seconds}
     if call.state is JobState.SUCCEEDED:
         data["value"] = json.loads(call.value or "null")
-    if call.error is not None:
-        data["error"] = {
-            "kind": str(call.error.kind),
-            "type": call.error.type,
-            "message": call.error.message,
-            "traceback": call.error.traceback,
-        }
-    if call.reason:
-        data["reason"] = call.reason
-    return data
+    return {**data, **call.to_data()}
 
 
 def status_data(status: JobStatus) -> Json:

@@ -125,11 +125,6 @@ class FlowerLauncher:
         """What the dashboard says."""
         return StateFolder(self._settings.state_dir).path / "flower.log"
 
-    @staticmethod
-    def available() -> bool:
-        """Whether Flower is installed."""
-        return is_available()
-
     def start(self, port: int | None = None) -> "subprocess.Popen[bytes]":
         """Start it, and return at once. It ends when it is told to, or when this process does.
 

@@ -29,7 +29,7 @@ from dispatcher.cli.output import Output
 from dispatcher.cli.processes import Child, Crew
 from dispatcher.cli.server import ServerInUse, server_in_use
 from dispatcher.client.dispatcher import Dispatcher
-from dispatcher.monitoring.flower import FlowerLauncher
+from dispatcher.monitoring.flower import FlowerLauncher, is_available
 from dispatcher.settings import Settings
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ class Show:
         return start_workers(crew, server, self.loaded.place, count=self.workers, concurrency=each, logs=folder)
 
     def _start_flower(self, crew: Crew, server: ServerInUse) -> FlowerLauncher | None:
-        if not FlowerLauncher.available():
+        if not is_available():
             self.output.note("dashboard  not installed; pip install 'function-dispatcher[dashboard]'")
             return None
         launcher = FlowerLauncher(server.settings, server.url)

@@ -15,8 +15,10 @@ from dispatcher.registry.tools.format import (
     Reply,
     ToolCall,
     check_raw,
+    find_typed,
     malformed,
     plain,
+    type_of,
 )
 
 if TYPE_CHECKING:
@@ -40,20 +42,10 @@ def find(response: object, sure: bool) -> Sequence[object] | None:  # noqa: FBT0
     """A message, a list of content blocks, or one block. Text, thinking and the provider's tools are passed over."""
     if isinstance(response, dict) and response.get("role") == "assistant" and "content" in response:
         content = response["content"]
-        return _calls_of(content) if isinstance(content, list) else []
+        return find_typed(content, _CALL) if isinstance(content, list) else []
     if isinstance(response, list):
-        return _calls_of(response) if sure or any(_type_of(item) in _KNOWN for item in response) else None
-    return [response] if _type_of(response) == _CALL else None
-
-
-def _calls_of(content: Sequence[object]) -> Sequence[object]:
-    return [block for block in content if _type_of(block) in {_CALL, ""}]
-
-
-def _type_of(block: object) -> str:
-    """The type a block says it has; empty where it says none."""
-    block = plain(block)
-    return str(block.get("type", "")) if isinstance(block, dict) else ""
+        return find_typed(response, _CALL) if sure or any(type_of(item) in _KNOWN for item in response) else None
+    return [response] if type_of(response) == _CALL else None
 
 
 def read(item: object) -> RawToolCall:

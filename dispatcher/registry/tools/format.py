@@ -83,6 +83,17 @@ def plain(item: object) -> object:
     return dump() if callable(dump) else item
 
 
+def type_of(item: object) -> str:
+    """The type an item of a response says it has; empty where it says none."""
+    item = plain(item)
+    return str(item.get("type", "")) if isinstance(item, dict) else ""
+
+
+def find_typed(items: Sequence[object], call_type: str) -> Sequence[object]:
+    """The tool calls among typed items, and what says no type: that is for `read` to judge."""
+    return [item for item in items if type_of(item) in {call_type, ""}]
+
+
 def check_raw(call_id: object, name: object, arguments: object, problem: str = "") -> RawToolCall:
     """A tool call whose parts may be anything; the first fault is its problem."""
     if not isinstance(call_id, str) or not call_id:

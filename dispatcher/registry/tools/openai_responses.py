@@ -15,8 +15,10 @@ from dispatcher.registry.tools.format import (
     Reply,
     ToolCall,
     check_raw,
+    find_typed,
     malformed,
     plain,
+    type_of,
 )
 from dispatcher.registry.tools.openai_strict import fits_strict_mode
 
@@ -43,20 +45,10 @@ def export(function: "Function[..., object]") -> JsonObject:
 def find(response: object, sure: bool) -> Sequence[object] | None:  # noqa: FBT001 - as `Format.find` has it
     """A response, a list of output items, or one item. Messages, reasoning and others' tools are passed over."""
     if isinstance(response, dict) and isinstance(response.get("output"), list):
-        return _calls_of(response["output"])
+        return find_typed(response["output"], _CALL)
     if isinstance(response, list):
-        return _calls_of(response) if sure or any(_type_of(item) in _KNOWN for item in response) else None
-    return [response] if _type_of(response) == _CALL else None
-
-
-def _calls_of(output: Sequence[object]) -> Sequence[object]:
-    return [item for item in output if _type_of(item) in {_CALL, ""}]
-
-
-def _type_of(item: object) -> str:
-    """The type an item says it has; empty where it says none."""
-    item = plain(item)
-    return str(item.get("type", "")) if isinstance(item, dict) else ""
+        return find_typed(response, _CALL) if sure or any(type_of(item) in _KNOWN for item in response) else None
+    return [response] if type_of(response) == _CALL else None
 
 
 def read(item: object) -> RawToolCall:

@@ -77,7 +77,7 @@ class TestLauncher:
     ) -> None:
         monkeypatch.setattr(flower, "find_spec", lambda _: None)
         launcher = FlowerLauncher(settings, URL)
-        assert not launcher.available()
+        assert not flower.is_available()
         with pytest.raises(SettingsError, match=r"pip install 'function-dispatcher\[dashboard\]'"):
             launcher.start()
 
