@@ -29,9 +29,9 @@ FunctionSignal                      raised *by* a function, to say what should b
 ├── RetryLater                      not now: try again after so long
 ├── GiveUp                          never: do not try again
 └── Interrupted                     raised *into* a function that must stop
-├── CallCancelled               ... because the producer cancelled it
-├── CallTimedOut                ... because its attempt ran longer than its timeout, or past its deadline
-└── LeaseLost                   ... because its job belongs to another attempt by now
+    ├── CallCancelled               ... because the producer cancelled it
+    ├── CallTimedOut                ... because its attempt ran longer than its timeout, or past its deadline
+    └── LeaseLost                   ... because its job belongs to another attempt by now
 """
 
 from collections.abc import Sequence

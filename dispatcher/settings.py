@@ -49,7 +49,8 @@ class Settings(BaseSettings):
     )
     state_dir: Path = Field(
         default=Path(".dispatcher"),
-        description="The embedded server's data, pid file and log, and the dashboard's password file.",
+        description="The embedded server's data, pid file and log; the dashboard's password and log; a worker's "
+        "health file.",
     )
 
     lease_seconds: float = Field(
@@ -59,7 +60,11 @@ class Settings(BaseSettings):
         default=1, ge=0.05, le=60, description="How often due jobs are looked at. One node sweeps at a time."
     )
     republish_grace_seconds: float = Field(
-        default=5, ge=0.1, le=3600, description="How long after publishing a wake-up may be taken for lost."
+        default=5,
+        ge=0.1,
+        le=3600,
+        description="A wake-up is taken for lost when a job accepted this much later has started, or when "
+        "its queue has been empty for so long.",
     )
     max_lost_attempts: int = Field(
         default=3, ge=1, description="A job whose worker died this often is given up: it may be what kills them."
@@ -78,7 +83,9 @@ class Settings(BaseSettings):
         default=5, gt=0, description="How long a dispatch tries to reach the server before it raises."
     )
     outage_seconds: float = Field(
-        default=30, gt=0, description="How long a wait for an outcome bears a server that does not answer."
+        default=30,
+        gt=0,
+        description="How long a wait for an outcome, or a worker that has one, bears a server that does not answer.",
     )
     poll_interval_seconds: float = Field(
         default=2, ge=0.05, description="How often a collector reads the store for outcomes that were not announced."
