@@ -166,7 +166,7 @@ class SyncDispatcher:
         *,
         format: ToolFormat | None = None,  # noqa: A002 - the word everybody uses
         timeout: timedelta | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> list[dict[str, object]]:
         """See `Dispatcher.run_tool_calls`."""
         return self.run(self._inner.run_tool_calls(response, format=format, timeout=timeout))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dispatcher.errors import DispatcherError
 from dispatcher.model.outcome import Outcome
@@ -17,7 +17,7 @@ async def run_tool_calls(
     response: object,
     format: ToolFormat | None,  # noqa: A002
     timeout: timedelta | None,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """See `Dispatcher.run_tool_calls`."""
     batch = read_tool_calls(dispatcher.registry, response, format)
     outcomes = await asyncio.gather(*(_run(dispatcher, call, timeout) for call in batch.calls))

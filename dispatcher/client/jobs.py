@@ -1,0 +1,58 @@
+"""From calls and the options of a dispatch to the Job that the ledger is asked to accept."""
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from dispatcher.model.call import Call
+from dispatcher.model.job import Job, Priority
+from dispatcher.registry.function import Function
+
+R = TypeVar("R")
+
+
+def make_job(
+    function: Function[..., Any],
+    calls: Sequence[Call[R]],
+    *,
+    producer: str,
+    deadline: timedelta,
+    delay: timedelta | None,
+    priority: Priority | None,
+    idempotency_key: str | None,
+) -> Job:
+    """A job of one or many calls of a function; what is None takes the function's own.
+
+    Args:
+        function: what the calls are of.
+        calls: at least one.
+        producer: whose collector is to hear of the outcome.
+        deadline: from acceptance.
+        delay: from acceptance.
+        priority: of the queue.
+        idempotency_key: stands for all calls of the job together.
+    """
+    options = function.options
+    shown = function.show(calls[0].arguments)
+    return Job(
+        id=str(uuid.uuid4()),
+        function=function.name,
+        version=calls[0].version,
+        calls=tuple(call.arguments for call in calls),
+        queue=options.queue_name if priority is None else options.queue_of(priority),
+        deadline=deadline,
+        delay=timedelta(0) if delay is None else delay,
+        delivery=options.delivery,
+        idempotency_key=idempotency_key,
+        digest="" if idempotency_key is None else _digest(calls),
+        producer=producer,
+        arguments_shown=shown if len(calls) == 1 else f"{len(calls)} calls, the first: {shown}",
+    )
+
+
+def _digest(calls: Sequence[Call[R]]) -> str:
+    if len(calls) == 1:
+        return calls[0].digest
+    return hashlib.sha256("\n".join(call.digest for call in calls).encode()).hexdigest()
