@@ -261,7 +261,7 @@ class CallFailedError(CallNotSucceededError):
     def __init__(self, job_id: str, outcome: "Failed") -> None:
         self.job_id = job_id
         self.outcome = outcome
-        super().__init__(f"job {job_id} failed: {outcome.error.type}: {outcome.error.message}")
+        super().__init__(f"job {job_id} failed: {outcome.error}")
 
 
 class CallCancelledError(CallNotSucceededError):

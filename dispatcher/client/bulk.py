@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from dispatcher.client.handle import entries_of, read_outcome
 from dispatcher.errors import ArgumentIssue, CallRefusedError, InvalidArgumentsError, ResultError
 from dispatcher.model.call import Call
-from dispatcher.model.outcome import ErrorInfo, ErrorKind, Failed, Outcome
+from dispatcher.model.outcome import ErrorInfo, ErrorKind, Failed, Outcome, type_name
 from dispatcher.registry.function import Function
 from dispatcher.transport.outcomes import CallRecord
 
@@ -95,7 +95,7 @@ class Bulk(Generic[R]):
             part.calls.append(call)
             part.rows.append(None)
         except CallRefusedError as refusal:
-            error = ErrorInfo(kind=ErrorKind.INVALID_ARGUMENTS, type=type(refusal).__qualname__, message=str(refusal))
+            error = ErrorInfo(kind=ErrorKind.INVALID_ARGUMENTS, type=type_name(refusal), message=str(refusal))
             part.rows.append(Failed(error=error, attempts=0))
 
     def _send(self, part: _Part[R]) -> None:
@@ -121,7 +121,7 @@ class Bulk(Generic[R]):
         try:
             outcome: Outcome[R] = read_outcome(self._function, entry, attempts)
         except ResultError as unreadable:
-            error = ErrorInfo(kind=ErrorKind.RESULT, type=type(unreadable).__qualname__, message=str(unreadable))
+            error = ErrorInfo(kind=ErrorKind.RESULT, type=type_name(unreadable), message=str(unreadable))
             return Failed(error=error, attempts=attempts)
         return outcome
 

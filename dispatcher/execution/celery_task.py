@@ -16,8 +16,10 @@ from celery.exceptions import Retry as CeleryRetry
 from celery.utils.saferepr import saferepr
 from celery.worker.request import Request
 
-from dispatcher.execution.execute import AnyFunction, Ending, Executor
+from dispatcher.execution.ending import Ending
+from dispatcher.execution.execute import Executor
 from dispatcher.execution.failure import describe, secrets_of
+from dispatcher.execution.invoke import AnyFunction
 from dispatcher.execution.retry import Retry, decide
 from dispatcher.registry.redaction import HIDDEN
 from dispatcher.registry.registry import Registry
@@ -136,8 +138,7 @@ def _without_secrets(error: Exception, arguments: str, sensitive: Collection[str
     if not secrets:
         return error
     info = describe(error, secrets)
-    hidden = info.message != describe(error).message or info.traceback != describe(error).traceback
-    return JobFailed(f"{info.type}: {info.message}") if hidden else error
+    return error if info == describe(error) else JobFailed(str(info))
 
 
 def register(app: Celery, registry: Registry, executor: Callable[[], Executor]) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Literal
 
 from dispatcher.model.job import JobState
+from dispatcher.registry.redaction import HIDDEN
 from dispatcher.transport.outcomes import CallRecord, JobRecord
 from dispatcher.transport.replies import Looked
 
@@ -33,7 +34,7 @@ def ending_of_record(record: JobRecord, *, hidden: bool) -> Ending:
         what: Literal["succeeded", "failed"] = "succeeded" if succeeded else "failed"
         return Ending(what=what, text=f"{succeeded} of {len(record.calls)} calls succeeded")
     if first.state is JobState.SUCCEEDED:
-        return Ending(what="succeeded", text="***" if hidden else first.value or "null")
+        return Ending(what="succeeded", text=HIDDEN if hidden else first.value or "null")
     if first.state is JobState.FAILED:
         return Ending(what="failed", text=error_text(first))
     return Ending(what="cancelled" if first.state is JobState.CANCELLED else "expired", text=first.reason)
@@ -61,4 +62,4 @@ def ending_of_refusal(reason: str) -> Ending:
 
 def error_text(record: CallRecord) -> str:
     """A failed call's error in a line."""
-    return "" if record.error is None else f"{record.error.type}: {record.error.message}"
+    return "" if record.error is None else str(record.error)

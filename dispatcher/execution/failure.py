@@ -9,7 +9,8 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from dispatcher.errors import ArgumentLimitError as LimitError
 from dispatcher.errors import CallTimedOut, GiveUp, InvalidArgumentsError, ResultError, UnknownFunctionError
 from dispatcher.model.envelope import EnvelopeError
-from dispatcher.model.outcome import ErrorInfo, ErrorKind
+from dispatcher.model.outcome import ErrorInfo, ErrorKind, type_name
+from dispatcher.registry.redaction import HIDDEN
 
 #: Characters of an exception's text, and of a traceback, that are kept.
 MESSAGE_LIMIT = 2_000
@@ -33,8 +34,6 @@ _KINDS: tuple[tuple[type[BaseException], ErrorKind], ...] = (
 def describe(error: BaseException, secrets: Iterable[str] = ()) -> ErrorInfo:
     """Describe a failure, with the values of sensitive arguments replaced by `***`."""
     kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), ErrorKind.FUNCTION)
-    cls = type(error)
-    name = cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
     message = _safe_text(error)
     frames = ""
     if kind in {ErrorKind.FUNCTION, ErrorKind.TIMEOUT, ErrorKind.GAVE_UP}:
@@ -42,7 +41,7 @@ def describe(error: BaseException, secrets: Iterable[str] = ()) -> ErrorInfo:
     secrets = [secret for secret in secrets if len(secret) >= SHORTEST_SECRET]
     return ErrorInfo(
         kind=kind,
-        type=name,
+        type=type_name(error),
         message=_hide(message, secrets)[:MESSAGE_LIMIT],
         # Hidden first, then cut: a secret cut in half would not be found.
         traceback=_hide(frames, secrets)[-TRACEBACK_LIMIT:],
@@ -87,5 +86,5 @@ def _safe_text(error: BaseException) -> str:
 
 def _hide(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
-        text = text.replace(secret, "***")
+        text = text.replace(secret, HIDDEN)
     return text.encode("utf-8", "replace").decode()

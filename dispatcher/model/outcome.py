@@ -39,6 +39,15 @@ class ErrorInfo:
     #: The last frames of the traceback, for people; empty where there is none.
     traceback: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}"
+
+
+def type_name(error: BaseException) -> str:
+    """An exception's class, as `ErrorInfo.type` names it."""
+    cls = type(error)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Succeeded(Generic[R_co]):

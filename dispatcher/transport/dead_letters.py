@@ -100,4 +100,4 @@ def _reason(meta: bytes) -> str:
         error = outcomes.decode(meta).calls[0].error
     except ResultError as unreadable:
         return str(unreadable)
-    return "" if error is None else f"{error.type}: {error.message}"
+    return "" if error is None else str(error)

@@ -99,7 +99,7 @@ def describe_error(error: DispatcherError) -> JsonObject:
 def _describe_failure(outcome: Failed | Cancelled | Expired) -> JsonObject:
     if isinstance(outcome, Failed):
         error = outcome.error
-        return {"code": str(error.kind), "message": f"{error.type}: {error.message}", "type": error.type}
+        return {"code": str(error.kind), "message": str(error), "type": error.type}
     if isinstance(outcome, Cancelled):
         return {"code": "cancelled", "message": "the call was cancelled" + (outcome.reason and f": {outcome.reason}")}
     return {"code": "expired", "message": "the call's deadline passed before it had a result"}
