@@ -1,4 +1,16 @@
-"""The names of every key, channel and queue list. The Lua scripts build the same names from the same prefix."""
+"""The names of keys and channels on the server. The Lua scripts build the same names from the same prefix.
+
+These are of the scripts alone:
+
+    {namespace}:idempotency:<function>:<hash>   hash: the digest, job and deadline that an idempotency key stands for
+    {namespace}:started                         hash: by queue, the highest sequence number that a worker has started
+    {namespace}:reached                         hash: by queue, when its last started job was published
+    {namespace}:sequence                        hash: by queue, the last sequence number given out
+    {namespace}:sweeper                         string: the node that sweeps; gone when it has been silent
+    {namespace}:untold                          list: jobs that ended where no worker saw it, for Celery's events
+
+Beside them stand Celery's own: a list for each queue and its bindings, without a prefix.
+"""
 
 from dataclasses import dataclass
 
@@ -66,8 +78,3 @@ class Keys:
     def counts(self) -> str:
         """A hash: counters since the namespace was first used."""
         return f"{self.prefix}counts"
-
-    @property
-    def sequence(self) -> str:
-        """A hash: the last sequence number given out in each queue."""
-        return f"{self.prefix}sequence"
