@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Sequence
 
 from dispatcher.clock import Clock
@@ -18,8 +17,6 @@ logger = logging.getLogger(__name__)
 BATCH = 50
 #: Round trips under way at once.
 AT_ONCE = 4
-#: Dispatches prepared in one turn of the loop: its other tasks must not wait for thousands of them.
-TURN = 20
 #: Seconds between two tries to reach the server.
 PAUSE = 0.1
 
@@ -38,30 +35,6 @@ class Acceptor:
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._prepared = 0
-        self._turns: deque[asyncio.Future[None]] = deque()
-
-    async def turn(self) -> None:
-        """Wait for a turn to prepare a dispatch, so that thousands at once do not hold the loop."""
-        loop = asyncio.get_running_loop()
-        if self._prepared == 0:
-            loop.call_soon(self._next_turn)
-        if self._prepared < TURN:
-            self._prepared += 1
-            return
-        turn = loop.create_future()
-        self._turns.append(turn)
-        await turn
-
-    def _next_turn(self) -> None:
-        self._prepared = 0
-        while self._turns and self._prepared < TURN:
-            turn = self._turns.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                self._prepared += 1
-        if self._prepared:
-            asyncio.get_running_loop().call_soon(self._next_turn)
 
     async def accept(self, command: Command[Accepted]) -> Accepted:
         """Have one job accepted, with whatever else is dispatched in this turn.

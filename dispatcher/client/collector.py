@@ -9,6 +9,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
+from dispatcher.client.turns import Turns
 from dispatcher.clock import Clock
 from dispatcher.errors import Acceptance, ServerError
 from dispatcher.settings import Settings
@@ -19,7 +20,7 @@ from dispatcher.transport.ledger import AsyncLedger
 
 logger = logging.getLogger(__name__)
 
-#: Announcements handled before other tasks of the loop get a turn.
+#: Announcements handled, and outcomes read, before other tasks of the loop get a turn.
 TURN = 25
 #: Results read in one round trip.
 POLL_LIMIT = 500
@@ -85,6 +86,8 @@ class Collector:
         self._last_error: ServerError | None = None
         self._patience: asyncio.TimerHandle | None = None
         self.closed = False
+        #: For whoever waits for outcomes: thousands may begin to, or find theirs, at once.
+        self.turns = Turns(TURN)
 
     async def start(self) -> None:
         """Subscribe. Returns when the subscription stands, so that no announcement after it is missed.

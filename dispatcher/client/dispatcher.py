@@ -1,10 +1,9 @@
 """The producer's face: select, dispatch, collect. For asyncio; `dispatcher.client.sync` is the same without `await`."""
 
 import asyncio
-import hashlib
 import logging
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
@@ -13,11 +12,19 @@ from dispatcher.client.acceptor import Acceptor
 from dispatcher.client.bulk import Bulk
 from dispatcher.client.collector import Collector, Pending
 from dispatcher.client.handle import Handle
+from dispatcher.client.jobs import make_job
 from dispatcher.client.tool_calls import run_tool_calls
+from dispatcher.client.turns import Turns
 from dispatcher.clock import Clock, SystemClock
-from dispatcher.errors import Acceptance, NoFunctionSelectedError, SettingsError, UnknownJobError
+from dispatcher.errors import (
+    Acceptance,
+    NoFunctionSelectedError,
+    ServerUnreachableError,
+    SettingsError,
+    UnknownJobError,
+)
 from dispatcher.model.call import Call
-from dispatcher.model.job import CANCELLED_BY_PRODUCER, Job, JobStatus, Priority
+from dispatcher.model.job import CANCELLED_BY_PRODUCER, JobStatus, Priority
 from dispatcher.model.outcome import Outcome
 from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
@@ -32,10 +39,10 @@ from dispatcher.transport.app import create_app
 from dispatcher.transport.broker import Broker
 from dispatcher.transport.cache import ResultCache
 from dispatcher.transport.commands import Commands
-from dispatcher.transport.connection import connect_async, redact, server_errors, translate
+from dispatcher.transport.connection import connect_async, redact, server_errors
 from dispatcher.transport.dead_letters import DeadLetters
 from dispatcher.transport.embedded import EmbeddedServer, find_server
-from dispatcher.transport.failure import SERVER_FAILURES
+from dispatcher.transport.failure import SERVER_FAILURES, translate
 from dispatcher.transport.ledger import AsyncLedger
 from dispatcher.transport.publisher import Publisher
 from dispatcher.transport.replies import WakeUp
@@ -46,6 +53,8 @@ R = TypeVar("R")
 
 #: Seconds that a closing dispatcher waits for wake-ups it has not published yet; the sweeper publishes the rest.
 FLUSH_TIMEOUT = 5.0
+#: Dispatches prepared in one turn of the event loop.
+TURN = 20
 
 
 class Dispatcher:
@@ -105,6 +114,7 @@ class Dispatcher:
         self._cache = ResultCache(self._client, self.commands.keys)
         app = create_app(self.settings, url, self.registry)
         self._publisher = Publisher(Broker(app, origin=f"producer-{self.producer[:8]}"))
+        self._turns = Turns(TURN)
         self._acceptor = Acceptor(self.ledger, self.clock, self.address, self.settings.dispatch_timeout_seconds)
         keys = self.commands.keys
         self.collector = Collector(
@@ -130,7 +140,7 @@ class Dispatcher:
                 await self.collector.start()
             except SERVER_FAILURES as error:
                 problem = translate(error, self.address, accepted=Acceptance.NO)
-                if problem is None or problem.code != "server_unreachable" or self.clock.monotonic() >= give_up:
+                if not isinstance(problem, ServerUnreachableError) or self.clock.monotonic() >= give_up:
                     raise
                 await asyncio.sleep(0.1)
             else:
@@ -194,10 +204,16 @@ class Dispatcher:
     ) -> tuple[Handle[R]]:
         """Have one job of many calls of one function accepted; its handle gives `outcomes`."""
         self._must_be_started()
-        await self._acceptor.turn()
+        await self._turns.take()
         function = self.registry.get(calls[0].function)
-        job = self._job(
-            function, calls, idempotency_key=idempotency_key, deadline=deadline, delay=delay, priority=priority
+        job = make_job(
+            function,
+            calls,
+            producer=self.producer,
+            deadline=self._time_left(deadline, function),
+            delay=delay,
+            priority=priority,
+            idempotency_key=idempotency_key,
         )
         pending = self.collector.expect(job.id)
         accepted = await self._acceptor.accept(self.commands.accept(job))
@@ -208,7 +224,6 @@ class Dispatcher:
         if not accepted.new:
             pending = self.collector.expect(accepted.job_id)
             self.collector.fetch_soon(pending)
-        if not accepted.new:
             return (Handle(self, pending, function, accepted.deadline_at, repeated=True),)
         return (Handle(self, pending, function, accepted.deadline_at, time_left=job.deadline),)
 
@@ -226,37 +241,12 @@ class Dispatcher:
         pending.resolve(outcomes.encode(job_id, record, now).encode())
         return Handle(self, pending, self.registry.get(call.function), now, cached=True)
 
-    def _job(
-        self,
-        function: Function[..., Any],
-        calls: list[Call[R]],
-        *,
-        idempotency_key: str | None,
-        deadline: timedelta | datetime | None,
-        delay: timedelta | None,
-        priority: Priority | None,
-    ) -> Job:
-        options = function.options
-        if isinstance(deadline, datetime):
-            deadline = deadline - self.clock.now()
+    def _time_left(self, deadline: timedelta | datetime | None, function: Function[..., Any]) -> timedelta:
+        """From now to the deadline that was asked for, else the function's, else the settings'."""
         if deadline is None:
-            deadline = options.deadline or timedelta(seconds=self.settings.default_deadline_seconds)
-        first = calls[0]
-        shown = function.show(first.arguments)
-        return Job(
-            id=str(uuid.uuid4()),
-            function=function.name,
-            version=first.version,
-            calls=tuple(call.arguments for call in calls),
-            queue=options.queue_name if priority is None else options.queue_of(priority),
-            deadline=deadline,
-            delay=delay or timedelta(0),
-            delivery=options.delivery,
-            idempotency_key=idempotency_key,
-            digest="" if idempotency_key is None else _digest(calls),
-            producer=self.producer,
-            arguments_shown=shown if len(calls) == 1 else f"{len(calls)} calls, the first: {shown}",
-        )
+            default = timedelta(seconds=self.settings.default_deadline_seconds)
+            return default if function.options.deadline is None else function.options.deadline
+        return deadline - self.clock.now() if isinstance(deadline, datetime) else deadline
 
     async def select(self, text: str, state: ConversationState | None = None) -> Selection:
         """Find the function that a text asks for."""
@@ -298,7 +288,7 @@ class Dispatcher:
         *,
         format: ToolFormat | None = None,  # noqa: A002 - the word everybody uses
         timeout: timedelta | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> list[dict[str, object]]:
         """Run every tool call in an LLM's response at once, and give the tool results in the same format.
 
         Errors are results too: a call that is refused, fails, or takes longer than `timeout` says so under its own
@@ -345,8 +335,12 @@ class Dispatcher:
         Raises:
             CallRefusedError, ServerError: when a call is not accepted; the others run all the same.
         """
-        handles = await asyncio.gather(*(self.dispatch(call) for call in calls))
-        return list(await asyncio.gather(*(handle.outcome() for handle in handles)))
+
+        async def run(call: Call[R]) -> Outcome[R]:
+            handle = await self.dispatch(call)
+            return await handle.outcome()
+
+        return list(await asyncio.gather(*(run(call) for call in calls)))
 
     async def as_completed(
         self,
@@ -354,15 +348,18 @@ class Dispatcher:
         timeout: timedelta | None = None,
     ) -> AsyncIterator[Handle[R]]:
         """Yield handles as their outcomes arrive; `await handle.outcome()` then returns at once."""
-        waiting = {asyncio.ensure_future(_wait_for(handle, timeout)) for handle in handles}
+        # One queue for all: `asyncio.wait` would look at all that still wait for each that arrives.
+        arrived: asyncio.Queue[asyncio.Task[Handle[R]]] = asyncio.Queue()
+        tasks = [asyncio.create_task(_wait_for(handle, timeout)) for handle in handles]
+        for task in tasks:
+            task.add_done_callback(arrived.put_nowait)
         try:
-            while waiting:
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    yield task.result()
+            for _ in tasks:
+                yield (await arrived.get()).result()
         finally:
-            for task in waiting:
+            for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def handle(self, job_id: str) -> Handle[object]:
         """A handle on a job dispatched by anybody, also long ago.
@@ -422,10 +419,3 @@ class Dispatcher:
 async def _wait_for(handle: Handle[R], timeout: timedelta | None) -> Handle[R]:
     await handle.record(timeout)
     return handle
-
-
-def _digest(calls: Sequence[Call[R]]) -> str:
-    """What an idempotency key stands for: all calls of the job."""
-    if len(calls) == 1:
-        return calls[0].digest
-    return hashlib.sha256("\n".join(call.digest for call in calls).encode()).hexdigest()

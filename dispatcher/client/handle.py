@@ -146,11 +146,14 @@ class Handle(Generic[R_co]):
 
     async def _wait(self, timeout: timedelta | None) -> bytes:
         pending, clock = self._pending, self._dispatcher.clock
+        await self._dispatcher.collector.turns.take()
         began = clock.monotonic()
         until = self._over_at if timeout is None else began + timeout.total_seconds()
         while pending.meta is None:
             try:
-                await asyncio.wait_for(pending.news.wait(), max(0.0, until - clock.monotonic()))
+                # Not wait_for: it makes a task for each wait.
+                async with asyncio.timeout(max(0.0, until - clock.monotonic())):
+                    await pending.news.wait()
             except TimeoutError:
                 if timeout is None:
                     # Past its deadline it has an outcome, or has had one, longer ago than outcomes are kept.
