@@ -11,6 +11,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
+from itertools import accumulate
 from math import isfinite
 from typing import Final, NoReturn, cast
 from uuid import UUID
@@ -40,8 +41,8 @@ class Carried(IntEnum):
 
 #: One string of JSON text; an unterminated one runs to the end. Possessive, so that hostile text costs linear time.
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKET: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 #: Scalars that pydantic writes in one way.
 _SMALL_SCALARS: Final = (date, time, timedelta, UUID)
@@ -50,21 +51,17 @@ _ITEM_BYTES: Final = 2
 _PAIR_BYTES: Final = 5
 
 
-def nests_deeper(raw: bytes, depth: int) -> bool:
-    """Whether JSON text nests objects and arrays deeper than `depth`, without parsing it.
+def is_deeper(raw: bytes, depth: int) -> bool:
+    """Whether JSON text nests objects and arrays deeper than `depth`. Reads it once, without recursion.
 
-    Text that is not JSON may get either answer, but where it is False a parser meets at most twice the depth
-    before it meets the fault.
+    Text that is not JSON may get either answer, but where it is False a parser goes no deeper than `depth` before it
+    meets the fault.
     """
     if raw.count(b"[") + raw.count(b"{") <= depth:
         return False
-    nest = _STRING.sub(b"", raw).translate(_SQUARE, _NO_BRACKET)
-    for _ in range(depth):
-        if not nest:
-            return False
-        nest = nest.replace(b"[]", b"")
-    opened = nest.count(b"[")
-    return opened > depth or (opened > 0 and opened == nest.count(b"]") and nest.startswith(b"["))
+    # Each opening bracket outside a string becomes 1, each closing one -1 (as a signed byte); summed up at C speed.
+    steps = _STRING.sub(b"", raw).translate(_STEPS, _NO_BRACKETS)
+    return max(accumulate(memoryview(steps).cast("b")), default=0) > depth
 
 
 class StrictJson:
@@ -104,7 +101,7 @@ class StrictJson:
                 self._refuse_size(len(raw))
         else:
             raw, text = text, _decode(text)
-        if nests_deeper(raw, self.depth):
+        if is_deeper(raw, self.depth):
             self._refuse_depth()
         try:
             data = self._decoder.decode(text)

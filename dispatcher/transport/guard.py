@@ -13,12 +13,12 @@ import json
 import re
 from collections.abc import Callable, Container
 from dataclasses import dataclass
-from itertools import accumulate
 from math import isfinite
 from typing import Any, Final, NoReturn
 
 import kombu.utils.json
 
+from dispatcher.registry.strict_json import is_deeper
 from dispatcher.transport.message_shape import (
     CONTROL_HEADERS,
     DELIVERY_INFO,
@@ -42,10 +42,7 @@ BODY_DEPTH: Final = 128
 #: Celery's own are 20; tracing and stamps add a few.
 MAX_HEADERS: Final = 128
 
-_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
-_STEPS: Final = bytes({0x5B: 1, 0x7B: 1, 0x5D: 0xFF, 0x7D: 0xFF}.get(byte, 0) for byte in range(256))
-_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,18 +192,6 @@ def _decode(raw: bytes, max_depth: int, where: str) -> Any:  # noqa: ANN401 - JS
     except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RecursionError) as error:
         refuse(f"{where} cannot be decoded ({type(error).__name__})")
     return value
-
-
-def is_deeper(raw: bytes, max_depth: int) -> bool:
-    """Whether JSON text nests deeper than `max_depth` levels. Reads it once, without recursion.
-
-    Text that is not JSON gives either answer.
-    """
-    if raw.count(b"[") + raw.count(b"{") <= max_depth:
-        return False
-    # Each opening bracket outside a string becomes 1, each closing one -1 (as a signed byte); summed up at C speed.
-    steps = _STRING.sub(b"", raw).translate(_STEPS, _NO_BRACKETS)
-    return max(accumulate(memoryview(steps).cast("b")), default=0) > max_depth
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from dispatcher.errors import CallRefusedError, InvalidToolCallError, RegistrationError, ResultError
 from dispatcher.registry.registry import Registry
-from dispatcher.registry.strict_json import nests_deeper
+from dispatcher.registry.strict_json import is_deeper
 from dispatcher.registry.tools import read_tool_calls
 
 settings.register_profile("registry", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -253,6 +253,6 @@ def test_depth_told_without_parsing_agrees_with_the_parser(text, depth):
     try:
         parsed = json.loads(text)
     except ValueError:
-        nests_deeper(text.encode(), depth)
+        is_deeper(text.encode(), depth)
     else:
-        assert nests_deeper(text.encode(), depth) is (measure(parsed) > depth)
+        assert is_deeper(text.encode(), depth) is (measure(parsed) > depth)

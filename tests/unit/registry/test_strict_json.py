@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dispatcher.registry.strict_json import Carried, JsonRefusedError, StrictJson, nests_deeper
+from dispatcher.registry.strict_json import Carried, JsonRefusedError, StrictJson, is_deeper
 
 STRICT = StrictJson(max_bytes=1024, depth=4, integer_digits=20)
 
@@ -30,7 +30,7 @@ STRICT = StrictJson(max_bytes=1024, depth=4, integer_digits=20)
     ],
 )
 def test_depth_is_known_before_parsing(text, deeper):
-    assert nests_deeper(text.encode(), 4) is deeper
+    assert is_deeper(text.encode(), 4) is deeper
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_depth_is_known_before_parsing(text, deeper):
 )
 def test_text_that_is_not_json_is_measured_in_linear_time(text):
     begun = time.perf_counter()
-    nests_deeper(text.encode(), 4)
+    is_deeper(text.encode(), 4)
     assert time.perf_counter() - begun < 2
 
 
