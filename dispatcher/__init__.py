@@ -1,4 +1,4 @@
-"""Durable function calling for Python, on Celery. The names here are the public ones.
+"""Durable function calling for Python, on Celery. The names here are the public ones, and all of `dispatcher.errors`.
 
 They are loaded when first used, so that a program which only registers or selects functions never imports Celery.
 """
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from dispatcher.execution.context import CurrentJob, current_job, current_job_or_none
     from dispatcher.execution.worker import create_worker_app
     from dispatcher.model.call import Call
+    from dispatcher.model.job import JobState, JobStatus
     from dispatcher.model.limits import Limits
-    from dispatcher.model.outcome import Cancelled, ErrorInfo, Expired, Failed, Outcome, Succeeded
+    from dispatcher.model.outcome import Cancelled, ErrorInfo, ErrorKind, Expired, Failed, Outcome, Succeeded
     from dispatcher.model.retry import RetryPolicy
     from dispatcher.registry.function import Function
     from dispatcher.registry.registry import Registry
@@ -35,11 +36,14 @@ _HOMES = {
     "Dispatcher": "dispatcher.client.dispatcher",
     "DispatcherError": "dispatcher.errors",
     "ErrorInfo": "dispatcher.model.outcome",
+    "ErrorKind": "dispatcher.model.outcome",
     "Expired": "dispatcher.model.outcome",
     "Failed": "dispatcher.model.outcome",
     "Function": "dispatcher.registry.function",
     "GiveUp": "dispatcher.errors",
     "Handle": "dispatcher.client.handle",
+    "JobState": "dispatcher.model.job",
+    "JobStatus": "dispatcher.model.job",
     "KeywordRule": "dispatcher.selection.keyword",
     "KeywordSelector": "dispatcher.selection.keyword",
     "Limits": "dispatcher.model.limits",
@@ -68,11 +72,14 @@ __all__ = [
     "Dispatcher",
     "DispatcherError",
     "ErrorInfo",
+    "ErrorKind",
     "Expired",
     "Failed",
     "Function",
     "GiveUp",
     "Handle",
+    "JobState",
+    "JobStatus",
     "KeywordRule",
     "KeywordSelector",
     "Limits",
