@@ -22,6 +22,7 @@ class CoroutineRunner:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
@@ -40,11 +41,21 @@ class CoroutineRunner:
         loop.call_soon_threadsafe(start)
         return result
 
+    def close(self) -> None:
+        """End the loop; what still runs on it is left where it is."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+            if loop is not None and self._thread is not None:
+                loop.call_soon_threadsafe(loop.stop)
+                self._thread.join()
+                loop.close()
+
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="dispatcher-loop", daemon=True).start()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="dispatcher-loop", daemon=True)
+                self._thread.start()
             return self._loop
 
 

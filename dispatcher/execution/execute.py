@@ -112,6 +112,11 @@ class Executor:
             return self._after_abandonment(run.attempt)
         return self._settle(run)
 
+    def close(self) -> None:
+        """End the threads of this executor. A worker's process just ends; this is for who makes many, as tests do."""
+        self._supervisor.close()
+        self._invoker.close()
+
     def call_directly(self, function: AnyFunction, arguments: str, job_id: str) -> str:
         """Run a function for a plain Celery call: no job, no lease; its timeout is kept all the same.
 

@@ -19,6 +19,10 @@ class Invoker:
     def __init__(self) -> None:
         self._coroutines = CoroutineRunner()
 
+    def close(self) -> None:
+        """End the event loop."""
+        self._coroutines.close()
+
     def call(
         self,
         function: AnyFunction,

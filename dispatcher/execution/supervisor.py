@@ -75,6 +75,7 @@ class Supervisor:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._next_beat = self._asleep_until = 0.0
+        self._closed = False
 
     def watch(self, attempt: Attempt) -> None:
         """Keep this attempt's lease, and its times, until `release`."""
@@ -93,6 +94,15 @@ class Supervisor:
             if self._attempts.get(attempt.job_id) is attempt:
                 del self._attempts[attempt.job_id]
 
+    def close(self) -> None:
+        """End the thread; attempts that still run are no longer watched."""
+        with self._changed:
+            self._closed = True
+            thread = self._thread
+            self._changed.notify()
+        if thread is not None:
+            thread.join(5)
+
     def expect(self, stop_at: float) -> None:
         """A call must stop by then: sooner, perhaps, than this thread meant to look again."""
         if stop_at < self._asleep_until:
@@ -102,8 +112,10 @@ class Supervisor:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._attempts:
+                while not self._attempts and not self._closed:
                     self._changed.wait()
+                if self._closed:
+                    return
                 self._asleep_until = self._next_event()
                 self._changed.wait(max(0.0, self._asleep_until - self._clock.monotonic()))
                 attempts = list(self._attempts.values())

@@ -45,6 +45,8 @@ class WorkerSide:
         self._sweeper: Sweeper | None = None
         self._reporter: NodeReporter | None = None
         self._keys = Keys(settings.namespace, settings.result_prefix)
+        #: Whose signals these are: Celery sends those of every app in the process.
+        self.app: Celery | None = None
 
     def executor(self) -> Executor:
         """The executor of the calling process; made at its first use, anew after a fork."""
@@ -62,9 +64,11 @@ class WorkerSide:
 
     def on_ready(self, sender: Any = None, **_: Any) -> None:  # noqa: ANN401
         """In the node's main process, when it consumes."""
+        if self.app is None or sender.app is not self.app:
+            return
         node = getattr(sender, "hostname", None) or socket.gethostname()
         ledger = Ledger(connect(self._url, role="sweeper"))
-        self._sweeper = Sweeper(Broker(sender.app, node), ledger, self._settings, node)
+        self._sweeper = Sweeper(Broker(self.app, node), ledger, self._settings, node)
         self._sweeper.start()
         described = describe_node(sender, self._registry.fingerprint)
         self._reporter = NodeReporter(ledger, self._keys, described, SystemClock())
@@ -72,8 +76,10 @@ class WorkerSide:
         if self._settings.metrics_port is not None:
             self._serve_metrics(self._settings.metrics_port)
 
-    def on_shutdown(self, **_: Any) -> None:  # noqa: ANN401
+    def on_shutdown(self, sender: Any = None, **_: Any) -> None:  # noqa: ANN401
         """In the node's main process, at its end."""
+        if sender.app is not self.app:
+            return
         if self._sweeper is not None:
             self._sweeper.stop()
         if self._reporter is not None:
@@ -115,6 +121,7 @@ def create_worker_app(registry: Registry, settings: Settings | None = None, *, n
     url, _server = find_server(settings)
     app = create_app(settings, url, registry, name=name)
     side = WorkerSide(registry, settings, url)
+    side.app = app
     celery_task.register(app, registry, side.executor)
     # weak=False: the signals are all that keeps the worker's side alive.
     after_setup_logger.connect(_show_fields, weak=False)

@@ -4,7 +4,7 @@ Publishing goes through kombu, so any broker that kombu knows will do.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from celery import Celery
@@ -104,6 +104,21 @@ class Broker:
                 return True
             raise KombuError(str(error)) from error
         return bool(declared.message_count == 0)
+
+    def take(self, queues: Iterable[str]) -> str | None:
+        """Take the next wake-up off the first of these queues that has one, and say which job it names.
+
+        For test workers: a message that is no wake-up is lost, and so is a wake-up whose taker dies.
+
+        Raises:
+            SERVER_FAILURES: it cannot be asked.
+        """
+        channel = self._connected().channel
+        for queue in queues:
+            message = channel.basic_get(queue, no_ack=True)
+            if message is not None and message.headers.get(WAKE_UP_HEADER) is not None:
+                return str(message.headers["id"])
+        return None
 
     def tell(self, event: str, job_id: str, **fields: object) -> None:
         """Send a Celery event for a job that no worker saw end, so that Flower shows it. Failing is only logged."""
