@@ -58,5 +58,5 @@ def backoff(policy: RetryPolicy, failures: int, draw: Callable[[], float]) -> ti
     try:
         full = min(first * policy.factor ** (failures - 1), longest)
     except OverflowError:
-        full = longest
+        full = longest if first > 0 else 0.0
     return timedelta(seconds=full * draw() if policy.jitter else full)

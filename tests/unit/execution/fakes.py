@@ -1,0 +1,76 @@
+"""A ledger that says what a test wants, for an executor without a server."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from dispatcher.model.envelope import Envelope
+from dispatcher.transport import outcomes
+from dispatcher.transport.commands import Command, Lease, Looked
+from dispatcher.transport.outcomes import CallRecord, JobRecord
+
+ACCEPTED = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def lease_of(function: str, *arguments: dict[str, Any] | str, **changes: Any) -> Lease:
+    """A lease on a job with these calls; one call without arguments when none is given."""
+    calls = tuple(one if isinstance(one, str) else json.dumps(one) for one in arguments or ({},))
+    values: dict[str, Any] = {
+        "job_id": "job-1",
+        "token": 1,
+        "attempt": 1,
+        "failures": 0,
+        "lost": 0,
+        "time_left": timedelta(minutes=10),
+        "accepted_at": ACCEPTED,
+        "deadline_at": ACCEPTED + timedelta(minutes=10),
+        "function": function,
+        "idempotency_key": "",
+        "delivery": "at_least_once",
+        "envelope": Envelope(function=function, version="1", calls=calls).encode(),
+        "done": {},
+    }
+    return Lease(**{**values, **changes})
+
+
+class FakeLedger:
+    """Answers each script from its list, the last answer again and again; remembers what it was asked."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers: dict[str, list[Any]] = {
+            "settle": ["settled"],
+            "heartbeat": [lambda command: ["kept"] * (len(command.args) // 3)],
+            "look": [Looked(action="nothing")],
+            **{name: value if isinstance(value, list) else [value] for name, value in answers.items()},
+        }
+        self.asked: list[Command[Any]] = []
+
+    def run(self, command: Command[Any]) -> Any:
+        self.asked.append(command)
+        answers = self.answers[command.script]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer(command) if callable(answer) else answer
+
+    def run_many_settled(self, commands: list[Command[Any]]) -> list[Any]:
+        return [self.run(command) for command in commands]
+
+    def asked_for(self, script: str) -> list[Command[Any]]:
+        return [command for command in self.asked if command.script == script]
+
+    def settlements(self) -> Iterator[JobRecord]:
+        """The outcomes that were to be recorded."""
+        for command in self.asked_for("settle"):
+            if command.args[2] != "scheduled":
+                yield outcomes.decode(str(command.args[3]))
+
+    def retries(self) -> Iterator[tuple[timedelta, dict[int, CallRecord]]]:
+        """The retries that were asked for: wait, and what stands already."""
+        for command in self.asked_for("settle"):
+            if command.args[2] == "scheduled":
+                yield timedelta(milliseconds=int(command.args[4])), outcomes.decode_done(str(command.args[3]))
+
+
+Answer = Callable[[Command[Any]], Any]
