@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from dispatcher.client.sync import SyncDispatcher, SyncHandle
     from dispatcher.errors import DispatcherError, GiveUp, RetryLater
     from dispatcher.execution.context import CurrentJob, current_job, current_job_or_none
-    from dispatcher.execution.worker import create_worker_app
     from dispatcher.model.call import Call
     from dispatcher.model.job import JobState, JobStatus
     from dispatcher.model.limits import Limits
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from dispatcher.selection.selection import Candidate, Decision, Selection
     from dispatcher.selection.selector import ConversationState, Selector
     from dispatcher.settings import Settings
+    from dispatcher.worker import create_worker_app
 
 #: Where each public name lives.
 _HOMES = {
@@ -57,7 +57,7 @@ _HOMES = {
     "Succeeded": "dispatcher.model.outcome",
     "SyncDispatcher": "dispatcher.client.sync",
     "SyncHandle": "dispatcher.client.sync",
-    "create_worker_app": "dispatcher.execution.worker",
+    "create_worker_app": "dispatcher.worker",
     "current_job": "dispatcher.execution.context",
     "current_job_or_none": "dispatcher.execution.context",
 }

@@ -58,7 +58,7 @@ def worker(
     """
     from dispatcher.cli.loading import load, read_settings
     from dispatcher.cli.output import Output
-    from dispatcher.execution.worker import create_worker_app
+    from dispatcher.worker import create_worker_app
 
     settings = read_settings(app=app, url=url)
     if with_parent:
