@@ -6,6 +6,7 @@ import pytest
 
 from dispatcher import Dispatcher, Settings
 from dispatcher.transport.embedded import EmbeddedServer
+from tests.acceptance.conftest import pytest_runtest_makereport  # noqa: F401 - shows the worker's log with a failure
 from tests.acceptance.helpers import QUICK_SETTINGS, Marks, Worker
 from tests.fundamentals.shop import registry
 
