@@ -241,8 +241,9 @@ class Executor:
         if wait is not None and attempt.interruption is not CallCancelled:
             word = self._persist(self._commands.retry(attempt.job_id, attempt.token, wait, run.ended))
             if word is None or not word.startswith("cancel:"):
-                first = next(problem for index, problem in run.problems.items() if index not in run.ended)
-                return self._ended(run, Ending(what="retried", text=error_text(first.record), wait=wait), word)
+                first = min(run.problems, key=lambda index: (index in run.ended, index))
+                text = error_text(run.problems[first].record)
+                return self._ended(run, Ending(what="retried", text=text, wait=wait), word)
             attempt.interruption, attempt.cancel_reason = CallCancelled, word.partition(":")[2]
         record = self._record(run)
         word = self._persist(self._commands.settle(attempt.job_id, attempt.token, record, self._keep(run)))
@@ -286,7 +287,13 @@ class Executor:
                 waits.append(decision.wait)
             else:
                 run.ended[index] = problem.record
+        if run.attempt.abandoned and not self._is_past(run.deadline) and self._has_unmade(run):
+            # They wait behind a call that did not stop, which ends nothing but itself.
+            waits.append(timedelta(0))
         return max(waits, default=None)
+
+    def _has_unmade(self, run: Run) -> bool:
+        return any(index not in run.ended and index not in run.problems for index in range(len(run.calls)))
 
     def _was_stopped(self, run: Run, error: BaseException) -> bool:
         """Whether the producer or the deadline ended a call, which then did not fail."""

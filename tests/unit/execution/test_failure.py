@@ -30,8 +30,8 @@ class BadlyMadeError(Exception):
 
 def raised(error: BaseException) -> BaseException:
     try:
-        raise error
-    except BaseException as caught:
+        raise error  # noqa: TRY301 - so that it has a traceback
+    except BaseException as caught:  # noqa: BLE001
         return caught
 
 

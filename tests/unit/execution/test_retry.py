@@ -78,9 +78,7 @@ def test_a_wait_is_never_negative_nor_longer_than_the_longest(policy: RetryPolic
 
 
 @given(policies, st.integers(1, 60), draws)
-def test_jitter_only_shortens_and_without_it_the_wait_is_exact(
-    policy: RetryPolicy, failures: int, draw: float
-) -> None:
+def test_jitter_only_shortens_and_without_it_the_wait_is_exact(policy: RetryPolicy, failures: int, draw: float) -> None:
     full = backoff(policy, failures, lambda: 1.0)
     wait = backoff(policy, failures, lambda: draw)
     assert wait <= full if policy.jitter else wait == full

@@ -248,9 +248,7 @@ class TestThread:
 
     def test_a_timeout_shorter_than_a_beat_is_kept_to(self, make: Callable[..., Supervisor]) -> None:
         given_up = threading.Event()
-        watcher = make(
-            FakeLedger(), lambda _: given_up.set(), Settings(lease_seconds=3600, kill_grace_seconds=0.1)
-        )
+        watcher = make(FakeLedger(), lambda _: given_up.set(), Settings(lease_seconds=3600, kill_grace_seconds=0.1))
         # As if the heartbeats were an hour apart: only `expect` can wake it in time.
         watcher._beat = 3600
         attempt = attempt_with()

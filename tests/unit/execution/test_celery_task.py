@@ -1,0 +1,139 @@
+"""A Function as a Celery task: which message is what, and what Celery is told of an ending."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.app.task import Context
+from celery.exceptions import Ignore
+from celery.exceptions import Retry as CeleryRetry
+
+from dispatcher import Registry, RetryPolicy
+from dispatcher.execution.celery_task import FunctionTask, JobFailed, register
+from dispatcher.execution.ending import Ending
+from dispatcher.transport.broker import WAKE_UP_HEADER
+
+registry = Registry()
+
+
+@registry.function(aliases=["old.name"], retry=RetryPolicy(max_attempts=2, jitter=False))
+def add(a: int, b: int = 0) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+class FakeExecutor:
+    def __init__(self, ending: Ending | None = None) -> None:
+        self.ending = ending
+        self.executed: list[tuple[str, str]] = []
+        self.called: list[str] = []
+        self.error: Exception | None = None
+
+    def execute(self, job_id: str, worker: str) -> Ending:
+        self.executed.append((job_id, worker))
+        assert self.ending is not None
+        return self.ending
+
+    def call_directly(self, _function: object, arguments: str, _job_id: str) -> str:
+        self.called.append(arguments)
+        if self.error is not None:
+            raise self.error
+        return '{"sum": 3}'
+
+
+def task_with(executor: FakeExecutor, **request: Any) -> FunctionTask:
+    app = Celery("test", set_as_current=False, broker="memory://")
+    register(app, registry, lambda: executor)  # type: ignore[arg-type,return-value]
+    task = app.tasks["add"]
+    # Not `push_request`, which adds to what an earlier test has pushed.
+    task.request_stack.push(Context(id="job-1", hostname="w@h", retries=0, called_directly=False, **request))
+    task.events: list[tuple[str, dict[str, Any]]] = []  # type: ignore[misc]
+    task.send_event = lambda kind, **fields: task.events.append((kind, fields))
+    return task
+
+
+WAKE_UP = {WAKE_UP_HEADER: 1}
+
+
+def test_a_function_is_a_task_under_its_name_and_its_aliases() -> None:
+    app = task_with(FakeExecutor()).app
+    assert {"add", "old.name"} <= set(app.tasks)
+    assert app.tasks["old.name"].function is add
+    assert app.tasks["add"].__doc__ == "Add two numbers."
+
+
+def test_a_wake_up_is_the_ledgers_whatever_arguments_it_carries() -> None:
+    executor = FakeExecutor(Ending(what="succeeded", text="3"))
+    assert repr(task_with(executor, **WAKE_UP).run("nonsense", more=1)) == "3"
+    assert executor.executed == [("job-1", "w@h")]
+    assert executor.called == []
+
+
+def test_a_failed_job_is_shown_as_failed() -> None:
+    with pytest.raises(JobFailed, match="ValueError: no"):
+        task_with(FakeExecutor(Ending(what="failed", text="ValueError: no")), **WAKE_UP).run()
+
+
+def test_a_retried_job_is_shown_as_retried_with_its_wait() -> None:
+    with pytest.raises(CeleryRetry) as caught:
+        task_with(FakeExecutor(Ending(what="retried", text="busy", wait=timedelta(seconds=3))), **WAKE_UP).run()
+    assert caught.value.when == 3
+
+
+@pytest.mark.parametrize(("what", "expired"), [("cancelled", False), ("expired", True)])
+def test_a_job_that_ended_without_running_is_shown_as_revoked(what: Any, expired: bool) -> None:
+    task = task_with(FakeExecutor(Ending(what=what)), **WAKE_UP)
+    with pytest.raises(Ignore):
+        task.run()
+    assert task.events == [("task-revoked", {"terminated": False, "signum": None, "expired": expired})]
+
+
+def test_a_wake_up_that_was_dropped_says_nothing() -> None:
+    task = task_with(FakeExecutor(Ending(what="dropped")), **WAKE_UP)
+    with pytest.raises(Ignore):
+        task.run()
+    assert task.events == []
+
+
+class TestPlainCalls:
+    def test_arguments_are_checked_and_the_value_is_celerys(self) -> None:
+        executor = FakeExecutor()
+        assert task_with(executor).run(1, b=2) == {"sum": 3}
+        assert executor.called == ['{"a":1,"b":2}']
+        assert executor.executed == []
+
+    @pytest.mark.parametrize(
+        "call", [lambda task: task.run(), lambda task: task.run(1, 2, 3), lambda task: task.run("x")]
+    )
+    def test_wrong_arguments_are_an_error_and_nothing_runs(self, call: Callable[[Any], object]) -> None:
+        from dispatcher.errors import InvalidArgumentsError
+
+        executor = FakeExecutor()
+        with pytest.raises(InvalidArgumentsError):
+            call(task_with(executor))
+        assert executor.called == []
+
+    def test_the_functions_retry_policy_becomes_celerys_retry(self) -> None:
+        executor = FakeExecutor()
+        executor.error = ConnectionError("busy")
+        task = task_with(executor)
+        asked: list[dict[str, Any]] = []
+
+        def retry(**options: Any) -> Exception:
+            asked.append(options)
+            return CeleryRetry()
+
+        task.retry = retry
+        with pytest.raises(CeleryRetry):
+            task.run(1)
+        assert (asked[0]["countdown"], asked[0]["max_retries"]) == (1, None)
+
+    def test_the_last_attempts_error_is_celerys(self) -> None:
+        executor = FakeExecutor()
+        executor.error = ConnectionError("busy")
+        task = task_with(executor)
+        task.request.retries = 1
+        with pytest.raises(ConnectionError, match="busy"):
+            task.run(1)

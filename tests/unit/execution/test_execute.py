@@ -1,0 +1,680 @@
+"""Running one job: what a worker makes of every answer of the ledger and of everything a function may do."""
+
+import asyncio
+import contextlib
+import inspect
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from dispatcher import GiveUp, Registry, RetryLater, RetryPolicy, current_job, current_job_or_none
+from dispatcher.errors import CallCancelled, CallTimedOut, Interrupted, LeaseLost
+from dispatcher.execution import execute as module
+from dispatcher.execution import supervisor
+from dispatcher.execution.ending import Ending
+from dispatcher.execution.execute import Executor
+from dispatcher.model.job import JobState
+from dispatcher.model.outcome import ErrorKind
+from dispatcher.settings import Settings
+from dispatcher.testing import FakeClock
+from dispatcher.transport.commands import Lease, Looked, NoLease
+from dispatcher.transport.outcomes import CallRecord, JobRecord
+from tests.unit.execution.fakes import FakeLedger, lease_of
+
+AWAY = RedisConnectionError("away")
+AGAIN = RetryPolicy(max_attempts=3, first_wait=timedelta(seconds=2), jitter=False)
+SETTINGS = Settings(outage_seconds=10, default_timeout_seconds=60)
+
+registry = Registry()
+#: What `do` does; each test sets it.
+behaviour: Callable[[Any], object] = lambda value: value  # noqa: E731
+
+
+@registry.function
+def do(value: object = None) -> object:
+    """Do what the test says."""
+    return behaviour(value)
+
+
+@registry.function(retry=AGAIN, timeout=timedelta(seconds=30))
+def do_again(value: object = None) -> object:
+    """Do what the test says, up to three times."""
+    return behaviour(value)
+
+
+@registry.function(retry=AGAIN)
+async def do_async(value: object = None) -> object:
+    """Do what the test says, on the event loop."""
+    result = behaviour(value)
+    return await result if inspect.isawaitable(result) else result
+
+
+@registry.function(sensitive=["password"], sensitive_result=True, aliases=["log_in_before"])
+def log_in(user: str, password: str, /) -> str:
+    """Say too much."""
+    if user == "nobody":
+        msg = f"{user} is refused with {password}"
+        raise PermissionError(msg)
+    return f"{user}:{password}"
+
+
+@registry.function(cache=timedelta(minutes=1))
+def cached(number: int) -> int:
+    """Worth keeping."""
+    return number
+
+
+class Bench:
+    """An executor on a fake ledger and a clock that stands still."""
+
+    def __init__(self, lease: object, **options: Any) -> None:
+        answers = {name: options.pop(name) for name in ("settle", "look", "heartbeat") if name in options}
+        self.clock = FakeClock()
+        self.ledger = FakeLedger(lease=lease, **answers)
+        self.executor = Executor(registry, self.ledger, SETTINGS, self.clock, **options)  # type: ignore[arg-type]
+
+    def run(self) -> Ending:
+        return self.executor.execute("job-1", "worker-1")
+
+    def interrupt(self, reason: type[Interrupted]) -> None:
+        """What the supervisor does, from inside a function."""
+        (attempt,) = self.executor._runs
+        if reason is CallTimedOut:
+            self.clock.advance(61)
+        self.executor._supervisor.interrupt(attempt, reason)
+
+    @property
+    def record(self) -> JobRecord:
+        (record,) = self.ledger.settlements()
+        return record
+
+
+@pytest.fixture
+def bench() -> Iterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def make(*args: Any, **options: Any) -> Bench:
+        made.append(Bench(*args, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.executor.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(module, "LONGEST_PAUSE", 0.0)
+
+
+def does(monkeypatch: pytest.MonkeyPatch, what: Callable[[Any], object]) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "behaviour", what)
+
+
+def raises(error: BaseException) -> Callable[[Any], object]:
+    def act(_: Any) -> object:
+        raise error
+
+    return act
+
+
+Benches = Callable[..., Bench]
+Patch = pytest.MonkeyPatch
+
+
+class TestTheLease:
+    @pytest.mark.parametrize(
+        ("reason", "what"),
+        [
+            ("unknown", "dropped"),
+            ("leased_elsewhere", "dropped"),
+            ("not_due", "dropped"),
+            ("settled:succeeded", "dropped"),
+            ("settled:cancelled", "cancelled"),
+            ("settled:expired", "expired"),
+        ],
+    )
+    def test_a_wake_up_that_is_not_to_be_run_is_dropped(self, bench: Benches, reason: str, what: str) -> None:
+        made = bench(NoLease(reason))
+        assert made.run().what == what
+        assert [command.script for command in made.ledger.asked] == ["lease"]
+
+    @pytest.mark.parametrize(
+        ("action", "what"), [("expired", "expired"), ("gave_up", "failed"), ("cancelled", "cancelled")]
+    )
+    def test_a_late_wake_up_ends_the_job_where_that_is_due(self, bench: Benches, action: Any, what: str) -> None:
+        made = bench(NoLease("look"), look=Looked(action=action))
+        assert made.run().what == what
+        assert [command.script for command in made.ledger.asked] == ["lease", "look"]
+
+    def test_a_late_wake_up_of_a_job_that_waits_again_is_used(self, bench: Benches) -> None:
+        made = bench([NoLease("look"), lease_of("do", {"value": 1})], look=Looked(action="publish"))
+        assert made.run() == Ending(what="succeeded", text="1")
+        first, second = made.ledger.asked_for("lease")
+        assert first.args == second.args, "under the same nonce: it is one delivery"
+
+    def test_a_reply_that_was_lost_is_asked_for_again(self, bench: Benches) -> None:
+        made = bench([AWAY, OSError("away"), lease_of("do")])
+        assert made.run().what == "succeeded"
+        assert len({command.args for command in made.ledger.asked_for("lease")}) == 1
+
+    def test_an_outage_that_lasts_drops_the_wake_up(self, bench: Benches) -> None:
+        def away(_: object) -> None:
+            made.clock.advance(6)
+            raise AWAY
+
+        made = bench(away)
+        assert made.run() == Ending(what="dropped", text="the ledger cannot be reached")
+        assert len(made.ledger.asked) == 2, "after 10 s of outage there is no third"
+
+
+class TestClassification:
+    def test_a_value_is_a_success(self, bench: Benches) -> None:
+        made = bench(lease_of("do", {"value": {"a": [1, None]}}))
+        assert made.run() == Ending(what="succeeded", text='{"a":[1,null]}')
+        assert made.record.calls == (CallRecord(state=JobState.SUCCEEDED, value='{"a": [1, null]}'),)
+
+    def test_an_exception_is_a_failure(self, bench: Benches, monkeypatch: Patch) -> None:
+        does(monkeypatch, raises(ValueError("no")))
+        made = bench(lease_of("do", attempt=4))
+        assert made.run() == Ending(what="failed", text="ValueError: no")
+        assert made.record.attempts == 4
+        error = made.record.calls[0].error
+        assert error is not None
+        assert (error.kind, error.type, error.message) == (ErrorKind.FUNCTION, "ValueError", "no")
+        assert "in act" in error.traceback
+        assert "execution/execute.py" not in error.traceback
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            SystemExit(1),
+            asyncio.CancelledError(),
+            RecursionError(),
+            MemoryError(),
+            BaseExceptionGroup("g", [ValueError()]),
+        ],
+    )
+    @pytest.mark.parametrize("function", ["do", "do_async"])
+    def test_whatever_a_function_raises_is_its_failure(
+        self, bench: Benches, monkeypatch: Patch, error: BaseException, function: str
+    ) -> None:
+        does(monkeypatch, raises(error))
+        lease = lease_of(function, failures=9)
+        assert bench(lease).run().what == "failed"
+
+    def test_the_workers_own_shutdown_passes_and_settles_nothing(self, bench: Benches, monkeypatch: Patch) -> None:
+        class WorkerShutdown(SystemExit):
+            pass
+
+        for error in (WorkerShutdown(), KeyboardInterrupt()):
+            does(monkeypatch, raises(error))
+            made = bench(lease_of("do"))
+            with pytest.raises(type(error)):
+                made.run()
+            assert list(made.ledger.settlements()) == []
+            assert made.executor._runs == {}
+
+    def test_arguments_that_do_not_fit_any_more_are_a_failure_that_is_not_retried(self, bench: Benches) -> None:
+        for wrong in ('{"nonsense": 1}', "[]", "{", '{"value": NaN}'):
+            made = bench(lease_of("do_again", wrong))
+            assert made.run().what == "failed"
+            error = made.record.calls[0].error
+            assert error is not None
+            assert error.kind is ErrorKind.INVALID_ARGUMENTS
+
+    def test_a_result_that_cannot_be_sent_is_a_failure_that_is_not_retried(
+        self, bench: Benches, monkeypatch: Patch
+    ) -> None:
+        does(monkeypatch, lambda _: object())
+        made = bench(lease_of("do_again"))
+        assert made.run().what == "failed"
+        error = made.record.calls[0].error
+        assert error is not None
+        assert error.kind is ErrorKind.RESULT
+
+    def test_an_unknown_function_fails_every_call(self, bench: Benches) -> None:
+        made = bench(lease_of("gone", {}, {}))
+        assert made.run().what == "failed"
+        assert [call.error.kind for call in made.record.calls if call.error] == [ErrorKind.UNKNOWN_FUNCTION] * 2
+
+    def test_a_renamed_function_is_found_under_its_old_name(self, bench: Benches) -> None:
+        assert bench(lease_of("log_in_before", {"user": "me", "password": "hunter2"})).run().what == "succeeded"
+
+    @pytest.mark.parametrize(
+        "envelope", ["", "nonsense", '{"v": 99}', '{"v":1,"function":"do","version":"1","calls":[]}']
+    )
+    def test_a_record_that_cannot_be_read_is_a_failure(self, bench: Benches, envelope: str) -> None:
+        made = bench(lease_of("do", envelope=envelope))
+        assert made.run().what == "failed"
+        (call,) = made.record.calls
+        assert call.error is not None
+        assert call.error.kind is ErrorKind.ENVELOPE
+
+    def test_a_coroutine_runs_with_its_context(self, bench: Benches, monkeypatch: Patch) -> None:
+        async def look() -> list[object]:
+            await asyncio.sleep(0)
+            return [current_job().id, current_job().attempt]
+
+        does(monkeypatch, lambda _: look())
+        assert bench(lease_of("do_async", attempt=2)).run().text == '["job-1",2]'
+
+    def test_secrets_are_hidden_in_failures_and_results(self, bench: Benches) -> None:
+        failing = bench(lease_of("log_in", {"user": "nobody", "password": "hunter2"}))
+        assert failing.run() == Ending(what="failed", text="PermissionError: nobody is refused with ***")
+        error = failing.record.calls[0].error
+        assert error is not None
+        assert "hunter2" not in error.traceback
+        fine = bench(lease_of("log_in", {"user": "me", "password": "hunter2"}))
+        assert fine.run() == Ending(what="succeeded", text="***")
+        assert fine.record.calls[0].value == '"me:hunter2"'
+
+    def test_a_result_worth_keeping_is_kept_under_the_calls_digest(self, bench: Benches) -> None:
+        made = bench(lease_of("cached", '{"number":7}'))
+        made.run()
+        (command,) = made.ledger.asked_for("settle")
+        assert command.keys[2] == made.executor._commands.keys.cached("cached", cached.call(7).digest)
+        assert command.args[-2:] == (60_000, "7")
+
+    def test_the_current_job_is_gone_afterwards(self, bench: Benches) -> None:
+        bench(lease_of("do")).run()
+        assert current_job_or_none() is None
+
+
+class TestRetries:
+    def test_a_failure_that_may_be_retried_is_given_its_wait(self, bench: Benches, monkeypatch: Patch) -> None:
+        does(monkeypatch, raises(ConnectionError("busy")))
+        made = bench(lease_of("do_again", failures=1), settle="scheduled")
+        assert made.run() == Ending(what="retried", text="ConnectionError: busy", wait=timedelta(seconds=4))
+        assert list(made.ledger.retries()) == [(timedelta(seconds=4), {})]
+
+    def test_the_last_attempts_failure_is_the_outcome(self, bench: Benches, monkeypatch: Patch) -> None:
+        does(monkeypatch, raises(ConnectionError("busy")))
+        assert bench(lease_of("do_again", failures=2)).run().what == "failed"
+
+    def test_lost_attempts_do_not_use_up_the_functions_own(self, bench: Benches, monkeypatch: Patch) -> None:
+        does(monkeypatch, raises(ConnectionError("busy")))
+        assert bench(lease_of("do_again", attempt=6, lost=5), settle="scheduled").run().what == "retried"
+
+    def test_the_function_may_ask_for_another_time_or_for_none(self, bench: Benches, monkeypatch: Patch) -> None:
+        does(monkeypatch, raises(RetryLater(timedelta(seconds=33), "not yet")))
+        made = bench(lease_of("do_again"), settle="scheduled")
+        assert made.run() == Ending(
+            what="retried", text="dispatcher.errors.RetryLater: not yet", wait=timedelta(seconds=33)
+        )
+        does(monkeypatch, raises(GiveUp("hopeless")))
+        made = bench(lease_of("do_again"))
+        assert made.run().what == "failed"
+        error = made.record.calls[0].error
+        assert error is not None
+        assert error.kind is ErrorKind.GAVE_UP
+
+    def test_a_retry_that_would_come_after_the_deadline_is_none(self, bench: Benches, monkeypatch: Patch) -> None:
+        does(monkeypatch, raises(ConnectionError("busy")))
+        made = bench(lease_of("do_again", time_left=timedelta(seconds=2)))
+        assert made.run().what == "failed"
+
+    def test_a_cancelled_job_is_not_retried_but_cancelled_for_the_producers_reason(
+        self, bench: Benches, monkeypatch: Patch
+    ) -> None:
+        does(monkeypatch, raises(ConnectionError("busy")))
+        made = bench(lease_of("do_again"), settle=["cancel:too: late", "settled"])
+        assert made.run() == Ending(what="cancelled", text="too: late")
+        (call,) = made.record.calls
+        assert (call.state, call.reason) == (JobState.CANCELLED, "too: late")
+
+    def test_a_settlement_is_tried_until_the_server_is_back(self, bench: Benches) -> None:
+        made = bench(lease_of("do"), settle=[AWAY, AWAY, "settled"])
+        assert made.run().what == "succeeded"
+        assert len(set(made.ledger.asked_for("settle"))) <= 3
+        assert len({command.args[:3] for command in made.ledger.asked_for("settle")}) == 1
+
+    def test_a_settlement_that_comes_too_late_says_so(self, bench: Benches) -> None:
+        made = bench(lease_of("do"), settle=[AWAY, "stale"])
+        ending = made.run()
+        assert ending.what == "dropped"
+        assert "did not count" in ending.text
+
+    def test_a_settlement_that_cannot_be_delivered_says_that_it_may_not_count(self, bench: Benches) -> None:
+        def away(_: object) -> None:
+            made.clock.advance(11)
+            raise AWAY
+
+        made = bench(lease_of("do"), settle=[away])
+        ending = made.run()
+        assert ending.what == "dropped"
+        assert "cannot be reached" in ending.text
+
+
+class TestManyCalls:
+    def test_each_has_its_own_outcome(self, bench: Benches, monkeypatch: Patch) -> None:
+        does(monkeypatch, lambda value: 10 // value)
+        made = bench(lease_of("do", *({"value": n} for n in (1, 0, 5))))
+        assert made.run() == Ending(what="succeeded", text="2 of 3 calls succeeded")
+        assert [call.state for call in made.record.calls] == ["succeeded", "failed", "succeeded"]
+        assert made.record.calls[2].value == "2"
+
+    def test_only_those_that_may_be_retried_are_and_the_others_stand(self, bench: Benches, monkeypatch: Patch) -> None:
+        def act(value: Any) -> object:
+            if value == "busy":
+                raise ConnectionError
+            if value == "hopeless":
+                raise GiveUp
+            return value
+
+        does(monkeypatch, act)
+        values = ("good", "busy", "hopeless")
+        made = bench(lease_of("do_again", *({"value": value} for value in values)), settle="scheduled")
+        assert made.run() == Ending(what="retried", text="ConnectionError: ", wait=timedelta(seconds=2))
+        ((_, done),) = made.ledger.retries()
+        assert {index: call.state for index, call in done.items()} == {0: "succeeded", 2: "failed"}
+
+    def test_what_stands_already_is_not_called_again(self, bench: Benches, monkeypatch: Patch) -> None:
+        seen: list[Any] = []
+        does(monkeypatch, lambda value: seen.append(value) or value)
+        done = {0: CallRecord(state=JobState.SUCCEEDED, value='"before"')}
+        made = bench(lease_of("do_again", {"value": "a"}, {"value": "b"}, done=done))
+        made.run()
+        assert seen == ["b"]
+        assert [call.value for call in made.record.calls] == ['"before"', '"b"']
+
+    def test_the_longest_wait_counts(self, bench: Benches, monkeypatch: Patch) -> None:
+        does(monkeypatch, lambda value: raises(RetryLater(timedelta(seconds=value)))(value))
+        made = bench(lease_of("do_again", {"value": 3}, {"value": 30}), settle="scheduled")
+        assert made.run().wait == timedelta(seconds=30)
+
+    def test_calls_after_the_deadline_expire_and_those_before_count(self, bench: Benches, monkeypatch: Patch) -> None:
+        def act(value: Any) -> object:
+            made.clock.advance(400)
+            return value
+
+        does(monkeypatch, act)
+        made = bench(lease_of("do", *({"value": n} for n in range(4))))
+        made.run()
+        assert [call.state for call in made.record.calls] == ["succeeded", "succeeded", "expired", "expired"]
+
+    def test_a_failure_at_the_deadline_stays_a_failure(self, bench: Benches, monkeypatch: Patch) -> None:
+        def act(_: Any) -> object:
+            made.clock.advance(700)
+            raise ConnectionError
+
+        does(monkeypatch, act)
+        made = bench(lease_of("do_again", {}, {}))
+        made.run()
+        assert [call.state for call in made.record.calls] == ["failed", "expired"]
+
+
+class TestStopping:
+    """The test's thread is the main thread, so functions are interrupted as in a process of the prefork pool."""
+
+    def test_a_timeout_stops_one_call_and_not_the_next(self, bench: Benches, monkeypatch: Patch) -> None:
+        def act(value: Any) -> object:
+            if value == "slow":
+                made.interrupt(CallTimedOut)
+                pytest.fail("it must not come so far")
+            return value
+
+        does(monkeypatch, act)
+        made = bench(lease_of("do", {"value": "slow"}, {"value": "quick"}))
+        made.run()
+        first, second = made.record.calls
+        assert first.error is not None
+        assert (first.error.kind, second.state) == (ErrorKind.TIMEOUT, JobState.SUCCEEDED)
+
+    def test_a_timeout_is_retried(self, bench: Benches, monkeypatch: Patch) -> None:
+        does(monkeypatch, lambda _: made.interrupt(CallTimedOut))
+        made = bench(lease_of("do_again"), settle="scheduled")
+        assert made.run().what == "retried"
+
+    def test_the_deadline_stops_a_call_which_then_expired_and_did_not_fail(
+        self, bench: Benches, monkeypatch: Patch
+    ) -> None:
+        does(monkeypatch, lambda _: made.interrupt(CallTimedOut))
+        made = bench(lease_of("do_again", time_left=timedelta(seconds=5)))
+        assert made.run().what == "expired"
+        assert made.record.state is JobState.EXPIRED
+
+    def test_a_cancelled_job_ends_where_it_is(self, bench: Benches, monkeypatch: Patch) -> None:
+        def act(value: Any) -> object:
+            if value == 1:
+                next(iter(made.executor._runs)).cancel_reason = "enough"
+                made.interrupt(CallCancelled)
+            return value
+
+        does(monkeypatch, act)
+        made = bench(lease_of("do_again", *({"value": n} for n in range(3))))
+        made.run()
+        assert [(call.state, call.reason) for call in made.record.calls] == [
+            ("succeeded", ""),
+            ("cancelled", "enough"),
+            ("cancelled", "enough"),
+        ]
+
+    def test_however_a_function_puts_its_stopping_it_was_stopped(self, bench: Benches, monkeypatch: Patch) -> None:
+        def act(_: Any) -> object:
+            try:
+                made.interrupt(CallCancelled)
+            finally:
+                raise ValueError("cleaning up went wrong")  # noqa: EM101, TRY003
+
+        does(monkeypatch, act)
+        made = bench(lease_of("do_again"))
+        assert made.run().what == "cancelled"
+
+    def test_a_function_that_returns_after_being_cancelled_has_a_result(
+        self, bench: Benches, monkeypatch: Patch
+    ) -> None:
+        def act(_: Any) -> object:
+            try:
+                made.interrupt(CallCancelled)
+            except CallCancelled:
+                return "done all the same"
+
+        does(monkeypatch, act)
+        made = bench(lease_of("do"))
+        assert made.run() == Ending(what="succeeded", text='"done all the same"')
+
+    def test_a_function_that_stops_by_itself_was_not_cancelled(self, bench: Benches, monkeypatch: Patch) -> None:
+        does(monkeypatch, raises(CallCancelled("my own word")))
+        made = bench(lease_of("do"))
+        assert made.run().what == "failed"
+
+    def test_a_job_that_belongs_to_another_attempt_is_not_settled(self, bench: Benches, monkeypatch: Patch) -> None:
+        does(monkeypatch, lambda _: made.interrupt(LeaseLost))
+        made = bench(lease_of("do_again", {}, {}))
+        assert made.run() == Ending(what="dropped", text="another attempt has the job")
+        assert made.ledger.asked_for("settle") == []
+
+    def test_a_job_cancelled_before_its_first_call_makes_none(self, bench: Benches, monkeypatch: Patch) -> None:
+        does(monkeypatch, lambda _: pytest.fail("it must not be called"))
+        made = bench(lease_of("do"))
+        begin = made.executor._begin
+
+        def cancelled(lease: Lease) -> Any:
+            run = begin(lease)
+            made.interrupt(CallCancelled)
+            return run
+
+        monkeypatch.setattr(made.executor, "_begin", cancelled)
+        assert made.run().what == "cancelled"
+
+    def test_a_coroutine_is_cancelled_and_cleans_up(self, bench: Benches, monkeypatch: Patch) -> None:
+        cleaned = threading.Event()
+
+        async def act() -> None:
+            try:
+                made.interrupt(CallTimedOut)
+                await asyncio.sleep(60)
+            finally:
+                cleaned.set()
+
+        does(monkeypatch, lambda _: act())
+        made = bench(lease_of("do_async"), settle="scheduled")
+        assert made.run().what == "retried"
+        assert cleaned.is_set()
+
+    def test_a_coroutine_that_swallows_its_cancellation_has_a_result(self, bench: Benches, monkeypatch: Patch) -> None:
+        async def act() -> str:
+            try:
+                made.interrupt(CallCancelled)
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                return "I was faster"
+            return "never"
+
+        does(monkeypatch, lambda _: act())
+        made = bench(lease_of("do_async"))
+        assert made.run() == Ending(what="succeeded", text='"I was faster"')
+
+
+class TestAbandonment:
+    """A function that does not stop when told to: the supervisor settles without it."""
+
+    @pytest.fixture
+    def ended(self, monkeypatch: Patch) -> list[str]:
+        calls: list[str] = []
+        monkeypatch.setattr(supervisor, "end_process", lambda: calls.append("ended"))
+        return calls
+
+    def stubborn(self, made: Callable[[], Bench], reason: type[Interrupted]) -> Callable[[Any], object]:
+        """Swallows every interruption, and returns when the supervisor has given up."""
+
+        def act(value: Any) -> object:
+            if value == "good":
+                return value
+            bench = made()
+            with contextlib.suppress(BaseException):  # as some functions do
+                bench.interrupt(reason)
+            bench.clock.advance(SETTINGS.kill_grace_seconds)
+            (attempt,) = bench.executor._runs
+            watcher = threading.Thread(target=bench.executor._supervisor.look, args=([attempt],))
+            watcher.start()
+            watcher.join(10)
+            return "too late"
+
+        return act
+
+    def test_it_is_settled_as_timed_out_and_its_own_end_does_not_count(
+        self, bench: Benches, monkeypatch: Patch, ended: list[str]
+    ) -> None:
+        does(monkeypatch, self.stubborn(lambda: made, CallTimedOut))
+        made = bench(lease_of("do"))
+        assert made.run().what == "dropped"
+        error = made.record.calls[0].error
+        assert error is not None
+        assert error.kind is ErrorKind.TIMEOUT
+        assert "did not stop when told to" in error.message
+        assert ended == [], "a thread cannot be ended, so nothing else is"
+
+    def test_it_may_be_retried(self, bench: Benches, monkeypatch: Patch, ended: list[str]) -> None:
+        does(monkeypatch, self.stubborn(lambda: made, CallTimedOut))
+        made = bench(lease_of("do_again"), settle="scheduled")
+        assert made.run().what == "dropped"
+        assert len(list(made.ledger.retries())) == 1
+        assert list(made.ledger.settlements()) == []
+
+    def test_in_a_pool_process_the_process_ends_with_it_and_takes_no_other_job(
+        self, bench: Benches, monkeypatch: Patch, ended: list[str]
+    ) -> None:
+        does(monkeypatch, self.stubborn(lambda: made, CallCancelled))
+        made = bench(lease_of("do"), in_pool_process=True)
+        assert made.run().what == "dropped"
+        assert ended == ["ended"]
+        assert made.record.state is JobState.CANCELLED
+
+    def test_the_process_ends_also_when_settling_fails(
+        self, bench: Benches, monkeypatch: Patch, ended: list[str]
+    ) -> None:
+        def broken(_: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(threading, "excepthook", lambda _: None)
+        does(monkeypatch, self.stubborn(lambda: made, CallTimedOut))
+        made = bench(lease_of("do"), settle=[broken], in_pool_process=True)
+        assert made.run().what == "dropped"
+        assert ended == ["ended"]
+
+    def test_a_lost_lease_is_given_up_without_a_word_to_the_ledger(
+        self, bench: Benches, monkeypatch: Patch, ended: list[str]
+    ) -> None:
+        does(monkeypatch, self.stubborn(lambda: made, LeaseLost))
+        made = bench(lease_of("do"), in_pool_process=True)
+        assert made.run().what == "dropped"
+        assert made.ledger.asked_for("settle") == []
+        assert ended == ["ended"]
+
+    def test_of_many_calls_those_behind_the_one_that_hangs_are_made_in_another_attempt(
+        self, bench: Benches, monkeypatch: Patch, ended: list[str]
+    ) -> None:
+        does(monkeypatch, self.stubborn(lambda: made, CallTimedOut))
+        calls = ({"value": "good"}, {"value": "stubborn"}, {"value": "not yet"})
+        made = bench(lease_of("do", *calls), settle="scheduled")
+        made.run()
+        ((wait, done),) = made.ledger.retries()
+        assert wait == timedelta(0)
+        states = {index: (call.state, call.error.kind if call.error else None) for index, call in done.items()}
+        assert states == {0: ("succeeded", None), 1: ("failed", "timeout")}
+
+    def test_of_many_calls_those_behind_the_one_that_hangs_are_cancelled_with_the_job(
+        self, bench: Benches, monkeypatch: Patch, ended: list[str]
+    ) -> None:
+        does(monkeypatch, self.stubborn(lambda: made, CallCancelled))
+        made = bench(lease_of("do", {"value": "good"}, {"value": "stubborn"}, {"value": "not any more"}))
+        made.run()
+        assert [call.state for call in made.record.calls] == ["succeeded", "cancelled", "cancelled"]
+
+    def test_of_many_calls_those_behind_the_one_that_hangs_past_the_deadline_expire(
+        self, bench: Benches, monkeypatch: Patch, ended: list[str]
+    ) -> None:
+        does(monkeypatch, self.stubborn(lambda: made, CallTimedOut))
+        lease = lease_of("do", {"value": "good"}, {"value": "stubborn"}, {}, time_left=timedelta(seconds=60))
+        made = bench(lease)
+        made.run()
+        assert [call.state for call in made.record.calls] == ["succeeded", "expired", "expired"]
+
+    def test_a_coroutine_that_blocks_the_loop_is_left_behind(
+        self, bench: Benches, monkeypatch: Patch, ended: list[str]
+    ) -> None:
+        go_on = threading.Event()
+
+        async def act() -> None:
+            made.interrupt(CallTimedOut)
+            made.clock.advance(SETTINGS.kill_grace_seconds)
+            (attempt,) = made.executor._runs
+            threading.Thread(target=made.executor._supervisor.look, args=([attempt],)).start()
+            go_on.wait(10)
+
+        does(monkeypatch, lambda _: act())
+        made = bench(lease_of("do_async"), settle="scheduled")
+        assert made.run().what == "dropped"
+        go_on.set()
+
+
+class TestPlainCeleryCalls:
+    def test_the_function_runs_and_gives_json(self, bench: Benches) -> None:
+        made = bench(None)
+        assert made.executor.call_directly(do, '{"value": [1]}', "task-1") == "[1]"
+        assert made.ledger.asked == []
+
+    def test_it_is_stopped_at_its_timeout(self, bench: Benches, monkeypatch: Patch) -> None:
+        def act(_: Any) -> None:
+            (attempt,) = made.executor._supervisor._attempts.values()
+            made.clock.advance(61)
+            made.executor._supervisor.interrupt(attempt, CallTimedOut)
+
+        does(monkeypatch, act)
+        made = bench(None)
+        with pytest.raises(CallTimedOut):
+            made.executor.call_directly(do, "{}", "task-1")
+        assert made.executor._supervisor._attempts == {}
+
+    def test_it_has_no_current_job(self, bench: Benches, monkeypatch: Patch) -> None:
+        does(monkeypatch, lambda _: current_job_or_none() is None)
+        assert json.loads(bench(None).executor.call_directly(do, "{}", "task-1")) is True
