@@ -1,15 +1,14 @@
 """`dispatcher worker`: one worker node on this machine."""
 
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
 
 from dispatcher.cli.options import AppOption, UrlOption
+from dispatcher.parent import end_with_parent
 
 #: The end of the parent process, seen as the end of our standard input.
 WithParentOption = Annotated[
@@ -62,7 +61,7 @@ def worker(
 
     settings = read_settings(app=app, url=url)
     if with_parent:
-        _end_with_parent()
+        end_with_parent()
     loaded = load(settings.app)
     celery_app = create_worker_app(loaded.registry, settings)
     name = hostname if hostname is not None else f"worker-{os.getpid()}@%h"
@@ -101,16 +100,3 @@ def _start(celery: Callable[..., int | None], arguments: Sequence[str]) -> int:
         error.show()
         return error.exit_code
     return code or 0
-
-
-def _end_with_parent() -> None:
-    """Ask this process to end as soon as its standard input does: our parent died, however it died."""
-    # A raw file descriptor: a thread that waits in `sys.stdin` holds a lock that a forked pool process would wait for.
-    source = os.dup(sys.stdin.fileno())
-
-    def watch() -> None:
-        while os.read(source, 1024):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="dispatcher-parent", daemon=True).start()

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from typing import Any
 
 from flower.app import Flower
@@ -16,6 +15,7 @@ from flower.urls import settings as flower_settings
 from tornado.options import options
 
 from dispatcher.monitoring.flower import COLUMNS, HOST, USER, Password
+from dispatcher.parent import end_with_parent
 from dispatcher.settings import Settings
 from dispatcher.transport.app import create_app, hide_results
 
@@ -34,7 +34,7 @@ def main() -> None:
     hide_results(app)
     dashboard = Flower(capp=app, options=options, **flower_settings)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    _end_with_parent()
+    end_with_parent()
     dashboard.start_http_server()
     logger.info("dashboard on http://%s:%s", HOST, settings.flower_port)
     try:
@@ -62,17 +62,6 @@ def _show_error(task: Any) -> Any:  # noqa: ANN401 - Flower's copy of Celery's r
     if task.state in {"FAILURE", "RETRY"}:
         task.result = task.exception
     return task
-
-
-def _end_with_parent() -> None:
-    source = os.dup(sys.stdin.fileno())
-
-    def watch() -> None:
-        while os.read(source, 1024):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="dispatcher-parent", daemon=True).start()
 
 
 if __name__ == "__main__":
