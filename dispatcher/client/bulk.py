@@ -106,7 +106,7 @@ class Bulk(Generic[R]):
     async def _outcomes(self, part: _Part[R]) -> list[Outcome[R]]:
         if not part.calls:
             return [row for row in part.rows if row is not None]
-        (handle,) = await self._dispatcher.dispatch_job(part.calls, deadline=self._deadline, priority="bulk")
+        handle = await self._dispatcher.dispatch_job(part.calls, deadline=self._deadline, priority="bulk")
         try:
             record = await handle.record()
         except asyncio.CancelledError:

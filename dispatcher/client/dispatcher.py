@@ -188,10 +188,9 @@ class Dispatcher:
             cached = await self._cached(call)
             if cached is not None:
                 return cached
-        (handle,) = await self.dispatch_job(
+        return await self.dispatch_job(
             [call], idempotency_key=idempotency_key, deadline=deadline, delay=delay, priority=priority
         )
-        return handle
 
     async def dispatch_job(
         self,
@@ -201,7 +200,7 @@ class Dispatcher:
         deadline: timedelta | datetime | None = None,
         delay: timedelta | None = None,
         priority: Priority | None = None,
-    ) -> tuple[Handle[R]]:
+    ) -> Handle[R]:
         """Have one job of many calls of one function accepted; its handle gives `outcomes`."""
         self._must_be_started()
         await self._turns.take()

@@ -76,7 +76,7 @@ class RecordingDispatcher(Dispatcher):
     """
 
     def __init__(self, registry: Registry, *, selector: Selector | None = None, clock: Clock | None = None) -> None:
-        super().__init__(registry, settings=Settings(), selector=selector, clock=clock)
+        super().__init__(registry, settings=Settings.load(), selector=selector, clock=clock)
         #: What was dispatched, in order; a repeated idempotency key adds nothing.
         self.calls: list[DispatchedCall] = []
         #: Ids of the jobs that were cancelled.
@@ -111,14 +111,14 @@ class RecordingDispatcher(Dispatcher):
         deadline: timedelta | datetime | None = None,
         delay: timedelta | None = None,
         priority: Priority | None = None,
-    ) -> tuple[Handle[R]]:
+    ) -> Handle[R]:
         """Record the calls, and answer them."""
         self._must_be_started()
         function = self.registry.get(calls[0].function)
         if idempotency_key is not None:
             known = self._known(function, idempotency_key, calls)
             if known is not None:
-                return (known,)
+                return known
         job_id = str(uuid.uuid4())
         self.calls += [
             DispatchedCall(
@@ -140,7 +140,7 @@ class RecordingDispatcher(Dispatcher):
         self._handles[job_id] = made
         if idempotency_key is not None:
             self._keys[function.name, idempotency_key] = job_id
-        return (made,)
+        return made
 
     async def handle(self, job_id: str) -> Handle[object]:
         """The handle on a job that was dispatched here."""
