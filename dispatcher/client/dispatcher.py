@@ -223,8 +223,8 @@ class Dispatcher:
         if not accepted.new:
             pending = self.collector.expect(accepted.job_id)
             self.collector.fetch_soon(pending)
-            return (Handle(self, pending, function, accepted.deadline_at, repeated=True),)
-        return (Handle(self, pending, function, accepted.deadline_at, time_left=job.deadline),)
+            return Handle(self, pending, function, accepted.deadline_at, repeated=True)
+        return Handle(self, pending, function, accepted.deadline_at, time_left=job.deadline)
 
     async def _cached(self, call: Call[R]) -> Handle[R] | None:
         """A handle that has its outcome already, where an equal call's result is kept; no job stands behind it."""
