@@ -18,6 +18,7 @@ from dispatcher.registry.schema import (
     check_kinds,
 )
 from dispatcher.registry.strict_json import Carried, JsonRefusedError, StrictJson
+from dispatcher.registry.turned import find_turned_into_text
 
 #: Writes Python data of any type, before it is known what the function wants.
 _WRITER: Final = SchemaSerializer(core_schema.any_schema(), CONFIG)
@@ -71,13 +72,13 @@ class Arguments:
 
     def bind_values(self, values: Mapping[str, object]) -> str:
         """The canonical text of arguments given as Python data. Raises as `bind_text` does."""
-        return self._write(self._validate(self._to_json(values)))
+        return self._bind(values)
 
     def bind_call(self, args: tuple[object, ...], kwargs: dict[str, object]) -> str:
         """The canonical text of arguments given as in a Python call. Raises as `bind_text` does."""
         if args:
             kwargs = self._name_positional(args, kwargs)
-        return self._write(self._validate(self._to_json(kwargs)))
+        return self._bind(kwargs)
 
     def load(self, text: str | bytes) -> tuple[tuple[object, ...], dict[str, object]]:
         """What to call the callable with. Trusts the text no more than `bind_text` does, and raises as it does."""
@@ -92,6 +93,16 @@ class Arguments:
 
     # --- steps --------------------------------------------------------------------------------------------------
 
+    def _bind(self, values: Mapping[str, object]) -> str:
+        text, carried = self._to_json(values)
+        read = self._validate(text)
+        if carried is not Carried.NATIVE:
+            location = find_turned_into_text(values, read)
+            if location is not None:
+                problem = "Input should be a valid string, or of a type that the function declares"
+                raise self._invalid(location=location, problem=problem, kind="string_type")
+        return self._write(read)
+
     def _check_text(self, text: str | bytes) -> str:
         try:
             return self._json.check_text(text)
@@ -99,14 +110,14 @@ class Arguments:
             refusal = self._refuse(error.kind, str(error))
         raise refusal
 
-    def _to_json(self, values: Mapping[str, object]) -> str:
+    def _to_json(self, values: Mapping[str, object]) -> tuple[str, Carried]:
         try:
             if type(values) is not dict:
                 values = self._read_mapping(values)
             carried = self._json.check_value(values)
             text = _WRITER.to_json(values, exclude_unset=True, round_trip=True).decode()
             if carried is Carried.OPAQUE:
-                return self._json.check_text(text)
+                return self._json.check_text(text), carried
         except JsonRefusedError as error:
             refusal = self._refuse(error.kind, str(error))
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
@@ -115,7 +126,7 @@ class Arguments:
             refusal = self._refuse("type", f"a value {kind}, which JSON cannot carry")
         else:
             if len(text) * 4 <= self._json.max_bytes or len(text.encode()) <= self._json.max_bytes:
-                return text
+                return text, carried
             refusal = self._too_large()
         raise refusal
 

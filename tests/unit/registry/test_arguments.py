@@ -526,3 +526,35 @@ def test_showing_never_fails_and_never_tells_what_it_cannot_read(odd, limit):
 def test_arguments_without_anything_sensitive_are_shown_as_they_are():
     assert echo.show('{"value":1}') == '{"value":1}'
     assert echo.show('{"value":"' + "x" * 2000 + '"}') == '{"value":"' + "x" * 989 + "…"
+
+
+class TestValuesThatJsonWritesAsText:
+    @pytest.mark.parametrize(
+        "value", [b"abc", bytearray(b"abc"), date(2026, 1, 2), Decimal("1.50"), UUID(int=1), timedelta(seconds=1)]
+    )
+    def test_they_are_no_text_for_a_parameter_that_wants_text_or_says_nothing(self, value: object) -> None:
+        registry = Registry()
+
+        @registry.function
+        def read(text: str = "", anything: object = None, rows: list[dict[str, str]] = []) -> None:  # noqa: B006
+            """Read."""
+
+        for arguments, location in (
+            ({"text": value}, "text"),
+            ({"anything": value}, "anything"),
+            ({"rows": [{"a": "b"}, {"a": value}]}, "rows.1.a"),
+        ):
+            with pytest.raises(InvalidArgumentsError) as refused:
+                registry.bind("read", arguments)
+            assert [issue.location for issue in refused.value.issues] == [location]
+
+    def test_a_parameter_that_declares_their_type_gets_them_back(self) -> None:
+        registry = Registry()
+
+        @registry.function
+        def read(raw: bytes, day: date, amount: Decimal, rows: list[dict[str, date]]) -> None:
+            """Read."""
+
+        given = {"raw": b"abc", "day": date(2026, 1, 2), "amount": Decimal("1.50"), "rows": [{"a": date(2026, 1, 2)}]}
+        call = registry.bind("read", given)
+        assert registry.get("read").load_arguments(call.arguments) == ((), given)
