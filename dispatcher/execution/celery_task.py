@@ -16,6 +16,7 @@ from celery.exceptions import Retry as CeleryRetry
 from celery.utils.saferepr import saferepr
 from celery.worker.request import Request
 
+from dispatcher.errors import CallRefusedError
 from dispatcher.execution.ending import Ending
 from dispatcher.execution.execute import Executor
 from dispatcher.execution.failure import describe, secrets_of
@@ -86,9 +87,9 @@ class FunctionTask(Task):
 
     abstract = True
     typing = False
-    # A Failed outcome is data, not a fault of the worker: logged as a line, not as a traceback.
+    # A Failed outcome, or a plain call with bad arguments, is data and no fault of the worker's: logged as a line.
     Request = f"{__name__}:ShownRequest"
-    throws = (JobFailed,)  # type: ignore[assignment]  # Celery's own default is an empty tuple
+    throws = (JobFailed, CallRefusedError)  # type: ignore[assignment]  # Celery's own default is an empty tuple
 
     def __init__(self, function: AnyFunction, executor: Callable[[], Executor], name: str | None = None) -> None:
         self.name = function.name if name is None else name  # type: ignore[assignment]  # None until a task has one
