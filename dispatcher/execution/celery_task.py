@@ -87,8 +87,8 @@ class FunctionTask(Task):
 
     abstract = True
     typing = False
-    # A Failed outcome, or a plain call with bad arguments, is data and no fault of the worker's: logged as a line.
     Request = f"{__name__}:ShownRequest"
+    # A Failed outcome, or a plain call with bad arguments, is data and no fault of the worker's: logged as a line.
     throws = (JobFailed, CallRefusedError)  # type: ignore[assignment]  # Celery's own default is an empty tuple
 
     def __init__(self, function: AnyFunction, executor: Callable[[], Executor], name: str | None = None) -> None:
