@@ -36,7 +36,8 @@ class Settings(BaseSettings):
         default="dispatcher",
         pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$",
         description="First part of every key, as a Redis Cluster hash tag: `{dispatcher}:job:…`. "
-        "Two deployments on one server need two namespaces.",
+        "Two deployments on one server need two namespaces; plain Celery clients of any but the default one set "
+        "`broker_transport_options={'global_keyprefix': '{dispatcher}:'}`, with its name.",
     )
     result_prefix: str = Field(
         default="",

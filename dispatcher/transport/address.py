@@ -112,6 +112,11 @@ def redact(url: str) -> str:
         return _redact_roughly(url)
 
 
+def is_server_url(url: str) -> bool:
+    """Whether a URL is of a Redis or Valkey server, in any spelling."""
+    return url.partition(":")[0].lower() in _TCP_SCHEMES | _TLS_SCHEMES | _SOCKET_SCHEMES
+
+
 def kombu_url(url: str) -> str:
     """The spelling that kombu understands, password included.
 

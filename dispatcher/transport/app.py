@@ -8,11 +8,15 @@ from kombu import Exchange, Queue
 from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
-from dispatcher.transport.connection import kombu_url
+from dispatcher.transport.address import is_server_url, kombu_url
 from dispatcher.transport.guarded import use_guarded
+from dispatcher.transport.keys import Keys
 
 #: Where a plain Celery client sends what it has no route for.
 CELERY_DEFAULT_QUEUE = "celery"
+
+#: Of the deployment whose queues have no prefix.
+DEFAULT_NAMESPACE = Settings.model_fields["namespace"].default
 
 #: Seconds; kombu waits for ever by default, and a wait for ever is a hang.
 SOCKET_TIMEOUT_SECONDS = 10
@@ -28,11 +32,10 @@ def create_app(settings: Settings, url: str, registry: Registry | None = None, *
         registry: its functions' queues are declared and routed to.
         name: the Celery app's own name.
     """
-    broker = settings.broker_url.get_secret_value() if settings.broker_url is not None else url
     app = Celery(name, set_as_current=False)
     functions = list(registry) if registry is not None else []
     app.conf.update(
-        broker_url=kombu_url(broker),
+        broker_url=_broker_url(settings, url),
         result_backend=kombu_url(url),
         result_backend_transport_options={"global_keyprefix": settings.result_prefix} if settings.result_prefix else {},
         result_backend_thread_safe=True,
@@ -58,6 +61,9 @@ def create_app(settings: Settings, url: str, registry: Registry | None = None, *
             "socket_timeout": SOCKET_TIMEOUT_SECONDS,
             "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "socket_keepalive": True,
+            # Queues are shared by name: a worker must not take another deployment's wake-ups. The first namespace of a
+            # server goes without, so that any Celery client reaches it with nothing but the address.
+            "global_keyprefix": "" if settings.namespace == DEFAULT_NAMESPACE else Keys(settings.namespace).prefix,
         },
         redis_socket_timeout=SOCKET_TIMEOUT_SECONDS,
         redis_socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -65,6 +71,14 @@ def create_app(settings: Settings, url: str, registry: Registry | None = None, *
     )
     use_guarded(app, settings)
     return app
+
+
+def _broker_url(settings: Settings, url: str) -> str:
+    if settings.broker_url is None:
+        return kombu_url(url)
+    broker = settings.broker_url.get_secret_value()
+    # Only a Redis or Valkey has spellings that kombu does not know.
+    return kombu_url(broker) if is_server_url(broker) else broker
 
 
 def hide_results(app: Celery) -> None:

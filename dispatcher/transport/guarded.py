@@ -141,6 +141,11 @@ class Channel(kombu_redis.Channel):
             super()._put(queue, message, _publish_batch=at_head, **kwargs)
             pipe.execute()
 
+    def _has_queue(self, queue: str, **kwargs: Any) -> bool:  # noqa: ANN401, ARG002 - kombu's signature
+        # On Redis an empty list does not exist, but it is a queue all the same: asking for its length is no error.
+        # (kombu asks EXISTS, which it forgets to prefix with `global_keyprefix`.)
+        return True
+
     def _handle_message(self, client: Any, response: Any) -> dict[str, Any]:  # noqa: ANN401 - kombu's signature
         """Empty a pub/sub message that is malformed, so that kombu passes over it."""
         message: dict[str, Any] = super()._handle_message(client, response)

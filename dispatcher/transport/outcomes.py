@@ -134,6 +134,9 @@ def decode(meta: str | bytes) -> JobRecord:
             msg = f"the stored outcome has version {outcome['v']!r}; this program reads version {VERSION}"
             raise ResultError(msg)
         calls = outcome["calls"]
+        if not calls:
+            msg = "the stored outcome holds no call"
+            raise ResultError(msg)
         values = [data["result"]] if len(calls) == 1 else data["result"]
         records = tuple(
             CallRecord.from_data(

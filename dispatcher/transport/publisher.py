@@ -21,8 +21,11 @@ class Publisher:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._queue: queue.SimpleQueue[WakeUp | threading.Event | None] = queue.SimpleQueue()
+        #: Wake-ups, events to set when reached, and threads that are to end there.
+        self._queue: queue.SimpleQueue[WakeUp | threading.Event | threading.Thread] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        #: Told to end; it may still be at work.
+        self._predecessor: threading.Thread | None = None
         #: Held while something is put: so nothing comes to lie behind the word that ends a thread.
         self._lock = threading.Lock()
 
@@ -31,8 +34,9 @@ class Publisher:
         with self._lock:
             self._queue.put(wake_up)
             if self._thread is None or not self._thread.is_alive():
+                before = self._predecessor if self._thread is None else self._thread
                 self._thread = threading.Thread(
-                    target=self._run, args=(self._thread,), name="dispatcher-publisher", daemon=True
+                    target=self._run, args=(before,), name="dispatcher-publisher", daemon=True
                 )
                 self._thread.start()
 
@@ -48,10 +52,11 @@ class Publisher:
     def close(self, timeout: float = 5) -> None:
         """Publish what is left, then end the thread. Waits at most `timeout` seconds."""
         with self._lock:
-            thread = self._thread
-            if thread is None or not thread.is_alive():
+            thread, self._thread = self._thread, None
+            if thread is None:
                 return
-            self._queue.put(None)
+            self._predecessor = thread
+            self._queue.put(thread)
         thread.join(timeout)
 
     def _run(self, predecessor: threading.Thread | None) -> None:
@@ -75,11 +80,11 @@ class Publisher:
         reached: list[threading.Event] = []
         item = self._queue.get()
         while True:
-            if item is None:
+            if item is threading.current_thread():
                 return batch, reached, True
             if isinstance(item, WakeUp):
                 batch.append(item)
-            else:
+            elif isinstance(item, threading.Event):
                 reached.append(item)
             if len(batch) >= BATCH:
                 return batch, reached, False

@@ -75,15 +75,9 @@ class Model:
         if self.state not in OPEN:
             return "nothing"
         if self.state == "running":
-            if self.lease_end > now:
-                return "nothing"
-            if self.cancel is not None:
-                self.end("cancelled")
-                return "cancelled"
-            self.lost += 1
-            if self.at_most_once or self.lost >= MAX_LOST:
-                self.end("failed")
-                return "gave_up"
+            answer = self.look_at_lease(now)
+            if answer is not None:
+                return answer
         if self.deadline <= now:
             self.end("expired")
             return "expired"
@@ -91,6 +85,18 @@ class Model:
             return "nothing"
         self.wait(now)
         return "publish"
+
+    def look_at_lease(self, now: int) -> str | None:
+        if self.lease_end > now:
+            return "nothing"
+        if self.cancel is not None:
+            self.end("cancelled")
+            return "cancelled"
+        self.lost += 1
+        if self.at_most_once or self.lost >= MAX_LOST:
+            self.end("failed")
+            return "gave_up"
+        return None
 
     def lease(self, now: int, nonce: str) -> str:
         if self.state not in OPEN:

@@ -7,8 +7,9 @@ from typing import Any
 
 from dispatcher.model.envelope import Envelope
 from dispatcher.transport import outcomes
-from dispatcher.transport.commands import Command, Lease, Looked
 from dispatcher.transport.outcomes import CallRecord, JobRecord
+from dispatcher.transport.replies import Lease, Looked
+from dispatcher.transport.script import Command
 
 ACCEPTED = datetime(2030, 1, 1, tzinfo=UTC)
 

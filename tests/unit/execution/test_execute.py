@@ -23,8 +23,8 @@ from dispatcher.model.job import JobState
 from dispatcher.model.outcome import ErrorKind
 from dispatcher.settings import Settings
 from dispatcher.testing import FakeClock
-from dispatcher.transport.commands import Lease, Looked, NoLease
 from dispatcher.transport.outcomes import CallRecord, JobRecord
+from dispatcher.transport.replies import Lease, Looked, NoLease
 from tests.unit.execution.fakes import FakeLedger, lease_of
 
 AWAY = RedisConnectionError("away")

@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 from dispatcher.execution.sweeper import LIMIT, QueueWatch, Sweeper
 from dispatcher.settings import Settings
 from dispatcher.testing import FakeClock
-from dispatcher.transport.commands import Looked, QueueState, WakeUp
+from dispatcher.transport.replies import Looked, QueueState, WakeUp
 from tests.unit.execution.fakes import FakeLedger
 
 GRACE = 5.0
