@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 
 from dispatcher.clock import Clock
-from dispatcher.errors import Acceptance, ServerError, ServerUnreachableError, SettingsError
+from dispatcher.errors import Acceptance, ServerError, ServerUnreachableError, ServerUnusableError, SettingsError
 from dispatcher.transport.failure import SERVER_FAILURES, refused, translate
 from dispatcher.transport.ledger import AsyncLedger
 from dispatcher.transport.replies import Accepted
@@ -82,24 +82,33 @@ class Acceptor:
         give_up = self._clock.monotonic() + self._timeout
         async with self._at_once:
             while True:
+                # Not sent, or not sent again: what nobody waits for any more.
+                batch = [waiting for waiting in batch if not waiting[1].done()]
                 try:
                     results = await self._ledger.run_many_settled([command for command, _ in batch])
                 except SERVER_FAILURES as error:
                     if not refused(error):
                         known = Acceptance.UNKNOWN
-                    problem = translate(error, self._address, accepted=known)
+                    problem = self._explain(error, known)
                     if not isinstance(problem, ServerUnreachableError) or self._clock.monotonic() >= give_up:
                         for _, future in batch:
-                            _fail(future, problem or error)
+                            _fail(future, problem)
                         return
                 else:
                     break
                 await asyncio.sleep(PAUSE)
         for (_, future), result in zip(batch, results, strict=True):
             if isinstance(result, Exception):
-                _fail(future, translate(result, self._address, accepted=known) or result)
+                _fail(future, self._explain(result, known))
             elif not future.done():
                 future.set_result(result)
+
+    def _explain(self, error: Exception, known: Acceptance) -> Exception:
+        problem = translate(error, self._address, accepted=known)
+        if problem is None and isinstance(error, SERVER_FAILURES):
+            said = f"the server answered what Dispatcher does not understand: {error}"
+            return ServerUnusableError(self._address, said, accepted=known)
+        return problem or error
 
 
 def _fail(future: "asyncio.Future[Accepted]", error: Exception) -> None:
