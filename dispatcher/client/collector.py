@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from dispatcher.client.turns import Turns
 from dispatcher.clock import Clock
-from dispatcher.errors import Acceptance, ServerError
+from dispatcher.errors import Acceptance, ServerError, ServerUnusableError
 from dispatcher.settings import Settings
 from dispatcher.transport.announcements import Announcements
 from dispatcher.transport.failure import SERVER_FAILURES, translate
@@ -123,6 +123,8 @@ class Collector:
             pending = Pending(job_id, self._clock.monotonic())
             self._pending[job_id] = pending
             self._order[job_id] = None
+            # Looks stop at the first that is young: one asked about again and again must not stand before the others.
+            self._order.move_to_end(job_id)
             if self.outage is not None or self.closed:
                 pending.news.set()
         return pending
@@ -222,7 +224,10 @@ class Collector:
                 pending.news.clear()
 
     def _down(self, error: Exception) -> None:
-        self._last_error = translate(error, self._address, accepted=Acceptance.YES) or self._last_error
+        # Never none: who is woken by an outage, and finds no reason, would go on waiting, awake.
+        problem = translate(error, self._address, accepted=Acceptance.YES)
+        said = f"the server answered what Dispatcher does not understand: {error}"
+        self._last_error = problem or ServerUnusableError(self._address, said, accepted=Acceptance.YES)
         if self._patience is None:
             logger.warning("server_is_away", extra={"address": self._address, "reason": str(error)})
             loop = asyncio.get_running_loop()
