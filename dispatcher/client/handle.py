@@ -53,7 +53,9 @@ class Handle(Generic[R_co]):
         if time_left is None:
             time_left = max(deadline_at - dispatcher.clock.now(), timedelta(0))
         # On a clock of our own, which may be set otherwise than the server's.
-        self._over_at = dispatcher.clock.monotonic() + (time_left + DEADLINE_GRACE).total_seconds()
+        # As seconds: the longest timedelta there is has no longer one.
+        wait_seconds = time_left.total_seconds() + DEADLINE_GRACE.total_seconds()
+        self._over_at = dispatcher.clock.monotonic() + wait_seconds
         #: Whether the idempotency key named a job that existed already; this is a handle on that job.
         self.repeated = repeated
         #: Whether the outcome came from the result cache; the ledger then knows no job of this id.
@@ -155,6 +157,8 @@ class Handle(Generic[R_co]):
                 async with asyncio.timeout(max(0.0, until - clock.monotonic())):
                     await pending.news.wait()
             except TimeoutError:
+                if pending.meta is not None:  # in the last moment
+                    break
                 if timeout is None:
                     # Past its deadline it has an outcome, or has had one, longer ago than outcomes are kept.
                     await self._dispatcher.status(self.id)
