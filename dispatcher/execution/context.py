@@ -35,6 +35,8 @@ class Attempt:
     cancel_reason: str = ""
     #: When it was told to, on the monotonic clock.
     interrupted_at: float | None = None
+    #: All calls have ended: nothing is left to be told.
+    settling: bool = False
     #: Settled by the supervisor, over the head of a function that would not stop.
     abandoned: bool = False
     #: Set when the supervisor has done all it does about an attempt that it abandoned.

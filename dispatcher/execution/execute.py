@@ -105,12 +105,14 @@ class Executor:
         try:
             self._resolve(run)
             self._run_calls(run)
+            if run.attempt.abandoned:
+                return self._after_abandonment(run.attempt)
+            # The lease is kept until the outcome is recorded, which may take as long as an outage.
+            run.attempt.settling = True
+            return self._settle(run)
         finally:
             self._supervisor.release(run.attempt)
             self._runs.pop(run.attempt, None)
-        if run.attempt.abandoned:
-            return self._after_abandonment(run.attempt)
-        return self._settle(run)
 
     def close(self) -> None:
         """End the threads of this executor. A worker's process just ends; this is for who makes many, as tests do."""

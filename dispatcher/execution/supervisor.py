@@ -163,6 +163,8 @@ class Supervisor:
             return
         for attempt, word in zip(attempts, words, strict=True):
             what, _, reason = word.partition(":")
+            if attempt.settling:
+                continue
             if what == "cancel":
                 attempt.cancel_reason = reason
                 self.interrupt(attempt, CallCancelled)

@@ -11,6 +11,7 @@ import pytest
 
 from dispatcher import (
     Cancelled,
+    Dispatcher,
     Expired,
     Failed,
     Registry,
@@ -135,3 +136,24 @@ async def test_two_at_once_are_apart() -> None:
         {"one"},
         {"two"},
     ]
+
+
+async def test_a_function_that_was_renamed_serves_producers_that_do_not_know_yet(
+    server: EmbeddedServer, namespace: str
+) -> None:
+    before, after = Registry(), Registry()
+
+    @before.function(name="old.name")
+    def old(number: int) -> int:
+        """Before."""
+        return number
+
+    @after.function(name="new.name", aliases=["old.name"])
+    def new(number: int) -> int:
+        """After."""
+        return number + 1
+
+    settings = Settings(url=server.url, namespace=namespace, **QUICK_SETTINGS)
+    with embedded_worker(after, settings):
+        async with Dispatcher(before, settings=settings) as dispatcher:
+            assert await (await dispatcher.dispatch(old.call(1))).result(PATIENCE) == 2

@@ -336,6 +336,17 @@ class TestRetries:
         assert len(set(made.ledger.asked_for("settle"))) <= 3
         assert len({command.args[:3] for command in made.ledger.asked_for("settle")}) == 1
 
+    def test_the_lease_is_kept_while_a_settlement_waits_for_the_server(self, bench: Benches) -> None:
+        def away(_: object) -> None:
+            made.clock.advance(5)
+            made.executor._supervisor.look(list(made.executor._supervisor._attempts.values()))
+            raise AWAY
+
+        made = bench(lease_of("do"), settle=[away, "settled"], heartbeat=[["lost"]])
+        assert made.run().what == "succeeded", "whatever the heartbeat was told: the settlement itself is the judge"
+        assert len(made.ledger.asked_for("heartbeat")) >= 1
+        assert made.executor._supervisor._attempts == {}
+
     def test_a_settlement_that_comes_too_late_says_so(self, bench: Benches) -> None:
         made = bench(lease_of("do"), settle=[AWAY, "stale"])
         ending = made.run()
@@ -646,7 +657,7 @@ class TestAbandonment:
 
         async def act() -> None:
             (attempt,) = made.executor._runs
-            while attempt.waited_for is None:
+            while attempt.waited_for is None:  # noqa: ASYNC110 - set by a thread
                 await asyncio.sleep(0)
             made.interrupt(CallTimedOut)
             made.clock.advance(SETTINGS.kill_grace_seconds)
