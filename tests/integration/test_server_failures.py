@@ -143,7 +143,7 @@ def test_a_connection_cut_while_waiting_leaves_acceptance_unknown(own: EmbeddedS
 
         async def cut() -> None:
             waiting = asyncio.create_task(asyncio.to_thread(client.blpop, ["never"], 0))
-            while not any(each["id"] == victim and each["flags"] == "b" for each in admin.client_list()):  # noqa: ASYNC110 - the server tells only when asked
+            while not any(each["id"] == victim and each["flags"] == "b" for each in admin.client_list()):
                 await asyncio.sleep(0.01)
             admin.client_kill_filter(_id=victim)
             with server_errors(own.url, accepted=Acceptance.UNKNOWN):

@@ -657,7 +657,7 @@ class TestAbandonment:
 
         async def act() -> None:
             (attempt,) = made.executor._runs
-            while attempt.waited_for is None:  # noqa: ASYNC110 - set by a thread
+            while attempt.waited_for is None:
                 await asyncio.sleep(0)
             made.interrupt(CallTimedOut)
             made.clock.advance(SETTINGS.kill_grace_seconds)
