@@ -6,8 +6,10 @@ from uuid import uuid4
 import pytest
 import redis
 
+from dispatcher.settings import Settings
 from dispatcher.transport.connection import connect
 from dispatcher.transport.embedded import EmbeddedServer
+from tests.integration.ledger_rig import Rig
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +30,11 @@ def client(server: EmbeddedServer) -> Iterator[redis.Redis]:
 def namespace() -> str:
     """A namespace nobody else uses, for `Settings(namespace=…)`: tests do not see each other's jobs."""
     return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def rig(client: redis.Redis, namespace: str) -> Iterator[Rig]:
+    """A ledger of one's own. Whatever a test does with it, nothing of it may stay for ever."""
+    made = Rig(client, Settings(namespace=namespace))
+    yield made
+    assert made.keys_without_ttl() == []

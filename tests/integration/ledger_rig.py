@@ -52,6 +52,10 @@ class Rig:
         self.keys = self.commands.keys
         self.ledger = Ledger(client)
 
+    def with_settings(self, **settings: Any) -> "Rig":
+        """The same namespace under other settings."""
+        return Rig(self.client, Settings(namespace=self.settings.namespace, **settings))
+
     # --- asking
 
     def job(self, **changes: Any) -> Job:
