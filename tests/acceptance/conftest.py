@@ -12,7 +12,7 @@ from dispatcher import Dispatcher, Settings
 from dispatcher.transport.connection import connect
 from dispatcher.transport.embedded import EmbeddedServer
 from tests.acceptance.functions import registry
-from tests.acceptance.helpers import QUICK_SETTINGS, Marks, Worker
+from tests.acceptance.helpers import QUICK_SETTINGS, Marks, Worker, lasting_keys
 
 
 @pytest.hookimpl(wrapper=True)
@@ -41,6 +41,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
     """The server of the tests that harm none."""
     with EmbeddedServer(tmp_path_factory.mktemp("server")) as running:
         yield running
+        with connect(running.url, role="test") as client:
+            assert list(lasting_keys(client)) == []
 
 
 @pytest.fixture(scope="session")

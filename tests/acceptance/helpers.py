@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
+import redis
+
 from dispatcher import Settings
 from tests.acceptance.functions import MARKS_VARIABLE
+from tests.integration.ledger_rig import WITHOUT_TTL
 
 ROOT = Path(__file__).parents[2]
 #: For a busy machine; on a quiet one a worker is up in two seconds.
@@ -185,3 +188,14 @@ def environment_of(settings: Settings) -> Mapping[str, str]:
         for name, value in values.items()
         if value is not None
     }
+
+
+def lasting_keys(client: redis.Redis) -> Iterator[str]:
+    """Keys of ours that would stay for ever, but for those that are meant to; kombu's queues and bindings are its own."""
+    for raw in client.scan_iter(match="{*}:*"):
+        name = raw.decode()
+        own = name.partition("}:")[2]
+        if own.startswith((*WITHOUT_TTL, "_kombu", "unacked")) or client.type(raw) == b"list":
+            continue
+        if client.pttl(raw) == -1:
+            yield name
