@@ -69,7 +69,7 @@ class Bulk(Generic[R]):
                 if len(part.rows) >= min(self._size, self._window):
                     self._send(part)
                     part = _Part()
-                while self._parts and (self._under_way >= self._window or self._first_is_done()):
+                while self._parts and (self._is_full(part) or self._first_is_done()):
                     for outcome in await self._take():
                         yield outcome
             if part.rows:
@@ -129,6 +129,9 @@ class Bulk(Generic[R]):
         if self._fixed is None:
             wished = int(JOB_SECONDS * calls / max(seconds, 1e-6))
             self._size = max(1, min(wished, self._size * GROWTH, LARGEST_JOB))
+
+    def _is_full(self, part: _Part[R]) -> bool:
+        return self._under_way + len(part.rows) >= self._window
 
     def _first_is_done(self) -> bool:
         task = self._parts[0].outcomes
