@@ -7,6 +7,7 @@ same name there. Safe to share between threads. Create it after forking, never b
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar
@@ -30,6 +31,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
+_CLOSED = "this SyncDispatcher was closed while a call of it was under way"
+
 
 class SyncHandle(Generic[R_co]):
     """A `Handle` that blocks instead of being awaited."""
@@ -50,6 +53,11 @@ class SyncHandle(Generic[R_co]):
     def function(self) -> str:
         """The function's registered name."""
         return self._handle.function
+
+    @property
+    def deadline_at(self) -> datetime:
+        """When the job expires, aware, in UTC, by the server's clock."""
+        return self._handle.deadline_at
 
     @property
     def repeated(self) -> bool:
@@ -107,7 +115,7 @@ class SyncDispatcher:
         if self._loop is not None:
             return
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="dispatcher-client", daemon=True)
+        self._thread = threading.Thread(target=_serve, args=(self._loop,), name="dispatcher-client", daemon=True)
         self._thread.start()
         try:
             self.run(self._inner.start())
@@ -118,8 +126,10 @@ class SyncDispatcher:
     def close(self) -> None:
         """See `Dispatcher.close`."""
         if self._loop is not None:
-            self.run(self._inner.close())
-            self._stop_loop()
+            try:
+                self.run(self._inner.close())
+            finally:
+                self._stop_loop()
 
     def dispatch(
         self,
@@ -224,9 +234,15 @@ class SyncDispatcher:
             coroutine.close()
             msg = "this SyncDispatcher is not started; use it as `with SyncDispatcher(registry) as dispatcher:`"
             raise SettingsError(msg)
-        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        except RuntimeError:  # closed by another thread in this very moment
+            coroutine.close()
+            raise SettingsError(_CLOSED) from None
         try:
             return future.result()
+        except CancelledError:
+            raise SettingsError(_CLOSED) from None
         except BaseException:
             future.cancel()
             raise
@@ -248,7 +264,6 @@ class SyncDispatcher:
         if loop is not None and self._thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             self._thread.join()
-            loop.close()
 
 
 class SyncDeadLetters:
@@ -273,6 +288,24 @@ class SyncDeadLetters:
     def discard(self, job_id: str) -> bool:
         """See `DeadLetters.discard`."""
         return self._owner.run(self._letters.discard(job_id))
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+        # Here, not where it is closed: there, as in a notebook, another loop may be running.
+        loop.run_until_complete(_end_all())
+    finally:
+        loop.close()
+
+
+async def _end_all() -> None:
+    """End what other threads still wait for: they would wait for ever."""
+    await asyncio.sleep(0)  # lets what was asked for last become a task
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _next(outcomes: AsyncIterator[R]) -> R:
