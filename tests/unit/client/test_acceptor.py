@@ -202,11 +202,15 @@ async def test_a_job_whose_caller_has_gone_is_not_sent_again(acceptor: Acceptor,
 
 
 async def test_closing_waits_for_the_answers_that_are_on_their_way(acceptor: Acceptor, ledger: FakeLedger) -> None:
+    ledger.gate.clear()
     accepting = asyncio.create_task(accept_all(acceptor, "a"))
     await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    await acceptor.close()
-    assert accepting.done() or ledger.under_way == 0
+    closing = asyncio.create_task(acceptor.close())
+    await settle()
+    assert not closing.done()
+    ledger.gate.set()
+    await closing
+    assert ledger.under_way == 0
     assert isinstance((await accepting)[0], Accepted)
 
 
