@@ -18,6 +18,7 @@ from dispatcher.client.turns import Turns
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.errors import (
     Acceptance,
+    CallRefusedError,
     NoFunctionSelectedError,
     ServerUnreachableError,
     SettingsError,
@@ -245,7 +246,12 @@ class Dispatcher:
         if deadline is None:
             default = timedelta(seconds=self.settings.default_deadline_seconds)
             return default if function.options.deadline is None else function.options.deadline
-        return deadline - self.clock.now() if isinstance(deadline, datetime) else deadline
+        if isinstance(deadline, timedelta):
+            return deadline
+        if deadline.tzinfo is None:
+            msg = f"{function.name}: a deadline needs a time zone, as in datetime.now(UTC) + timedelta(hours=1)"
+            raise CallRefusedError(msg)
+        return deadline - self.clock.now()
 
     async def select(self, text: str, state: ConversationState | None = None) -> Selection:
         """Find the function that a text asks for."""

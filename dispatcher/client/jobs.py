@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from dispatcher.errors import CallRefusedError
 from dispatcher.model.call import Call
 from dispatcher.model.job import Job, Priority
 from dispatcher.registry.function import Function
 
 R = TypeVar("R")
+
+#: Characters of an idempotency key: far more than any id, and little enough to keep one for each job.
+LONGEST_KEY = 1_000
 
 
 def make_job(
@@ -33,8 +37,14 @@ def make_job(
         delay: from acceptance.
         priority: of the queue.
         idempotency_key: stands for all calls of the job together.
+
+    Raises:
+        CallRefusedError: the options contradict each other, or the key is no text that can be kept.
     """
     options = function.options
+    delay = timedelta(0) if delay is None else delay
+    _check_times(function, deadline, delay)
+    _check_key(function, idempotency_key)
     shown = function.show(calls[0].arguments)
     return Job(
         id=str(uuid.uuid4()),
@@ -43,13 +53,35 @@ def make_job(
         calls=tuple(call.arguments for call in calls),
         queue=options.queue_name if priority is None else options.queue_of(priority),
         deadline=deadline,
-        delay=timedelta(0) if delay is None else delay,
+        delay=delay,
         delivery=options.delivery,
         idempotency_key=idempotency_key,
         digest="" if idempotency_key is None else _digest(calls),
         producer=producer,
         arguments_shown=shown if len(calls) == 1 else f"{len(calls)} calls, the first: {shown}",
     )
+
+
+def _check_times(function: Function[..., Any], deadline: timedelta, delay: timedelta) -> None:
+    if delay > timedelta(0) and delay >= deadline:
+        msg = (
+            f"{function.name}: with a delay of {delay.total_seconds():g} s and a deadline after "
+            f"{deadline.total_seconds():g} s it would expire before it may run; give it a later deadline"
+        )
+        raise CallRefusedError(msg)
+
+
+def _check_key(function: Function[..., Any], key: str | None) -> None:
+    if key is None:
+        return
+    if not 0 < len(key) <= LONGEST_KEY:
+        msg = f"{function.name}: an idempotency key has 1 to {LONGEST_KEY:,} characters, not {len(key):,}"
+        raise CallRefusedError(msg)
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        msg = f"{function.name}: the idempotency key holds a lone surrogate, which is no character"
+        raise CallRefusedError(msg) from None
 
 
 def _digest(calls: Sequence[Call[R]]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dispatcher.client.jobs import make_job
+from dispatcher.errors import CallRefusedError
 from dispatcher.model.job import Job, Priority
 from dispatcher.registry.registry import Registry
 from dispatcher.transport.script import milliseconds
@@ -131,3 +132,22 @@ async def test_a_deadline_of_no_time_is_not_taken_for_none() -> None:
 async def test_a_deadline_that_has_passed_leaves_no_time() -> None:
     assert await deadline_asked_for(datetime(2029, 12, 31, tzinfo=UTC)) == timedelta(0)
     assert milliseconds(timedelta(days=-1)) == 0
+
+
+async def test_a_deadline_without_a_time_zone_is_refused() -> None:
+    with pytest.raises(CallRefusedError, match="time zone"):
+        await deadline_asked_for(datetime(2030, 1, 1))  # noqa: DTZ001 - the fault that is looked for
+
+
+async def test_a_job_that_would_expire_before_it_may_run_is_refused() -> None:
+    async with NoServerDispatcher(registry, default_deadline_seconds=100) as dispatcher:
+        with pytest.raises(CallRefusedError, match="later deadline"):
+            await dispatcher.dispatch(plain.call(1), delay=timedelta(seconds=100))
+        assert (await dispatcher.dispatch(plain.call(1), delay=timedelta(seconds=99))).deadline_at
+
+
+@pytest.mark.parametrize("key", ["", "x" * 1001, "lone \ud800 surrogate"])
+async def test_an_idempotency_key_that_cannot_be_kept_is_refused(key: str) -> None:
+    async with NoServerDispatcher(registry, default_deadline_seconds=100) as dispatcher:
+        with pytest.raises(CallRefusedError, match="idempotency key"):
+            await dispatcher.dispatch(plain.call(1), idempotency_key=key)
