@@ -14,7 +14,7 @@ from tests.acceptance.helpers import LONG
 
 CALLS = 2_000
 LONGEST_HOLD_SECONDS = 0.050
-ROUNDS = 3
+ROUNDS = 5
 
 
 @dataclass
