@@ -10,6 +10,7 @@ from dispatcher.errors import (
     CallExpiredError,
     CallFailedError,
     OutcomeTimeoutError,
+    ResultError,
     ServerUnreachableError,
 )
 from dispatcher.model.job import JobState, JobStatus
@@ -92,7 +93,11 @@ class Handle(Generic[R_co]):
                 job is not lost.
         """
         if self._outcome is None:
-            (self._outcome,) = await self.outcomes(timeout, calls=1)
+            each = await self.outcomes(timeout, calls=1)
+            if len(each) != 1:
+                msg = f"job {self.id} holds {len(each)} calls, as `map` makes them: wait for its `record()` instead"
+                raise ResultError(msg)
+            self._outcome = each[0]
         return self._outcome
 
     async def outcomes(self, timeout: timedelta | None, *, calls: int) -> tuple[Outcome[R_co], ...]:

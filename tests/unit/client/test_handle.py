@@ -384,3 +384,11 @@ async def test_an_outcome_that_comes_in_the_last_moment_counts(
     await asyncio.sleep(0)
     handle._pending.resolve(meta_of(handle.id, '"A"'))
     assert await waiting == "A"
+
+
+async def test_the_one_outcome_of_a_job_of_many_calls_is_a_typed_error(dispatcher: NoServerDispatcher) -> None:
+    handle = await dispatcher.dispatch(shout.call("hey"))
+    dispatcher.announcements.announce(handle.id, meta_of(handle.id, '"A"', '"B"'))
+    with pytest.raises(ResultError, match="holds 2 calls"):
+        await handle.outcome()
+    assert len((await handle.record()).calls) == 2
