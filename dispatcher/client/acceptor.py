@@ -14,9 +14,9 @@ from dispatcher.transport.script import Command
 logger = logging.getLogger(__name__)
 
 #: Jobs in one round trip.
-BATCH = 50
+BATCH = 25
 #: Round trips under way at once.
-AT_ONCE = 4
+AT_ONCE = 2
 #: Seconds between two tries to reach the server.
 PAUSE = 0.1
 

@@ -2,15 +2,17 @@
 
 import asyncio
 import gc
+import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
 
 from dispatcher import Dispatcher
 from tests.acceptance import functions
-from tests.acceptance.helpers import LONG
+from tests.acceptance.helpers import LONG, Worker
 
 CALLS = 2_000
 LONGEST_HOLD_SECONDS = 0.050
@@ -78,6 +80,16 @@ def light() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def polite(worker: Worker) -> Iterator[None]:
+    """The workers take what processor time the producer leaves: here it is not they who are looked at."""
+    group = os.getpgid(worker.pid)
+    os.setpriority(os.PRIO_PGRP, group, 19)
+    yield
+    with suppress(PermissionError):  # only root may take it back, and nobody else needs to
+        os.setpriority(os.PRIO_PGRP, group, 0)
 
 
 WAYS = [each_by_itself, first_all_dispatched_then_all_awaited, one_after_another, as_completed, mapped]
