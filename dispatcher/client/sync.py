@@ -5,6 +5,7 @@ same name there. Safe to share between threads. Create it after forking, never b
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
@@ -14,6 +15,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from dispatcher.client.dispatcher import Dispatcher
 from dispatcher.client.handle import Handle
+from dispatcher.client.row_feed import RowFeed
 from dispatcher.errors import SettingsError
 from dispatcher.model.call import Call
 from dispatcher.model.job import JobStatus, Priority
@@ -100,6 +102,7 @@ class SyncDispatcher:
         self._inner = Dispatcher(registry, settings=settings, selector=selector)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._started_in = os.getpid()
 
     def __enter__(self) -> Self:
         self.start()
@@ -114,6 +117,7 @@ class SyncDispatcher:
         """See `Dispatcher.start`."""
         if self._loop is not None:
             return
+        self._started_in = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=_serve, args=(self._loop,), name="dispatcher-client", daemon=True)
         self._thread.start()
@@ -125,7 +129,7 @@ class SyncDispatcher:
 
     def close(self) -> None:
         """See `Dispatcher.close`."""
-        if self._loop is not None:
+        if self._loop is not None and not self._is_forked:
             try:
                 self.run(self._inner.close())
             finally:
@@ -189,10 +193,10 @@ class SyncDispatcher:
         calls_per_job: int | None = None,
         deadline: timedelta | None = None,
     ) -> Iterator[Outcome[R]]:
-        """See `Dispatcher.map`."""
-        return self._iterate(
-            self._inner.map(function, rows, window=window, calls_per_job=calls_per_job, deadline=deadline)
-        )
+        """See `Dispatcher.map`. The rows are read in the thread that iterates over the outcomes."""
+        feed: RowFeed[Mapping[str, object] | Call[R]] = RowFeed(rows, self._inner.clock)
+        outcomes = self._inner.map(function, feed, window=window, calls_per_job=calls_per_job, deadline=deadline)
+        return self._iterate(outcomes, feed)
 
     def gather(self, *calls: Call[R]) -> list[Outcome[R]]:
         """See `Dispatcher.gather`."""
@@ -227,12 +231,19 @@ class SyncDispatcher:
         """See `Dispatcher.flush`."""
         return self.run(self._inner.flush(timeout))
 
-    def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
-        """Wait for a coroutine of the inner dispatcher. Ctrl-C cancels the wait, not the job."""
+    def run(self, coroutine: Coroutine[Any, Any, R], feed: RowFeed[Any] | None = None) -> R:
+        """Wait for a coroutine of the inner dispatcher. Ctrl-C cancels the wait, not the job.
+
+        Args:
+            coroutine: of the inner dispatcher.
+            feed: rows that it may want meanwhile.
+        """
         loop = self._loop
-        if loop is None:
+        if loop is None or self._is_forked:
             coroutine.close()
             msg = "this SyncDispatcher is not started; use it as `with SyncDispatcher(registry) as dispatcher:`"
+            if self._is_forked:
+                msg = "this SyncDispatcher was started before this process was forked; start one after forking"
             raise SettingsError(msg)
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, loop)
@@ -240,6 +251,8 @@ class SyncDispatcher:
             coroutine.close()
             raise SettingsError(_CLOSED) from None
         try:
+            if feed is not None:
+                feed.serve(future)
             return future.result()
         except CancelledError:
             raise SettingsError(_CLOSED) from None
@@ -247,16 +260,21 @@ class SyncDispatcher:
             future.cancel()
             raise
 
-    def _iterate(self, outcomes: AsyncIterator[R]) -> Iterator[R]:
+    @property
+    def _is_forked(self) -> bool:
+        """Whether the thread that ran the event loop was left behind in a parent process."""
+        return self._loop is not None and self._started_in != os.getpid()
+
+    def _iterate(self, outcomes: AsyncIterator[R], feed: RowFeed[Any] | None = None) -> Iterator[R]:
         try:
             while True:
                 try:
-                    yield self.run(_next(outcomes))
+                    yield self.run(_next(outcomes), feed)
                 except StopAsyncIteration:
                     return
         finally:
             # An iteration that was left half-way ends when it is collected, which may be after the end of all.
-            if self._loop is not None:
+            if self._loop is not None and not self._is_forked:
                 self.run(_close(outcomes))
 
     def _stop_loop(self) -> None:
