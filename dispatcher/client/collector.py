@@ -129,6 +129,10 @@ class Collector:
                 pending.news.set()
         return pending
 
+    def server_answered(self) -> None:
+        """The server answered another of this producer's requests: an outage, if there was one, is over."""
+        self._up()
+
     def fetch_soon(self, pending: Pending) -> None:
         """Look into the store now: the outcome may have been there before anybody waited."""
         if pending.meta is None:
@@ -200,6 +204,10 @@ class Collector:
             asked.add(job_id)
             looked_for += 1
         job_ids = [job_id for job_id in asked if job_id in self._pending]
+        if not job_ids and self._patience is not None:
+            # Nobody waits now, but who does next must not be told of an outage that is over.
+            await self._ledger.ping()
+            self._up()
         for start in range(0, len(job_ids), POLL_LIMIT):
             part = job_ids[start : start + POLL_LIMIT]
             metas = await self._ledger.results(self._keys, part)

@@ -12,7 +12,7 @@ from dispatcher.client.acceptor import Acceptor
 from dispatcher.client.bulk import Bulk
 from dispatcher.client.collector import Collector, Pending
 from dispatcher.client.handle import Handle
-from dispatcher.client.jobs import make_job
+from dispatcher.client.jobs import make_job, sendable
 from dispatcher.client.tool_calls import run_tool_calls
 from dispatcher.client.turns import Turns
 from dispatcher.clock import Clock, SystemClock
@@ -217,6 +217,7 @@ class Dispatcher:
         )
         pending = self.collector.expect(job.id)
         accepted = await self._acceptor.accept(self.commands.accept(job))
+        self.collector.server_answered()
         if accepted.sequence > 0:
             self._publisher.put(
                 WakeUp(job_id=job.id, function=job.function, queue=job.queue, shown=job.arguments_shown)
@@ -393,7 +394,7 @@ class Dispatcher:
     async def cancel(self, job_id: str, reason: str = "", *, hard: bool = False) -> bool:
         """Cancel a job; see `Handle.cancel`."""
         word = await self._ask(
-            self.ledger.run(self.commands.cancel(job_id, reason=reason or CANCELLED_BY_PRODUCER, hard=hard))
+            self.ledger.run(self.commands.cancel(job_id, reason=sendable(reason) or CANCELLED_BY_PRODUCER, hard=hard))
         )
         if word == "unknown":
             raise UnknownJobError(job_id)

@@ -46,6 +46,8 @@ class Handle(Generic[R_co]):
         cached: bool = False,
     ) -> None:
         self._dispatcher = dispatcher
+        #: The one that brings this outcome: a dispatcher that is started again has another.
+        self._collector = dispatcher.collector
         self._pending = pending
         self._function = function
         self._outcome: Outcome[R_co] | None = None
@@ -177,11 +179,10 @@ class Handle(Generic[R_co]):
 
         An error of one's own each time: a traceback must not be shared between tasks.
         """
-        dispatcher = self._dispatcher
-        outage = dispatcher.collector.outage
-        if dispatcher.collector.closed:
+        outage = self._collector.outage
+        if self._collector.closed:
             problem = "this Dispatcher was closed while the outcome was awaited"
-            raise ServerUnreachableError(dispatcher.address, problem, accepted=Acceptance.YES)
+            raise ServerUnreachableError(self._dispatcher.address, problem, accepted=Acceptance.YES)
         if outage is not None:
             raise type(outage)(outage.address, outage.problem, accepted=Acceptance.YES)
 

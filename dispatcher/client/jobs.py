@@ -4,7 +4,7 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from dispatcher.errors import CallRefusedError
 from dispatcher.model.call import Call
@@ -15,6 +15,8 @@ R = TypeVar("R")
 
 #: Characters of an idempotency key: far more than any id, and little enough to keep one for each job.
 LONGEST_KEY = 1_000
+#: Characters of a reason for cancelling that are kept.
+LONGEST_REASON = 1_000
 
 
 def make_job(
@@ -39,12 +41,17 @@ def make_job(
         idempotency_key: stands for all calls of the job together.
 
     Raises:
-        CallRefusedError: the options contradict each other, or the key is no text that can be kept.
+        CallRefusedError: the options contradict each other, there is no such priority, or the key is no text that can
+            be kept.
     """
     options = function.options
     delay = timedelta(0) if delay is None else delay
     _check_times(function, deadline, delay)
     _check_key(function, idempotency_key)
+    if priority is not None and priority not in get_args(Priority):
+        # Of a caller without a type checker: no worker would ever look into such a queue.
+        msg = f"{function.name}: there is no priority {priority!r}; it is one of {', '.join(get_args(Priority))}"
+        raise CallRefusedError(msg)
     shown = function.show(calls[0].arguments)
     return Job(
         id=str(uuid.uuid4()),
@@ -82,6 +89,11 @@ def _check_key(function: Function[..., Any], key: str | None) -> None:
     except UnicodeEncodeError:
         msg = f"{function.name}: the idempotency key holds a lone surrogate, which is no character"
         raise CallRefusedError(msg) from None
+
+
+def sendable(reason: str) -> str:
+    """A reason for cancelling as the ledger keeps it, and tells it to a worker with each heartbeat."""
+    return reason[:LONGEST_REASON].encode("utf-8", "replace").decode()
 
 
 def _digest(calls: Sequence[Call[R]]) -> str:

@@ -84,6 +84,10 @@ class AsyncLedger:
             raise result
         return result
 
+    async def ping(self) -> None:
+        """Ask only whether the server answers."""
+        await self.client.ping()
+
     async def results(self, keys: Keys, job_ids: Sequence[str]) -> list[bytes | None]:
         """The stored outcomes of these jobs, in Celery's result format; None where there is none."""
         found = await self.client.mget([keys.result(job_id) for job_id in job_ids])
