@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from dispatcher.clock import Clock, SystemClock
-from dispatcher.errors import CallCancelled, CallTimedOut, DispatcherError, LeaseLost
+from dispatcher.errors import Acceptance, CallCancelled, CallTimedOut, DispatcherError, LeaseLost
 from dispatcher.execution import supervisor
 from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt, CurrentJob
 from dispatcher.execution.ending import Ending, ending_of_look, ending_of_record, ending_of_refusal, error_text
@@ -23,7 +23,7 @@ from dispatcher.model.job import CANCELLED_BY_PRODUCER, JobState
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
 from dispatcher.transport.commands import Commands
-from dispatcher.transport.failure import SERVER_FAILURES
+from dispatcher.transport.failure import SERVER_FAILURES, translate
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.outcomes import CallRecord, JobRecord
 from dispatcher.transport.replies import Lease, NoLease
@@ -36,6 +36,11 @@ T = TypeVar("T")
 
 #: Seconds between two tries to reach a server that is away: first, and longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+
+#: Commands after which nothing is lost when they are given up.
+ASKING = frozenset({"lease", "look"})
+#: No answer, or one that cannot be read because a job's record is not as we write it.
+NO_ANSWER: tuple[type[Exception], ...] = (*SERVER_FAILURES, ValueError, TypeError, LookupError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -343,14 +348,21 @@ class Executor:
     def _persist(self, command: Command[T]) -> T | None:
         """Run a command, bearing an outage for as long as the settings say; None if it lasts longer.
 
-        Every command is safe to repeat, so a reply that was lost is simply asked for again.
+        Every command is safe to repeat, so a reply that was lost is simply asked for again. None also where the record
+        cannot be read, which no repetition mends.
         """
         give_up = self._clock.monotonic() + self._settings.outage_seconds
         pause = FIRST_PAUSE
         while True:
             try:
                 return self._ledger.run(command)
-            except SERVER_FAILURES as error:
+            except NO_ANSWER as error:
+                if command.script in ASKING and translate(error, "", accepted=Acceptance.YES) is None:
+                    # It answers, and will answer the same again: this job's record is broken, others are not.
+                    logger.error("record_broken", extra={"command": command.script, "reason": str(error)})  # noqa: TRY400
+                    return None
+                if not isinstance(error, SERVER_FAILURES):
+                    raise
                 if self._is_past(give_up):
                     logger.error("ledger_unreachable", extra={"command": command.script, "reason": str(error)})  # noqa: TRY400
                     return None

@@ -3,12 +3,14 @@
 import logging
 import threading
 from collections import deque
+from datetime import timedelta
 
 from dispatcher.clock import Clock, SystemClock
+from dispatcher.errors import Acceptance
 from dispatcher.settings import Settings
 from dispatcher.transport.broker import Broker
 from dispatcher.transport.commands import Commands
-from dispatcher.transport.failure import SERVER_FAILURES
+from dispatcher.transport.failure import SERVER_FAILURES, translate
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.replies import Looked
 
@@ -16,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 #: Jobs looked at in one round trip, and rounds in one sweep: bounds on what a sweep may take.
 LIMIT, ROUNDS = 200, 50
+
+#: Until a job whose record is broken is looked at again: many of them must not use up every sweep.
+BROKEN_PAUSE = timedelta(minutes=1)
 
 
 class QueueWatch:
@@ -121,6 +126,8 @@ class Sweeper:
             if isinstance(look, Exception):
                 # One broken record must not keep the others from being looked at, now and in every sweep to come.
                 logger.error("look_failed: %s", look, extra={"job_id": job_id, "reason": str(look)})
+                if translate(look, "", accepted=Acceptance.YES) is None:
+                    self._ledger.run(self._commands.postpone(job_id, BROKEN_PAUSE))
             elif look.action in {"expired", "gave_up", "cancelled"}:
                 logger.info("job_%s", look.action, extra={"job_id": job_id, "function": look.function})
                 self._tell_flower(look, job_id)

@@ -208,6 +208,10 @@ class Commands:
 
         return Command("look", (self.keys.prefix, self.keys.result(job_id)), args, read)
 
+    def postpone(self, job_id: str, pause: timedelta) -> Command[None]:
+        """Look at a due job again only after a pause."""
+        return Command("postpone", (self.keys.prefix,), (job_id, milliseconds(pause)), lambda _: None)
+
     def untold(self, limit: int) -> Command[list[tuple[str, Looked]]]:
         """Take the jobs that were cancelled where no worker saw it, by id, for Celery's events."""
 

@@ -14,6 +14,7 @@ from dispatcher.transport.connection import server_errors
 from dispatcher.transport.ledger import AsyncLedger
 from dispatcher.transport.publisher import Publisher
 from dispatcher.transport.replies import DeadLetter
+from dispatcher.transport.script import text_of
 
 _FIELDS = ("state", "function", "queue", "reason", "shown", "raw", "envelope")
 #: Characters of a garbage message that a list shows.
@@ -45,13 +46,14 @@ class DeadLetters:
             entries: list[tuple[bytes, float]] = found
             pipe = self._client.pipeline(transaction=False)
             for job_id, _ in entries:
-                pipe.hmget(keys.job(job_id.decode()), list(_FIELDS))
-                pipe.get(keys.result(job_id.decode()))
-            rows = await pipe.execute() if entries else []
+                pipe.hmget(keys.job(text_of(job_id)), list(_FIELDS))
+                pipe.get(keys.result(text_of(job_id)))
+            rows = await pipe.execute(raise_on_error=False) if entries else []
         return [
-            _letter(job_id.decode(), dead_ms, fields, meta)
+            _letter(text_of(job_id), dead_ms, fields, meta)
             for (job_id, dead_ms), fields, meta in zip(entries, rows[::2], rows[1::2], strict=True)
-            if fields[0] is not None
+            # One record that is none of ours does not hide the others.
+            if not isinstance(fields, Exception) and not isinstance(meta, Exception) and fields[0] is not None
         ]
 
     async def replay(self, job_id: str) -> None:

@@ -25,7 +25,7 @@ if not again then
     return { 'look' }
   end
   redis.call('ZREM', waiting_key(job[6]), id)
-  local started = tonumber(redis.call('HGET', key('started'), job[6]) or '0')
+  local started = tonumber(redis.call('HGET', key('started'), job[6])) or 0
   if tonumber(job[7]) > started then
     redis.call('HSET', key('started'), job[6], job[7])
     -- How far the queue has come, as a moment. A job that was published again did not stand in its order.

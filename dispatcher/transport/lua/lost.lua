@@ -9,12 +9,13 @@ local reached = tonumber(redis.call('HGET', key('reached'), queue) or '0')
 local lost = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', waiting_key(queue), '-inf', upto, 'LIMIT', 0, limit)) do
   local jk = job_key(id)
-  local job = redis.call('HMGET', jk, 'state', 'published_ms', 'function', 'shown', 'copies', 'attempt')
-  if job[1] ~= 'waiting' then
+  local job = redis.pcall('HMGET', jk, 'state', 'published_ms', 'function', 'shown', 'copies', 'attempt')
+  -- A record that cannot be read is none of a waiting job: it must not stand in the way of the others.
+  if job.err or job[1] ~= 'waiting' or not (tonumber(job[2]) and job[3]) then
     redis.call('ZREM', waiting_key(queue), id)
   else
     -- Each copy doubles the grace: a wake-up that a busy worker holds back must not be copied again and again.
-    local copies = tonumber(job[5] or '0')
+    local copies = tonumber(job[5]) or 0
     -- A job that was published once, at the tail, stands where it was accepted, give or take how long its producer took
     -- to publish it. So its turn is over when one accepted a grace later has started: however long the queue, and
     -- however much several producers' numbers and messages are out of step.
@@ -22,7 +23,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', waiting_key(queue), '-inf', upto
     if (in_order and reached or now) - tonumber(job[2]) >= grace * 2 ^ math.min(copies, 8) then
       redis.call('HSET', jk, 'published_ms', now, 'copies', copies + 1)
       count('republished:lost_message')
-      lost[#lost + 1] = { id, job[3], job[4], job[6] }
+      lost[#lost + 1] = { id, job[3], job[4] or '', job[6] or '0' }
     end
   end
 end

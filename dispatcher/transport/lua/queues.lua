@@ -7,8 +7,12 @@ local rows = {}
 for _, queue in ipairs(redis.call('HKEYS', key('sequence'))) do
   local age = 0
   local oldest = redis.call('ZRANGE', waiting_key(queue), 0, 0)[1]
-  if oldest then age = now - (tonumber(redis.call('HGET', job_key(oldest), 'accepted_ms') or now)) end
+  if oldest then
+    -- Another type of key than a hash is an error, and no job: its place in the order goes when it is looked for.
+    local accepted = redis.pcall('HGET', job_key(oldest), 'accepted_ms')
+    age = now - (type(accepted) == 'string' and tonumber(accepted) or now)
+  end
   rows[#rows + 1] = { queue, tostring(redis.call('ZCARD', waiting_key(queue))),
-    redis.call('HGET', key('started'), queue) or '0', tostring(age) }
+    tostring(tonumber(redis.call('HGET', key('started'), queue)) or 0), tostring(age) }
 end
 return rows

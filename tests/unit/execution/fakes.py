@@ -43,6 +43,7 @@ class FakeLedger:
             "settle": ["settled"],
             "heartbeat": [lambda command: ["kept"] * (len(command.args) // 3)],
             "look": [Looked(action="nothing")],
+            "postpone": [None],
             **{name: value if isinstance(value, list) else [value] for name, value in answers.items()},
         }
         self.asked: list[Command[Any]] = []

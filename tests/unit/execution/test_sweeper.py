@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from dispatcher.execution.sweeper import LIMIT, QueueWatch, Sweeper
 from dispatcher.settings import Settings
@@ -161,6 +161,12 @@ class TestSweep:
         assert [one.job_id for one in bench.broker.published] == ["a", "c"]
         assert "lost" in bench.asked()
         assert [record.job_id for record in caplog.records if "look_failed" in record.message] == ["broken"]
+        assert [command.args[0] for command in bench.ledger.asked_for("postpone")] == ["broken"]
+
+    def test_what_the_server_refuses_is_due_again_in_the_next_sweep(self) -> None:
+        bench = Bench(due=[["a"]], look=lambda _: OutOfMemoryError("OOM command not allowed"), queues=[[queue()]])
+        bench.sweeper.sweep()
+        assert bench.ledger.asked_for("postpone") == []
 
     def test_a_lost_wake_up_is_published_again_when_the_queue_has_been_empty_for_the_grace(self) -> None:
         bench = Bench(queues=[[queue()]], lost=[[], [wake_up("a")]])

@@ -1,0 +1,6 @@
+-- Puts off the next look at a job whose record cannot be read; it stays due for as long as it is there.
+-- KEYS: prefix
+-- ARGV: id, pause_ms
+-- Returns 1
+redis.call('ZADD', key('due'), 'XX', now_ms() + tonumber(ARGV[2]), ARGV[1])
+return 1
