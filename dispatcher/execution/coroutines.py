@@ -41,6 +41,11 @@ class CoroutineRunner:
         loop.call_soon_threadsafe(start)
         return result
 
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        while self._loop is loop:
+            # Comes back at `close`, and when a coroutine stopped the loop that it shares with others.
+            loop.run_forever()
+
     def close(self) -> None:
         """End the loop; what still runs on it is left where it is."""
         with self._lock:
@@ -54,7 +59,9 @@ class CoroutineRunner:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="dispatcher-loop", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._serve, args=(self._loop,), name="dispatcher-loop", daemon=True
+                )
                 self._thread.start()
             return self._loop
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import os
 import threading
 from typing import Any
 
@@ -40,12 +41,17 @@ class Invoker:
         context = contextvars.copy_context()
         context.run(set_current_job, job)
         call = self._call_coroutine if function.is_async else self._call_function
+        process = os.getpid()
         try:
             return call(function, args, kwargs, attempt, context)
         except BaseException as error:
             if attempt.interruption is not None and not isinstance(error, attempt.interruption):
                 raise attempt.interruption(INTERRUPTION_TEXT[attempt.interruption]) from error
             raise
+        finally:
+            if os.getpid() != process:
+                # A child that the function forked came back out of it: it must not settle the job, nor read our pipes.
+                os._exit(1)
 
     def _call_function(
         self,

@@ -15,7 +15,7 @@ from dispatcher.execution.log_lines import show_fields
 from dispatcher.execution.sweeper import Sweeper
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
-from dispatcher.transport.app import create_app
+from dispatcher.transport.app import create_app, end_promptly
 from dispatcher.transport.broker import Broker
 from dispatcher.transport.connection import connect
 from dispatcher.transport.keys import Keys
@@ -52,6 +52,7 @@ class WorkerSide:
 
     def on_process_init(self, **_: Any) -> None:  # noqa: ANN401 - a Celery signal
         """In a process of the prefork pool; in the solo pool too, which runs in the node's only process."""
+        end_promptly()
         self._lock = threading.Lock()
         self._in_pool_process = os.getpid() != self._made_in
 
