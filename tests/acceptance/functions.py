@@ -180,6 +180,23 @@ def surrogate() -> str:
     return "\ud800"
 
 
+# --- what no function should do
+
+
+@registry.function
+def fork_and_return() -> str:
+    """Fork, and forget that the child comes back out of here too."""
+    return "child" if os.fork() == 0 else "parent"
+
+
+@registry.function
+async def stop_loop() -> str:
+    """Stop the event loop, as if it were its own."""
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0.01)
+    return "stopped"
+
+
 # --- taking long
 
 
