@@ -12,7 +12,7 @@ from dispatcher.client.acceptor import Acceptor
 from dispatcher.client.bulk import Bulk
 from dispatcher.client.collector import Collector, Pending
 from dispatcher.client.handle import Handle
-from dispatcher.client.jobs import make_job, sendable
+from dispatcher.client.jobs import check_delay, make_job, sendable
 from dispatcher.client.tool_calls import run_tool_calls
 from dispatcher.client.turns import Turns
 from dispatcher.clock import Clock, SystemClock
@@ -206,11 +206,14 @@ class Dispatcher:
         self._must_be_started()
         await self._turns.take()
         function = self.registry.get(calls[0].function)
+        time_left = self._time_left(deadline, function)
+        if deadline is None and delay is not None:
+            check_delay(function, time_left, delay)
         job = make_job(
             function,
             calls,
             producer=self.producer,
-            deadline=self._time_left(deadline, function),
+            deadline=time_left,
             delay=delay,
             priority=priority,
             idempotency_key=idempotency_key,

@@ -46,7 +46,6 @@ def make_job(
     """
     options = function.options
     delay = timedelta(0) if delay is None else delay
-    _check_times(function, deadline, delay)
     _check_key(function, idempotency_key)
     if priority is not None and priority not in get_args(Priority):
         # Of a caller without a type checker: no worker would ever look into such a queue.
@@ -69,11 +68,16 @@ def make_job(
     )
 
 
-def _check_times(function: Function[..., Any], deadline: timedelta, delay: timedelta) -> None:
-    if delay > timedelta(0) and delay >= deadline:
+def check_delay(function: Function[..., Any], deadline: timedelta, delay: timedelta) -> None:
+    """Refuse a delay that outlasts a deadline which the caller did not choose.
+
+    Raises:
+        CallRefusedError: the job would expire before it may run.
+    """
+    if timedelta(0) < delay >= deadline:
         msg = (
-            f"{function.name}: with a delay of {delay.total_seconds():g} s and a deadline after "
-            f"{deadline.total_seconds():g} s it would expire before it may run; give it a later deadline"
+            f"{function.name}: with a delay of {delay.total_seconds():g} s it would expire before it may run: with no "
+            f"deadline given, it has one after {deadline.total_seconds():g} s; give it a later one"
         )
         raise CallRefusedError(msg)
 

@@ -139,11 +139,13 @@ async def test_a_deadline_without_a_time_zone_is_refused() -> None:
         await deadline_asked_for(datetime(2030, 1, 1))  # noqa: DTZ001 - the fault that is looked for
 
 
-async def test_a_job_that_would_expire_before_it_may_run_is_refused() -> None:
+async def test_a_delay_that_outlasts_the_deadline_nobody_chose_is_refused() -> None:
     async with NoServerDispatcher(registry, default_deadline_seconds=100) as dispatcher:
-        with pytest.raises(CallRefusedError, match="later deadline"):
+        with pytest.raises(CallRefusedError, match="give it a later one"):
             await dispatcher.dispatch(plain.call(1), delay=timedelta(seconds=100))
         assert (await dispatcher.dispatch(plain.call(1), delay=timedelta(seconds=99))).deadline_at
+        chosen = await dispatcher.dispatch(plain.call(1), delay=timedelta(seconds=9), deadline=timedelta(seconds=1))
+        assert chosen.deadline_at
 
 
 @pytest.mark.parametrize("key", ["", "x" * 1001, "lone \ud800 surrogate"])
