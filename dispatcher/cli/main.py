@@ -1,6 +1,8 @@
 """The program `dispatcher`: its commands, in the order in which a newcomer needs them."""
 
+import io
 import signal
+import sys
 from types import FrameType
 from typing import Annotated
 
@@ -57,6 +59,10 @@ def root(
 def main() -> None:
     """Run the command line, and end the process with its exit code."""
     signal.signal(signal.SIGTERM, _on_sigterm)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal, or a pipe, that knows only ASCII or Latin-1 shows a Chinese text escaped; it is no failure.
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="dispatcher")
 
 

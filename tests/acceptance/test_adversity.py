@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
@@ -24,7 +26,7 @@ from dispatcher.transport.embedded import EmbeddedServer
 from dispatcher.transport.replies import WakeUp
 from tests.acceptance import functions
 from tests.acceptance.functions import registry
-from tests.acceptance.helpers import LONG, QUICK_SETTINGS, Worker, soon
+from tests.acceptance.helpers import LONG, QUICK_SETTINGS, ROOT, Worker, environment_of, soon
 
 PREFIX = "{dispatcher}:"
 
@@ -235,3 +237,16 @@ async def test_a_broken_dead_letter_hides_no_other(own_dispatcher: Dispatcher, o
     own_client.hset(f"{PREFIX}job:whole", mapping={"state": "garbage", "queue": "default", "reason": "no JSON"})
     assert [letter.id for letter in await own_dispatcher.dead_letters.list()] == ["whole"]
     assert own_client.delete(f"{PREFIX}dead", f"{PREFIX}job:typed", f"{PREFIX}job:whole") == 3
+
+
+# --- the command line
+
+
+def test_output_that_cannot_show_every_character_is_no_failure(settings: Settings, worker: Worker) -> None:
+    command = [sys.executable, "-m", "dispatcher", "--help"]
+    call = [sys.executable, "-m", "dispatcher", "call", "--app", "tests.acceptance.functions:registry"]
+    environment = {**os.environ, **environment_of(settings), "PYTHONIOENCODING": "ascii"}
+    for words in (command, [*call, "echo", "value=数据 ·"]):
+        run = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=40, check=False)
+        assert run.returncode == 0, run.stderr
+    assert "\\u6570" in run.stdout
