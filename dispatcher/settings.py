@@ -37,7 +37,7 @@ class Settings(BaseSettings):
         pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$",
         description="First part of every key, as a Redis Cluster hash tag: `{dispatcher}:job:…`. "
         "Two deployments on one server need two namespaces; plain Celery clients of any but the default one set "
-        "`broker_transport_options={'global_keyprefix': '{dispatcher}:'}`, with its name.",
+        "`broker_transport_options={'global_keyprefix': '{dispatcher}:queue:'}`, with its name.",
     )
     result_prefix: str = Field(
         default="",

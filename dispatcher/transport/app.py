@@ -67,7 +67,7 @@ def create_app(settings: Settings, url: str, registry: Registry | None = None, *
             "socket_keepalive": True,
             # Queues are shared by name: a worker must not take another deployment's wake-ups. The first namespace of a
             # server goes without, so that any Celery client reaches it with nothing but the address.
-            "global_keyprefix": "" if settings.namespace == DEFAULT_NAMESPACE else Keys(settings.namespace).prefix,
+            "global_keyprefix": "" if settings.namespace == DEFAULT_NAMESPACE else Keys(settings.namespace).queues,
         },
         redis_socket_timeout=SOCKET_TIMEOUT_SECONDS,
         redis_socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,

@@ -30,6 +30,11 @@ class Keys:
     def prefix(self) -> str:
         return f"{{{self.namespace}}}:"
 
+    @property
+    def queues(self) -> str:
+        """Before everything that Celery keeps under a namespace of its own: a queue may well be called `dead`."""
+        return f"{self.prefix}queue:"
+
     def job(self, job_id: str) -> str:
         """A hash: one job, its envelope included. Lives until its deadline and the time outcomes are kept."""
         return f"{self.prefix}job:{job_id}"

@@ -18,7 +18,7 @@ async def test_a_second_deployment_on_the_same_server_runs_its_own_jobs_only(
     async with Dispatcher(functions.registry, settings=own) as dispatcher:
         waiting = [await dispatcher.dispatch(functions.add.call(number)) for number in range(20)]
         await dispatcher.flush()
-        assert client.llen("{second}:default") == 20, "the first deployment's worker is up, and leaves them alone"
+        assert client.llen("{second}:queue:default") == 20, "the first deployment's worker is up, and leaves them alone"
         second = start_worker(own)
         assert [await handle.result(LONG) for handle in waiting] == list(range(20))
     app = create_app(own, server.url, functions.registry)

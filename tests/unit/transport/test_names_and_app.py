@@ -193,7 +193,7 @@ class TestApp:
         assert create_app(settings, "redis://localhost:1/0").conf.broker_url.startswith("redis+socket://")
 
     def test_only_the_default_namespace_has_queues_without_a_prefix(self) -> None:
-        for namespace, prefix in (("dispatcher", ""), ("shop", "{shop}:")):
+        for namespace, prefix in (("dispatcher", ""), ("shop", "{shop}:queue:")):
             conf = create_app(Settings(namespace=namespace), "redis://localhost:1/0").conf
             assert conf.broker_transport_options["global_keyprefix"] == prefix
 
