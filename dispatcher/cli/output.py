@@ -33,7 +33,9 @@ class Output:
 
     def json(self, data: object, *, one_line: bool = False) -> None:
         """Write a JSON document to standard output."""
-        text = json.dumps(data, ensure_ascii=False, indent=None if one_line else 2, default=str)
+        # Readable where that can be shown; else escaped as JSON escapes, not as the stream would.
+        as_ascii = not (sys.stdout.encoding or "").lower().startswith("utf")
+        text = json.dumps(data, ensure_ascii=as_ascii, indent=None if one_line else 2, default=str)
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 

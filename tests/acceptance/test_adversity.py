@@ -250,3 +250,6 @@ def test_output_that_cannot_show_every_character_is_no_failure(settings: Setting
         run = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=40, check=False)
         assert run.returncode == 0, run.stderr
     assert "\\u6570" in run.stdout
+    words = [*call, "--json", "echo", "value=数据 é"]
+    run = subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=40, check=True)
+    assert '"数据 é"' in json.dumps(json.loads(run.stdout), ensure_ascii=False)
