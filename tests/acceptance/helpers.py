@@ -194,7 +194,7 @@ def lasting_keys(client: redis.Redis) -> Iterator[str]:
     """Keys of ours that would stay for ever, but for those that are meant to; kombu's queues and bindings are its own."""
     for raw in client.scan_iter(match="{*}:*"):
         name = raw.decode()
-        own = name.partition("}:")[2]
+        own = name.partition("}:")[2].removeprefix("queue:")  # what Celery keeps under a namespace
         if own.startswith((*WITHOUT_TTL, "_kombu", "unacked")) or client.type(raw) == b"list":
             continue
         if client.pttl(raw) == -1:
