@@ -3,6 +3,7 @@
 DispatcherError                     .accepted says whether the call was accepted: no, yes or unknown
 ├── SettingsError                   a setting is wrong, or what it points at cannot be loaded
 ├── RegistrationError               a function cannot be registered as written
+├── ModelError                      a selector's model is missing, cannot be read, or is not the one it claims to be
 ├── CallRefusedError                the request was not accepted; nothing was queued
 │   ├── UnknownFunctionError        no function of that name is registered
 │   ├── InvalidArgumentsError       the arguments do not fit the function
@@ -71,6 +72,12 @@ class RegistrationError(DispatcherError):
     """A function cannot be registered as written: its signature, its types, its name or its options."""
 
     code = "registration"
+
+
+class ModelError(DispatcherError):
+    """A selector's model or encoder is missing, cannot be read, or is not the one it claims to be."""
+
+    code = "model"
 
 
 class CallRefusedError(DispatcherError):

@@ -233,7 +233,7 @@ class KeywordSelector:
             :MAX_CANDIDATES
         ]
         candidates = tuple(
-            Candidate(function=snapshot.functions[i].name, probability=probabilities[i][0], why=probabilities[i][1])
+            Candidate(function=snapshot.functions[i].name, probability=probabilities[i][0], explain=probabilities[i][1])
             for i in ranked
         )
         note = "; only the beginning of the text was read" if cut else ""
@@ -249,14 +249,14 @@ class KeywordSelector:
                 text=text,
                 candidates=candidates,
                 decision=Decision.ASK,
-                reason="several functions may be meant" if len(near) > 1 else "one function may be meant" + note,
+                stated_reason="several functions may be meant" if len(near) > 1 else "one function may be meant" + note,
                 response=_question(near, language_of(text, otherwise=state.language)),
             )
         return Selection(
             text=text,
             candidates=candidates,
             decision=Decision.ACT,
-            reason=first.why + note,
+            stated_reason=first.why + note,
             chosen=snapshot.functions[ranked[0]],
         )
 
@@ -265,7 +265,7 @@ class KeywordSelector:
     ) -> Selection:
         language = language_of(text, otherwise=state.language)
         response = self._responses.get(language) or self._responses.get("en", "")
-        return Selection(text=text, candidates=candidates, decision=Decision.ABSTAIN, reason=reason, response=response)
+        return Selection(text=text, candidates=candidates, decision=Decision.ABSTAIN, stated_reason=reason, response=response)
 
 
 def _is_marked(name: str) -> bool:

@@ -1,6 +1,6 @@
 """What a selector says about a text."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -15,6 +15,8 @@ class Decision(StrEnum):
 
     #: Call the first candidate.
     ACT = "act"
+    #: The text asks for several functions: each of `parts` says one of them, in the order of the text.
+    SEVERAL = "several"
     #: Ask the user which of the candidates is meant.
     ASK = "ask"
     #: Call nothing: answer with the default response.
@@ -27,10 +29,16 @@ class Candidate:
 
     #: The function's registered name.
     function: str
-    #: From 0 to 1. What is missing from the sum of all candidates to 1 stands for "none of these".
+    #: From 0 to 1. What is missing from the sum of all candidates to 1 stands for the functions that are not listed,
+    #: and for "none of these".
     probability: float
-    #: What spoke for it, in a few words for a person.
-    why: str
+    #: What spoke for it, or how to find that out: explaining costs more than selecting.
+    explain: str | Callable[[], str] = field(default="", repr=False, compare=False)
+
+    @property
+    def why(self) -> str:
+        """What spoke for it, in a few words for a person."""
+        return self.explain if isinstance(self.explain, str) else self.explain()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,12 +50,23 @@ class Selection:
     #: The likeliest first. May be filled even where the decision is to abstain, to show what was considered.
     candidates: tuple[Candidate, ...] = ()
     decision: Decision
-    #: Why this decision, for a person.
-    reason: str
+    #: Why this decision, for a person; empty where the first candidate's `why` says it.
+    stated_reason: str = field(default="", repr=False)
     #: What to answer when no function is called, in the language of the text. Empty when the decision is to act.
     response: str = ""
+    #: The probability that any function of the registry is meant, from 0 to 1.
+    in_scope: float = 1.0
+    #: Where the decision is SEVERAL: a selection for each part of the text, each with the decision to act.
+    parts: "tuple[Selection, ...]" = ()
+    #: The version of the model that selected; empty where none was trained.
+    model: str = ""
     #: The chosen function itself, when the decision is to act.
     chosen: Function[..., object] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def reason(self) -> str:
+        """Why this decision, for a person."""
+        return self.stated_reason or (self.candidates[0].why if self.candidates else "")
 
     @property
     def function(self) -> str | None:

@@ -1,6 +1,6 @@
 """The one protocol of all selectors, and what they may know of the conversation."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -21,6 +21,8 @@ class ConversationState:
     slots: Mapping[str, str] = field(default_factory=dict, hash=False)
     #: The language to answer in where the text itself does not show one.
     language: Language | None = None
+    #: Who asks: feedback is bounded for each, and a request repeated by one speaks against the function selected before.
+    user: str | None = None
 
     def __post_init__(self) -> None:
         # A copy behind a read-only view: a state that is used as a cache key must not change later.
@@ -35,6 +37,15 @@ class Selector(Protocol):
     function whose exact name stands in the text comes first, and no text, however long or odd, makes it raise.
     """
 
-    def select(self, text: str, state: ConversationState | None = None) -> Selection:
-        """Say which function the text asks for."""
+    def select(
+        self, text: str, state: ConversationState | None = None, *, only: Collection[str] | None = None
+    ) -> Selection:
+        """Say which function the text asks for.
+
+        Args:
+            text: what was said. It is read as data: nothing in it widens what may be selected.
+            state: of the conversation.
+            only: names of the functions that this caller may call; others are no candidates, whatever the text says.
+                None: all that the registry holds.
+        """
         ...
