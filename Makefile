@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 TOOLS := $(VENV)/.tools-installed
 ARGS ?=
+DATA ?=
 
 # A Python is chosen by trying it: it may be found and not run (a version manager's stand-in), or lack its venv module.
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python)
@@ -20,11 +21,11 @@ UNSTEERED := env $(addprefix -u ,$(FOREIGN))
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs settings-doc build secrets constraints clean
+.PHONY: help demo test check format bench-selection docs settings-doc build secrets constraints clean
 
 help: ## List the targets
 	@echo "make TARGET [ARGS=\"…\"]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## Run the demo: requests from a file become calls on real workers (ARGS="--keep" leaves it running)
 	@$(BIN)/dispatcher demo $(ARGS)
@@ -44,6 +45,9 @@ check: $(TOOLS) ## Check format, lint, types, imports between the rooms, and tha
 format: $(TOOLS) ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix --quiet --exit-zero .
 	@$(BIN)/ruff format .
+
+bench-selection: $(RUNTIME) ## Measure the selector on data sets outside the project (DATA=folder ARGS="--only NAME --quick")
+	@env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m benchmarks.selection $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 docs: settings-doc ## Write every page that is made from the code
 

@@ -4,6 +4,7 @@ DispatcherError                     .accepted says whether the call was accepted
 ├── SettingsError                   a setting is wrong, or what it points at cannot be loaded
 ├── RegistrationError               a function cannot be registered as written
 ├── ModelError                      a selector's model is missing, cannot be read, or is not the one it claims to be
+├── FeedbackRefusedError            a source said more of selections within a minute than it may
 ├── CallRefusedError                the request was not accepted; nothing was queued
 │   ├── UnknownFunctionError        no function of that name is registered
 │   ├── InvalidArgumentsError       the arguments do not fit the function
@@ -39,6 +40,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from math import ceil
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -78,6 +80,23 @@ class ModelError(DispatcherError):
     """A selector's model or encoder is missing, cannot be read, or is not the one it claims to be."""
 
     code = "model"
+
+
+class FeedbackRefusedError(DispatcherError):
+    """A source gave as much feedback within a minute as it may. This one was not logged; nothing learns from it."""
+
+    code = "feedback_refused"
+
+    def __init__(self, source: str, limit: int, retry_after: timedelta) -> None:
+        self.source = source
+        self.limit = limit
+        #: When the source may say more.
+        self.retry_after = retry_after
+        shown = ascii(source if len(source) <= 80 else source[:80] + "…")  # noqa: PLR2004
+        super().__init__(
+            f"{shown} has given {limit:,} feedbacks within a minute, its limit (DISPATCHER_FEEDBACK_PER_SOURCE); "
+            f"try again in {max(1, ceil(retry_after.total_seconds()))} s"
+        )
 
 
 class CallRefusedError(DispatcherError):

@@ -103,6 +103,36 @@ class Settings(BaseSettings):
         default=1024 * 1024, ge=1024, description="A larger message on the queue is garbage, and never reaches Celery."
     )
 
+    feedback_per_source: int = Field(
+        default=60,
+        ge=1,
+        le=10_000,
+        description="Feedbacks that one source may give within a minute; more are refused, so that nobody alone "
+        "teaches the selector.",
+    )
+    max_feedback: int = Field(
+        default=100_000, ge=1, description="Feedbacks kept for learning, give or take a hundred; the oldest go first."
+    )
+    feedback_ttl_seconds: int = Field(
+        default=90 * 86_400, ge=1, description="How long feedback is kept, counted from the last that was given."
+    )
+    kept_models: int = Field(
+        default=5,
+        ge=2,
+        le=100,
+        description="Trained models kept, the one in use among them, whatever its age; of the others the oldest go "
+        "first.",
+    )
+    max_model_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024,
+        le=512 * 1024 * 1024,
+        description="A trained model that is larger, as it is stored, is neither kept nor read.",
+    )
+    selection_cache_ttl_seconds: int = Field(
+        default=3600, ge=1, description="How long a selection may be used again for an equal text by other producers."
+    )
+
     flower_port: int = Field(default=5555, ge=0, le=65_535, description="The Flower dashboard's port, on loopback.")
     metrics_port: int | None = Field(
         default=None, ge=0, le=65_535, description="Serve Prometheus metrics on this port of loopback. Unset: do not."

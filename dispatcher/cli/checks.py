@@ -1,11 +1,12 @@
 """What `dispatcher doctor` looks at: each check says what it found, whether that is well, and what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
+from dispatcher.selection.lint import Fault, Lookalike
 from dispatcher.transport.connection import ServerAddress, ServerFacts
 from dispatcher.transport.nodes import NodeReport
 from dispatcher.transport.replies import QueueState
@@ -16,6 +17,8 @@ _MEMORY_WARN, _MEMORY_FAIL = 0.75, 0.95
 _SKEW_WARN, _SKEW_FAIL = timedelta(seconds=1), timedelta(minutes=5)
 #: A job that waits longer than this has too few workers before it.
 _OLD: Final = timedelta(minutes=1)
+#: Pairs of functions, and faults of single ones, that are listed.
+_LISTED: Final = 10
 _LOOPBACK: Final = ("localhost", "127.", "::1", "[::1]")
 
 
@@ -48,6 +51,20 @@ def _warn(name: str, found: str, advice: str) -> Check:
 
 def _fail(name: str, found: str, advice: str) -> Check:
     return Check(name=name, verdict=Verdict.FAIL, found=found, advice=advice)
+
+
+def check_functions(count: int, lookalikes: Sequence[Lookalike], faults: Sequence[Fault]) -> Iterator[Check]:
+    """Whether a text can find each of the functions and tell it from the others: a line for each that it cannot."""
+    if count and not lookalikes and not faults:
+        yield _ok("functions", f"no two of {count:,} look alike, and each says what it does")
+    for pair in lookalikes[:_LISTED]:
+        yield _warn("functions", f"“{pair.first}” and “{pair.second}” look alike: {pair.why}", pair.advice)
+    for fault in faults[:_LISTED]:
+        yield _warn("functions", f"“{fault.function}”: {fault.problem}", fault.advice)
+    left = max(0, len(lookalikes) - _LISTED), max(0, len(faults) - _LISTED)
+    if any(left):
+        found = f"{left[0]:,} more pairs look alike, and {left[1]:,} more functions say too little of themselves"
+        yield _warn("functions", found, "mend those above first")
 
 
 def check_role(facts: ServerFacts) -> Check:

@@ -12,6 +12,9 @@ from dispatcher.cli.loading import load
 from dispatcher.cli.server import ServerInUse, server_in_use
 from dispatcher.clock import SystemClock
 from dispatcher.errors import DispatcherError, ServerError
+from dispatcher.registry.registry import Registry
+from dispatcher.selection.card import cards_of
+from dispatcher.selection.lint import find_faults, find_lookalikes
 from dispatcher.settings import Settings
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.connection import check_server, connect, server_errors
@@ -26,8 +29,13 @@ def examine(settings: Settings) -> Iterator[Check]:
     """Every check, in order. What cannot be asked because the server is away is left out: its absence says it."""
     yield _versions()
     yield _extras()
-    registry, fingerprint = _registry(settings)
-    yield registry
+    loaded, registry = _registry(settings)
+    yield loaded
+    fingerprint = None
+    if registry is not None:
+        fingerprint = registry.fingerprint
+        cards = cards_of(registry)
+        yield from checks.check_functions(len(cards), find_lookalikes(cards), find_faults(cards))
     try:
         with server_in_use(settings) as server:
             yield _mode(server)
@@ -62,7 +70,7 @@ def _extras() -> Check:
     )
 
 
-def _registry(settings: Settings) -> tuple[Check, str | None]:
+def _registry(settings: Settings) -> tuple[Check, Registry | None]:
     name = "registry"
     try:
         loaded = load(settings.app)
@@ -72,13 +80,7 @@ def _registry(settings: Settings) -> tuple[Check, str | None]:
     if not len(registry):
         advice = "register some with @registry.function"
         return Check(name=name, verdict=Verdict.WARN, found=f"{loaded.place} holds no function", advice=advice), None
-    bare = [function.name for function in registry if not function.description.strip()]
-    found = f"{loaded.place}: {len(registry)} functions"
-    if bare:
-        advice = "selectors and LLMs choose by it: write docstrings"
-        found = f"{found}, no description: {', '.join(bare[:5])}"
-        return Check(name=name, verdict=Verdict.WARN, found=found, advice=advice), registry.fingerprint
-    return Check(name=name, verdict=Verdict.OK, found=found), registry.fingerprint
+    return Check(name=name, verdict=Verdict.OK, found=f"{loaded.place}: {len(registry)} functions"), registry
 
 
 def _mode(server: ServerInUse) -> Check:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dispatcher.cli import ask, call, dead, demo, doctor, flower, functions, jobs, up, worker
+from dispatcher.cli import ask, call, dead, demo, doctor, evaluate, explain, flower, functions, jobs, up, worker
 from dispatcher.cli.command import command
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 _DISPATCHING = frozenset({"call", "ask"})
-_RUN, _CALL, _LOOK = "Run it", "Call functions", "Look and mend"
+_RUN, _CALL, _SELECT, _LOOK = "Run it", "Call functions", "Select", "Look and mend"
 for name, function, panel in (
     ("demo", demo.demo, _RUN),
     ("up", up.up, _RUN),
@@ -30,6 +30,8 @@ for name, function, panel in (
     ("call", call.call, _CALL),
     ("ask", ask.ask, _CALL),
     ("functions", functions.functions, _CALL),
+    ("explain", explain.explain, _SELECT),
+    ("evaluate", evaluate.evaluate, _SELECT),
     ("status", jobs.status, _LOOK),
     ("cancel", jobs.cancel, _LOOK),
     ("doctor", doctor.doctor, _LOOK),

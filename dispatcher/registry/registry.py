@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import json
 import sys
+import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from types import FunctionType
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
@@ -44,7 +45,11 @@ class Registry:
         self._functions: dict[str, Function[..., object]] = {}
         #: Names and aliases.
         self._found: dict[str, Function[..., object]] = {}
-        self._fingerprint = ""
+        self._revision = 0
+        #: With the revision that it is of.
+        self._fingerprint = (-1, "")
+        #: Held while functions come or go, so that two threads cannot take one name.
+        self._changing = threading.Lock()
 
     # --- register -----------------------------------------------------------------------------------------------
 
@@ -78,10 +83,30 @@ class Registry:
             RegistrationError: a name or alias is taken already; then none is taken in.
         """
         functions = list(other)
-        for function in functions:
-            self._refuse_clash(function, repr(function))
-        for function in functions:
-            self._add(function)
+        with self._changing:
+            for function in functions:
+                self._refuse_clash(function, repr(function))
+            self._add(*functions)
+
+    def remove(self, name: str) -> Function[..., object]:
+        """Take a function out, with its aliases; all of its names are free again. Gives the function.
+
+        Selectors on this registry choose it no more. Calls accepted before stay accepted: a worker that still has it
+        runs them, and on one that has not they fail as calls of an unknown function.
+
+        Args:
+            name: its name or an alias.
+
+        Raises:
+            UnknownFunctionError: there is none; names the nearest.
+        """
+        with self._changing:
+            function = self.get(name)
+            for known in (function.name, *function.aliases):
+                del self._found[known]
+            del self._functions[function.name]
+            self._changed()
+        return function
 
     def _register(
         self, function: Callable[..., object], options: dict[str, object], local_names: dict[str, object]
@@ -97,8 +122,9 @@ class Registry:
         declaration = read_declaration(where, function.__name__, options, [p.name for p in signature.parameters])
         kind = AsyncFunction if inspect.iscoroutinefunction(function) else SyncFunction
         made: Function[..., object] = kind(function, declaration=declaration, signature=signature, limits=self._limits)
-        self._refuse_clash(made, where)
-        self._add(made)
+        with self._changing:
+            self._refuse_clash(made, where)
+            self._add(made)
         return made
 
     def _refuse_clash(self, function: Function[..., object], where: str) -> None:
@@ -110,11 +136,16 @@ class Registry:
                 taken = where_is(self._found[name].callable)
                 raise refuse(where, f"the name {name!r} is taken by {taken}; give another with name=…")
 
-    def _add(self, function: Function[..., object]) -> None:
-        self._functions[function.name] = function
-        for name in (function.name, *function.aliases):
-            self._found[name] = function
-        self._fingerprint = ""
+    def _add(self, *functions: Function[..., object]) -> None:
+        for function in functions:
+            self._functions[function.name] = function
+            for name in (function.name, *function.aliases):
+                self._found[name] = function
+        self._changed()
+
+    def _changed(self) -> None:
+        # Last: who reads the revision and then the functions may see newer functions than that, never older ones.
+        self._revision += 1
 
     # --- look up ------------------------------------------------------------------------------------------------
 
@@ -158,13 +189,24 @@ class Registry:
         return self._limits
 
     @property
+    def revision(self) -> int:
+        """Grows whenever functions come or go: whoever keeps something made of them compares it, and nothing else.
+
+        Read it before the functions themselves. Of this object in this process only; `fingerprint` compares programs.
+        """
+        return self._revision
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over names, versions and schemas, as hex: equal where two programs register the same functions."""
-        if not self._fingerprint:
+        revision = self._revision
+        known, fingerprint = self._fingerprint
+        if known != revision:
             parts = [[f.name, f.version, f.parameters_schema, f.result_schema] for f in self]
             text = json.dumps(sorted(parts, key=lambda part: str(part[0])), sort_keys=True)
-            self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
-        return self._fingerprint
+            fingerprint = hashlib.sha256(text.encode()).hexdigest()
+            self._fingerprint = (revision, fingerprint)
+        return fingerprint
 
     # --- tools --------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,12 @@ class Card:
     #: What people say when they want it.
     examples: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    #: How many of the required parameters are numbers.
+    numbers: int = 0
+    #: Whether any parameter, alone or in a list, may be a number.
+    takes_numbers: bool = False
+    #: The words that parameters choose between.
+    choices: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -50,17 +56,30 @@ def cards_of(functions: Iterable[Function[..., object]]) -> tuple[Card, ...]:
 
 
 def _make(function: Function[..., object]) -> Card:
-    properties = function.parameters_schema.get("properties", {})
-    parameters: list[tuple[str, str]] = []
-    if isinstance(properties, dict):
-        for name, schema in properties.items():
-            description = schema.get("description", "") if isinstance(schema, dict) else ""
-            parameters.append((str(name), str(description)[:MAX_TEXT]))
+    schema = function.parameters_schema
+    properties, required = schema.get("properties", {}), schema.get("required", [])
+    shapes = {str(n): s for n, s in properties.items() if isinstance(s, dict)} if isinstance(properties, dict) else {}
     return Card(
         name=function.name,
         aliases=function.aliases,
         description=function.description[:MAX_TEXT],
-        parameters=tuple(parameters),
+        parameters=tuple((name, str(shape.get("description", ""))[:MAX_TEXT]) for name, shape in shapes.items()),
         examples=tuple(example[:MAX_TEXT] for example in function.options.examples[:MAX_EXAMPLES]),
         tags=tuple(sorted(function.options.tags)),
+        numbers=sum(_is_number(shapes[name]) for name in required if name in shapes)
+        if isinstance(required, list)
+        else 0,
+        takes_numbers=any(_is_number(shape) or _is_number(shape.get("items")) for shape in shapes.values()),
+        choices=tuple(word for shape in shapes.values() for word in _choices(shape)),
     )
+
+
+def _is_number(schema: object) -> bool:
+    if not isinstance(schema, dict):
+        return False
+    return schema.get("type") in {"integer", "number"} or any(map(_is_number, schema.get("anyOf", ())))
+
+
+def _choices(schema: dict[str, object]) -> list[str]:
+    words = schema.get("enum", ())
+    return [word for word in words if isinstance(word, str)] if isinstance(words, list) else []

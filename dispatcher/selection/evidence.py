@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dispatcher.registry.function import Function
@@ -49,14 +49,14 @@ class Index:
         for position, function in enumerate(functions):
             for word, weight in _vocabulary(function).items():
                 self._postings[word].append((position, weight))
-        self._whole: dict[str, tuple[int, str]] = {}
+        self._whole: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
         self._log_size = math.log(len(functions) + 1) or 1.0
         for position, function in enumerate(functions):
             for example in function.options.examples:
                 self._add_example(position, example)
 
     def _add_example(self, position: int, example: str) -> None:
-        self._whole.setdefault(_plain(normalise(example)), (position, example))
+        self._whole[_plain(normalise(example))].append((position, example))
         found = frozenset(_asked(example))
         self._examples.append((position, example, sum(map(self._rarity, found))))
         for word in found:
@@ -67,28 +67,31 @@ class Index:
         holders = len(self._postings.get(word, ()))
         return 1.0 - math.log(holders) / self._log_size if holders else 1.0
 
-    def whole_example(self, text: str) -> tuple[int, str] | None:
-        """The function and its example that a normalised text is, but for punctuation; None if it is none."""
-        return self._whole.get(_plain(text))
+    def whole_example(self, text: str, among: Container[int]) -> tuple[int, str] | None:
+        """The first of these functions, and its example, that a normalised text is, but for punctuation."""
+        return next((found for found in self._whole.get(_plain(text), ()) if found[0] in among), None)
 
-    def knows(self, found: Iterable[str]) -> bool:
-        """Whether any of these words belongs to a function."""
-        return any(word in self._postings for word in found)
+    def knows(self, found: Iterable[str], among: Container[int]) -> bool:
+        """Whether any of these words belongs to one of these functions."""
+        return any(position in among for word in found for position, _ in self._postings.get(word, ()))
 
-    def read(self, instruction: Iterable[str], material: Iterable[str], material_weight: float) -> dict[int, Evidence]:
-        """Gather the evidence for each function that shares a word with the text, by its position."""
+    def read(
+        self, instruction: Iterable[str], material: Iterable[str], material_weight: float, among: Container[int]
+    ) -> dict[int, Evidence]:
+        """Gather the evidence for each of these functions that shares a word with the text, by its position."""
         asked = dict.fromkeys(instruction, 1.0)
         about = {word: material_weight for word in material if word not in asked}
         found: defaultdict[int, Evidence] = defaultdict(Evidence)
         for word, share in (asked | about).items():
             for position, weight in self._postings.get(word, ()):
                 worth = self._rarity(word) * weight * share
-                found[position].words += worth
-                found[position].shared[word] = worth
-        self._read_examples(asked, found)
+                if position in among:
+                    found[position].words += worth
+                    found[position].shared[word] = worth
+        self._read_examples(asked, found, among)
         return dict(found)
 
-    def _read_examples(self, asked: Iterable[str], found: defaultdict[int, Evidence]) -> None:
+    def _read_examples(self, asked: Iterable[str], found: defaultdict[int, Evidence], among: Container[int]) -> None:
         """Likeness is Dice's: twice the rarity that both share, by the rarity that each has."""
         asked = list(asked)
         own = sum(map(self._rarity, asked))
@@ -98,6 +101,8 @@ class Index:
                 shared[number] += self._rarity(word)
         for number, both in shared.items():
             position, example, size = self._examples[number]
+            if position not in among:
+                continue
             likeness = 2 * both / (own + size)
             if likeness > found[position].likeness:
                 found[position].likeness, found[position].example = likeness, example

@@ -18,28 +18,22 @@ The probabilities rank and separate; they are not calibrated on data, as a train
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from dispatcher.errors import UnknownFunctionError
 from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.evidence import Evidence, Index
+from dispatcher.selection.lookalike_log import log_lookalikes
+from dispatcher.selection.responses import DEFAULT_RESPONSES, Responses, question
 from dispatcher.selection.rules import CompiledRule, KeywordRule
 from dispatcher.selection.selection import Candidate, Decision, Selection
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.words import WORD_CHARACTER, Language, Request, language_of, normalise, read_request, words
 
 __all__ = ["DEFAULT_RESPONSES", "KeywordRule", "KeywordSelector", "Weights"]
-
-#: What is answered when no function fits, unless the caller has something better to say.
-DEFAULT_RESPONSES: Mapping[Language, str] = MappingProxyType(
-    {
-        "en": "Sorry, I have no function for that. Ask for help to see what I can do.",
-        "zh": "抱歉，我没有适合这个请求的功能。您可以说“帮助”，看看我能做什么。",
-    }
-)
 
 #: Candidates in a Selection. Nobody reads more, and a model that asks offers two or three.
 MAX_CANDIDATES = 5
@@ -90,8 +84,12 @@ class Weights:
 class _Snapshot:
     """The registry as it was when it was last indexed."""
 
+    #: Of the registry, read before the functions.
+    revision: int
     functions: tuple[Function[..., object], ...]
     index: Index
+    #: Position by name or alias.
+    places: Mapping[str, int]
     #: Positions by case-folded name or alias. Those that differ in case only share an entry.
     names: Mapping[str, tuple[int, ...]]
     rules: tuple[tuple[int, CompiledRule], ...]
@@ -124,43 +122,58 @@ class KeywordSelector:
                 raise UnknownFunctionError(rule.function, hint="a KeywordRule names it")
         self._registry = registry
         self._rules = tuple(CompiledRule(rule) for rule in rules)
-        self._responses = {"en": default_response} if isinstance(default_response, str) else dict(default_response)
+        self._responses = Responses(default_response)
         self._weights = weights if weights is not None else Weights()
-        self._snapshot = self._index(tuple(registry))
+        self._snapshot = self._index()
 
-    def select(self, text: str, state: ConversationState | None = None) -> Selection:
-        """Say which function the text asks for."""
+    def select(
+        self, text: str, state: ConversationState | None = None, *, only: Collection[str] | None = None
+    ) -> Selection:
+        """Say which function the text asks for; see `Selector.select`.
+
+        Args:
+            text: what was said.
+            state: of the conversation.
+            only: names or aliases of the functions that may be selected; names that nothing has are passed over.
+        """
         state = state if state is not None else ConversationState()
         snapshot = self._current()
         request = read_request(text)
         if not snapshot.functions:
             return self._abstain(text, state, "the registry holds no function")
+        among = range(len(snapshot.functions)) if only is None else _places(only, snapshot)
+        if not among:
+            return self._abstain(text, state, "no function of the registry is among those that may be selected")
         if not _WORDLIKE.search(request.instruction):
             return self._abstain(text, state, "the text is empty" if not text.strip() else "the text holds no word")
-        named = self._named(text, request, snapshot)
+        named = self._named(text, request, snapshot, among)
         if named:
             return self._decide(text, state, snapshot, dict.fromkeys(named, (1 / len(named), "named in the text")))
-        return self._decide(text, state, snapshot, self._probabilities(request, state, snapshot), cut=request.cut)
+        probabilities = self._probabilities(request, state, snapshot, among)
+        return self._decide(text, state, snapshot, probabilities, cut=request.cut)
 
     def _current(self) -> _Snapshot:
         """The index of the registry as it is now. Two threads may both rebuild it; either result is right."""
-        snapshot, functions = self._snapshot, tuple(self._registry)
-        if len(functions) != len(snapshot.functions) or any(
-            new is not old for new, old in zip(functions, snapshot.functions, strict=True)
-        ):
-            self._snapshot = snapshot = self._index(functions)
+        snapshot = self._snapshot
+        if snapshot.revision != self._registry.revision:
+            self._snapshot = snapshot = self._index()
         return snapshot
 
-    def _index(self, functions: tuple[Function[..., object], ...]) -> _Snapshot:
+    def _index(self) -> _Snapshot:
+        log_lookalikes(self._registry)
+        revision = self._registry.revision
+        functions = tuple(self._registry)
         places = {name: i for i, function in enumerate(functions) for name in (function.name, *function.aliases)}
         names: dict[str, tuple[int, ...]] = {}
         for name, position in places.items():
             names[normalise(name)] = (*names.get(normalise(name), ()), position)
         # A rule may use an alias, and may outlive its function.
         rules = tuple((places[rule.rule.function], rule) for rule in self._rules if rule.rule.function in places)
-        return _Snapshot(functions=functions, index=Index(functions), names=names, rules=rules)
+        return _Snapshot(
+            revision=revision, functions=functions, index=Index(functions), places=places, names=names, rules=rules
+        )
 
-    def _named(self, text: str, request: Request, snapshot: _Snapshot) -> list[int]:
+    def _named(self, text: str, request: Request, snapshot: _Snapshot, among: Container[int]) -> list[int]:
         """The functions whose exact names stand in the text, in the first of these places where there is one.
 
         The instruction before the material, and names that look like names (`text.slugify`, `count_words`) before names
@@ -175,30 +188,29 @@ class KeywordSelector:
             found: dict[int, None] = {}
             for name in _IDENTIFIER.findall(part):
                 if _is_marked(name) is marked:
-                    found.update(dict.fromkeys(snapshot.names.get(name, ())))
+                    found.update(dict.fromkeys(i for i in snapshot.names.get(name, ()) if i in among))
             if found:
                 return _prefer_exact_case(list(found), text, snapshot)
         return []
 
     def _probabilities(
-        self, request: Request, state: ConversationState, snapshot: _Snapshot
+        self, request: Request, state: ConversationState, snapshot: _Snapshot, among: Container[int]
     ) -> dict[int, tuple[float, str]]:
         weights = self._weights
+        rules = [(position, rule) for position, rule in snapshot.rules if position in among]
         asked, about = words(request.instruction), words(request.material)
-        if not snapshot.index.knows(asked) and not any(
-            rule.match(request, state, 0.0)[0] for _, rule in snapshot.rules
-        ):
+        if not snapshot.index.knows(asked, among) and not any(rule.match(request, state, 0.0)[0] for _, rule in rules):
             # What stands before the colon was no instruction ("Question: …").
             request, asked = request.whole, (*asked, *about)
-        evidence = snapshot.index.read(asked, about, weights.material_weight)
-        same = snapshot.index.whole_example(f"{request.instruction} {request.material}")
+        evidence = snapshot.index.read(asked, about, weights.material_weight, among)
+        same = snapshot.index.whole_example(f"{request.instruction} {request.material}", among)
         if same is not None:
             # Also the only evidence where all words are stop words ("what can you do?").
             found = evidence.setdefault(same[0], Evidence())
             found.likeness, found.example = 1.0, same[1]
         scores: dict[int, float] = {}
         whys: dict[int, list[str]] = {}
-        for position, rule in snapshot.rules:
+        for position, rule in rules:
             share, why = rule.match(request, state, weights.material_weight)
             if share > 0:
                 scores[position] = scores.get(position, 0.0) + share * rule.rule.weight
@@ -250,7 +262,7 @@ class KeywordSelector:
                 candidates=candidates,
                 decision=Decision.ASK,
                 stated_reason="several functions may be meant" if len(near) > 1 else "one function may be meant" + note,
-                response=_question(near, language_of(text, otherwise=state.language)),
+                response=question(near, language_of(text, otherwise=state.language)),
             )
         return Selection(
             text=text,
@@ -263,9 +275,18 @@ class KeywordSelector:
     def _abstain(
         self, text: str, state: ConversationState, reason: str, candidates: tuple[Candidate, ...] = ()
     ) -> Selection:
-        language = language_of(text, otherwise=state.language)
-        response = self._responses.get(language) or self._responses.get("en", "")
-        return Selection(text=text, candidates=candidates, decision=Decision.ABSTAIN, stated_reason=reason, response=response)
+        return Selection(
+            text=text,
+            candidates=candidates,
+            decision=Decision.ABSTAIN,
+            stated_reason=reason,
+            response=self._responses.default(text, state.language),
+        )
+
+
+def _places(only: Collection[str], snapshot: _Snapshot) -> AbstractSet[int]:
+    """The positions of the functions of these names."""
+    return {snapshot.places[name] for name in only if name in snapshot.places}
 
 
 def _is_marked(name: str) -> bool:
@@ -277,9 +298,3 @@ def _prefer_exact_case(found: list[int], text: str, snapshot: _Snapshot) -> list
     functions = snapshot.functions
     exact = [i for i in found if any(name in text for name in (functions[i].name, *functions[i].aliases))]
     return exact or found
-
-
-def _question(names: Sequence[str], language: Language) -> str:
-    if language == "zh":
-        return "您是指 " + " 还是 ".join(names) + "？"
-    return "Did you mean " + " or ".join(names) + "?"

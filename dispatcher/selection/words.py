@@ -17,15 +17,15 @@ Language = Literal["en", "zh"]
 MAX_TEXT_CHARACTERS = 4096
 
 #: Kana and Han (with its extension A): scripts written without spaces.
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-_RUN = re.compile(rf"[{_UNSPACED}]+|[^\W\d_{_UNSPACED}]+")
+UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_RUN = re.compile(rf"[{UNSPACED}]+|[^\W\d_{UNSPACED}]+")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 _KANA = re.compile("[\u3040-\u30ff]")
 _LETTER = re.compile(r"[^\W\d_]")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 #: A character of a spaced word, for boundaries: `json` is a whole word in `校验json格式`, and is not in `jsonify`.
-WORD_CHARACTER = rf"[^\W{_UNSPACED}]"
+WORD_CHARACTER = rf"[^\W{UNSPACED}]"
 
 #: A colon that ends an instruction: not the one of `https://`, of `10:30` or of `host:80`.
 _COLON = re.compile(r"(?<![0-9A-Za-z])[:\uff1a](?!//)|[:\uff1a](?!\d|//)")

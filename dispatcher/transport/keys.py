@@ -8,6 +8,7 @@ These are of the scripts alone:
     {namespace}:sequence                        hash: by queue, the last sequence number given out
     {namespace}:sweeper                         string: the node that sweeps; gone when it has been silent
     {namespace}:untold                          list: jobs that ended where no worker saw it, for Celery's events
+    {namespace}:feedback-source:<hash>          list: when a source gave its last feedback; gone a minute after it
 
 Beside them stand Celery's own: a list for each queue and its bindings, without a prefix.
 """
@@ -58,6 +59,37 @@ class Keys:
     def cached(self, function: str, digest: str) -> str:
         """A string with the function's own time to live: a result, as JSON text, that may be used again."""
         return f"{self.prefix}cache:{function}:{digest}"
+
+    def model(self, version: str) -> str:
+        """A string: one trained model, as `dump_model` wrote it. It stays until `kept_models` newer ones stand."""
+        return f"{self.prefix}model:{version}"
+
+    def model_draft(self, name: str) -> str:
+        """A string with a short life: a model on its way in, which nobody reads yet."""
+        return f"{self.prefix}model-draft:{name}"
+
+    def selection(self, digest: str) -> str:
+        """A string with a time to live: a selection that may be used again."""
+        return f"{self.prefix}selection:{digest}"
+
+    @property
+    def models(self) -> str:
+        """A hash: what is said of each model that is kept, by version.
+
+        It, the models and the champion stay for ever: they are bounded by `kept_models` and `max_model_bytes`, and what
+        was learnt must outlive a quiet season.
+        """
+        return f"{self.prefix}models"
+
+    @property
+    def champion(self) -> str:
+        """A string: the version of the model that producers use."""
+        return f"{self.prefix}champion"
+
+    @property
+    def feedback(self) -> str:
+        """A stream: what was said of selections, `max_feedback` entries of it; gone when nothing was said for long."""
+        return f"{self.prefix}feedback"
 
     @property
     def due(self) -> str:

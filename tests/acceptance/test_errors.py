@@ -22,6 +22,7 @@ from dispatcher.errors import (
     CallRefusedError,
     CallTimedOut,
     DispatcherError,
+    FeedbackRefusedError,
     FunctionSignal,
     GiveUp,
     IdempotencyConflictError,
@@ -44,8 +45,11 @@ from dispatcher.errors import (
     UnknownFunctionError,
     UnknownJobError,
 )
-from dispatcher.transport.connection import connect
+from dispatcher.selection.feedback import Feedback, Verdict
+from dispatcher.transport.connection import connect, connect_async
 from dispatcher.transport.embedded import EmbeddedServer
+from dispatcher.transport.feedback_log import RedisFeedbackLog
+from dispatcher.transport.keys import Keys
 from tests.acceptance import functions
 from tests.acceptance.helpers import LONG, Marks, soon
 
@@ -115,6 +119,14 @@ async def no_tool_call(bench: Bench) -> None:
 
 async def text_for_no_function(bench: Bench) -> None:
     await bench.dispatcher.dispatch_text("xyzzy plugh")
+
+
+async def too_much_said_by_one(bench: Bench) -> None:
+    said = Feedback(text="tell me a joke", verdict=Verdict.NOTHING, source="ann")
+    async with connect_async(bench.lonely.url) as client:
+        log = RedisFeedbackLog(client, Keys(bench.label), Settings(feedback_per_source=2))
+        for _ in range(3):
+            await log.append(said, producer="p")
 
 
 async def key_used_before(bench: Bench) -> None:
@@ -208,6 +220,7 @@ async def result_of_another_type(bench: Bench) -> None:
 MET_BY: dict[type[DispatcherError], tuple[Callable[[Bench], Awaitable[None]], Acceptance]] = {
     SettingsError: (wrong_setting, Acceptance.NO),
     RegistrationError: (unregistrable, Acceptance.NO),
+    FeedbackRefusedError: (too_much_said_by_one, Acceptance.NO),
     CallRefusedError: (replay_of_a_job_that_lives, Acceptance.NO),
     UnknownFunctionError: (unknown_function, Acceptance.NO),
     InvalidArgumentsError: (wrong_arguments, Acceptance.NO),

@@ -27,6 +27,9 @@ import pytest
         (["up", "--port", "70000"], "--port"),
         (["worker", "--concurrency", "0"], "--concurrency"),
         (["status"], "Missing argument"),
+        (["explain"], "Missing argument"),
+        (["evaluate"], "Missing argument"),
+        (["evaluate", "rows.jsonl", "--limit", "0"], "--limit"),
     ],
 )
 def test_wrong_use_is_refused_with_code_2_and_says_what_is_wrong(run, words, hint) -> None:
@@ -38,14 +41,28 @@ def test_wrong_use_is_refused_with_code_2_and_says_what_is_wrong(run, words, hin
 
 def test_without_a_command_it_lists_them_all(run) -> None:
     ran = run()
-    for name in ("demo", "up", "worker", "flower", "call", "ask", "functions", "status", "cancel", "doctor", "dead"):
+    for name in (
+        "demo",
+        "up",
+        "worker",
+        "flower",
+        "call",
+        "ask",
+        "functions",
+        "explain",
+        "evaluate",
+        "status",
+        "cancel",
+        "doctor",
+        "dead",
+    ):
         assert f" {name} " in ran.out + ran.err
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        ["call"], ["ask"], ["functions"], ["status"], ["cancel"], ["doctor"], ["demo"], ["up"], ["worker"], ["flower"],
+        ["call"], ["ask"], ["functions"], ["explain"], ["evaluate"], ["status"], ["cancel"], ["doctor"], ["demo"], ["up"], ["worker"], ["flower"],
         ["dead", "list"], ["dead", "show"], ["dead", "replay"], ["dead", "discard"],
     ],
 )  # fmt: skip

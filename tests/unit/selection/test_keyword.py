@@ -237,10 +237,99 @@ def test_a_function_that_is_gone_is_no_candidate_any_more():
     registry = make_registry()
     selector = KeywordSelector(registry, [KeywordRule(function="text.count_words", any_of=("words",))])
     assert selector.select("how many words").function == "text.count_words"
-    del registry._functions["text.count_words"]
+    registry.remove("text.count_words")
     selection = selector.select("how many words, text.count_words")
     assert selection.function is None
     assert selection.candidates == ()
+
+
+def test_a_function_that_takes_the_place_of_another_is_selected_at_once(registry, selector):
+    registry.remove("text.count_words")
+
+    @registry.function(name="text.count_words")
+    def water(plant: str) -> None:
+        """Water the flowers."""
+
+    selection = selector.select("text.count_words")
+    assert selection.chosen is water
+    assert selector.select("how many are in this?").function is None  # nearly an example of the other
+
+
+def test_a_registry_that_has_not_changed_is_not_read_again(registry, selector, monkeypatch):
+    monkeypatch.setattr(selector, "_index", lambda: pytest.fail("indexed again"))
+    assert selector.select("count the words").function == "text.count_words"
+
+
+# --- for a caller who may not call everything
+
+ALL = ("text.count_words", "mail.send_invoice", "help")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "count the words",
+        "how many words are in this?",
+        "text.count_words",
+        "TEXT.COUNT_WORDS: email an invoice to the customer",
+        "wc: this",
+        "统计这段话的字数",
+        "frobnicate this",
+    ],
+)
+def test_what_a_caller_may_not_call_is_no_candidate_even_when_named(text):
+    registry = make_registry()
+
+    @registry.function(name="text.count_lines", aliases=("wc",))
+    def count_lines(text: str) -> int:
+        """Count the words on each line."""
+
+    rules = [KeywordRule(function=name, any_of=("frobnicate",)) for name in ("text.count_words", "text.count_lines")]
+    selection = KeywordSelector(registry, rules).select(text, only=["mail.send_invoice", "help"])
+    assert selection.function in {None, "mail.send_invoice"}
+    assert {c.function for c in selection.candidates} <= {"mail.send_invoice", "help"}
+    assert "count" not in selection.response
+
+
+def test_a_name_that_may_not_be_called_hides_none_that_may_be(selector):
+    selection = selector.select("text.count_words or mail.send_invoice", only={"mail.send_invoice"})
+    assert selection.function == "mail.send_invoice"
+    assert selection.reason == "named in the text"
+
+
+def test_an_example_of_two_functions_finds_the_one_that_may_be_called(registry):
+    @registry.function(name="zoo.answer", examples=("what can you do?",))
+    def answer() -> str:
+        """Answer."""
+        return ""
+
+    assert KeywordSelector(registry).select("what can you do?", only=["zoo.answer"]).function == "zoo.answer"
+
+
+def test_what_may_be_called_can_be_said_by_alias_and_unknown_names_are_passed_over():
+    registry = Registry()
+
+    @registry.function(name="text.count_words", aliases=("wc",))
+    def count_words(text: str) -> int:
+        """Count the words."""
+
+    assert KeywordSelector(registry).select("count words", only=["wc", "gone.away"]).function == "text.count_words"
+
+
+@pytest.mark.parametrize("only", [(), [], frozenset(), {"gone.away"}, ""])
+def test_a_caller_who_may_call_nothing_gets_an_abstention(selector, only):
+    selection = selector.select("text.count_words", only=only)
+    assert selection.decision is Decision.ABSTAIN
+    assert selection.reason == "no function of the registry is among those that may be selected"
+    assert selection.candidates == ()
+    assert selection.response.startswith("Sorry")
+
+
+@pytest.mark.parametrize(
+    "text", ["count the words", "text.count_words", "send an invoice", "water", "what can you do?"]
+)
+def test_a_caller_who_may_call_everything_gets_what_everybody_gets(selector, text):
+    assert selector.select(text, only=ALL) == selector.select(text)
 
 
 # --- bounds

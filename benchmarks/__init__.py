@@ -1,0 +1,1 @@
+"""What we measure, and how: each folder is one benchmark, with a make target of its name."""

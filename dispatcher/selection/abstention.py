@@ -1,0 +1,119 @@
+"""Whether any function is meant at all: a small logistic model over several signals, never the largest probability alone.
+
+A softmax must give its mass to somebody: a text about nothing that the registry knows may well have one clear favourite.
+What such a text does not have is strong logits, a similar text of before, or tiers that agree.
+
+    P(a function is meant) = 1 / (1 + exp(-(w · (x - m) / s + b)))
+
+x are the signals, m and s their mean and spread where the weights were learnt.
+
+Source: Liu et al. 2020, "Energy-based Out-of-distribution Detection"; Hendrycks et al. 2022, "Scaling Out-of-Distribution
+Detection for Real-World Settings" (largest logit); Lee et al. 2018, "A Simple Unified Framework for Detecting
+Out-of-Distribution Samples and Adversarial Attacks" (Mahalanobis distance, combined by a logistic model).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dispatcher.selection.loss import Floats
+
+#: The signals, in the order of the weights. A tier that is not there gives 0.
+SIGNALS: Final = (
+    "doubt",  # log of what the first candidate's probability lacks to 1
+    "margin",  # log of the first's probability over the second's, at most 10
+    "words",  # energy of the n-grams' logits
+    "words_first",  # the first candidate's own
+    "coverage",  # the share of the text's terms, by rarity, that the first candidate has
+    "meaning",  # energy of the embedding's logits
+    "meaning_first",  # the first candidate's own
+    "near",  # cosine of the nearest remembered text
+    "refused",  # cosine of the nearest text that nothing fits
+    "distance",  # Mahalanobis distance to the nearest function's mean
+    "known",  # energy of the network's functions above its "none of these"
+    "network",  # energy of the network's functions
+    "known_words",  # the same two of the latent network
+    "network_words",
+    "met",  # the share of the text's n-grams, by idf, that were met before
+    "agreement",  # share of the tiers whose favourite is the first candidate
+)
+
+Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Abstention:
+    """The weights of the signals."""
+
+    weights: Numbers
+    means: Numbers
+    spreads: Numbers
+    bias: float
+
+    def in_scope(self, signals: Numbers) -> float:
+        """The probability that a function is meant."""
+        score = float(self.weights @ ((signals - self.means) / self.spreads)) + self.bias
+        return float(1 / (1 + np.exp(-min(max(score, -30.0), 30.0))))
+
+    def dump(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "signals": list(SIGNALS),
+            "weights": self.weights.tolist(),
+            "means": self.means.tolist(),
+            "spreads": self.spreads.tolist(),
+            "bias": self.bias,
+        }
+
+    @classmethod
+    def load(cls, data: Mapping[str, Any]) -> "Abstention":
+        """What `dump` gave; signals that it does not know count nothing."""
+        known = {name: number for number, name in enumerate(data["signals"])}
+
+        def take(key: str, otherwise: float) -> Numbers:
+            return np.array([float(data[key][known[n]]) if n in known else otherwise for n in SIGNALS])
+
+        return cls(
+            weights=take("weights", 0.0),
+            means=take("means", 0.0),
+            spreads=take("spreads", 1.0),
+            bias=float(data["bias"]),
+        )
+
+
+def fit_abstention(inside: Numbers, outside: Numbers, *, share: float = 0.5, l2: float = 1e-2) -> Abstention:
+    """Learn the weights.
+
+    Args:
+        inside: signals of texts that ask for a function, shape (n, signals).
+        outside: of texts that ask for none.
+        share: of the texts in use that ask for a function, as far as is known: the two sets are weighted to it.
+        l2: how strongly the weights are held at 0.
+    """
+    signals = np.concatenate((inside, outside))
+    means, spreads = signals.mean(axis=0), signals.std(axis=0)
+    spreads[spreads < 1e-9] = 1.0  # noqa: PLR2004 - a signal that never changes
+    design = np.column_stack(((signals - means) / spreads, np.ones(len(signals))))
+    labels = np.r_[np.ones(len(inside)), np.zeros(len(outside))]
+    weights = np.r_[np.full(len(inside), share / len(inside)), np.full(len(outside), (1 - share) / len(outside))]
+    ridge = np.eye(design.shape[1]) * l2
+    ridge[-1, -1] = 1e-9
+    beta = np.zeros(design.shape[1])
+    for _ in range(60):
+        meant = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
+        gradient = design.T @ (weights * (meant - labels)) + ridge @ beta
+        curvature = (design * (weights * meant * (1 - meant))[:, None]).T @ design + ridge
+        step = np.linalg.solve(curvature, gradient)
+        beta -= step
+        if np.abs(step).max() < 1e-8:  # noqa: PLR2004 - converged
+            break
+    return Abstention(weights=beta[:-1], means=means, spreads=spreads, bias=float(beta[-1]))
+
+
+def energy(logits: Floats) -> float:
+    """log Σ exp(logits)."""
+    top = float(logits.max())
+    return top + float(np.log(np.exp(logits - np.float32(top)).sum()))

@@ -1,0 +1,161 @@
+"""The Bayes tier: P(function | text, state) from counts of what was asked before.
+
+    log P(f | text, s) = log P(f | s) + 1/√m Σ over the text's m n-grams i of log P(i | f)  + constant
+    P(i | f) = (n_if + ALPHA) / (n_f + ALPHA · V)
+    P(f | s) = (n_sf + PRIOR · P(f)) / (n_s + PRIOR),   P(f) = (n_f' + 1) / (n' + F)
+
+n_if counts n-gram i in texts that asked for f, n_f all their n-grams, V the n-grams that are known, n_sf the calls of f
+in state s, n_f' all calls of f, F the functions. N-grams of one word overlap and say the same thing many times, which
+naive Bayes takes for independent evidence: dividing by √m rather than adding plainly keeps its probabilities moderate.
+
+Counts are sums over the feedback log: they do not depend on the order, or on which producer wrote what.
+
+Source: Manning, Raghavan and Schütze 2008, "Introduction to Information Retrieval", section 13.2 (multinomial model);
+Rennie et al. 2003, "Tackling the Poor Assumptions of Naive Bayes Text Classifiers".
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from dispatcher.selection.feedback import Feedback
+from dispatcher.selection.grid import Grid
+from dispatcher.selection.loss import Floats
+from dispatcher.selection.model import Counts
+from dispatcher.selection.selector import ConversationState
+from dispatcher.selection.softmax import Ngrams, Read
+from dispatcher.selection.stored import Array
+
+#: The smoothing of n-gram counts.
+ALPHA: Final = 0.1
+#: How many calls the general prior of a function is worth in a state that was seen before.
+PRIOR: Final = 5.0
+#: Distinct states that are counted; later ones have the general prior.
+MAX_STATES: Final = 10_000
+
+
+class Bayes:
+    """Counts of a set of functions."""
+
+    def __init__(self, size: int, ngrams: Ngrams) -> None:
+        self.size = size
+        self._ngrams = ngrams
+        #: n_if, shape (n-grams, columns); a function has a column from its first count on.
+        self._counts = Grid(0)
+        self._positions: list[int] = []
+        self._column_of: dict[int, int] = {}
+        #: n_f, by function.
+        self._totals = np.zeros(size, dtype=np.float64)
+        #: n_f', by function.
+        self._calls = np.zeros(size, dtype=np.float64)
+        self._states: dict[str, dict[int, float]] = {}
+
+    @property
+    def calls(self) -> Array:
+        """How often each function was asked for, shape (functions,)."""
+        return self._calls
+
+    def add(self, read: Read, position: int, state: Iterable[str] = (), weight: float = 1.0) -> None:
+        """Count a text that asked for a function.
+
+        Args:
+            read: its n-grams.
+            position: the function.
+            state: what was known of the conversation, as `states_of` gives it.
+            weight: how much it counts; negative takes back.
+        """
+        column = self._column(position)
+        np.add.at(self._counts.cells, (read.rows, column), np.float32(weight))
+        self._totals[position] += weight * len(read.rows)
+        self._calls[position] += weight
+        for key in state:
+            if key in self._states or len(self._states) < MAX_STATES:
+                counts = self._states.setdefault(key, {})
+                counts[position] = counts.get(position, 0.0) + weight
+
+    def logits(self, read: Read) -> Floats:
+        """What the words say, shape (functions,): 0 for a function that was never counted."""
+        total = np.zeros(self.size, dtype=np.float32)
+        if not self._positions or not len(read.rows):
+            return total
+        rows = read.rows[read.rows < self._counts.rows]
+        columns = np.array(self._positions)
+        counts = self._counts.cells[rows]
+        counts *= np.float32(1 / ALPHA)
+        counts += np.float32(1)
+        np.maximum(counts, np.float32(1), out=counts)
+        found = np.log(counts, out=counts).sum(axis=0)
+        vocabulary = ALPHA * max(1, len(self._ngrams))
+        lengths = np.log1p(np.maximum(self._totals[columns], 0) / vocabulary)
+        total[columns] = (found - len(read.rows) * lengths) / np.sqrt(len(read.rows))
+        return total
+
+    def log_prior(self, state: Iterable[str] = ()) -> Floats:
+        """log P(f | state), shape (functions,)."""
+        calls = np.maximum(self._calls, 0)
+        prior = (calls + 1) / (calls.sum() + self.size)
+        for key in state:
+            counts = self._states.get(key)
+            if counts:
+                own = np.zeros(self.size)
+                own[list(counts)] = np.maximum(list(counts.values()), 0)
+                prior = (own + PRIOR * prior) / (own.sum() + PRIOR)
+        return np.log(prior).astype(np.float32)
+
+    def dump(self, positions: Sequence[int]) -> Counts:
+        """The counts of some functions, in columns of that order."""
+        cells = np.zeros((self._counts.rows, len(positions)), dtype=np.float32)
+        for column, position in enumerate(positions):
+            if position in self._column_of:
+                cells[:, column] = self._counts.cells[:, self._column_of[position]]
+        rows, columns = np.nonzero(cells)
+        return Counts(rows=rows, columns=columns, values=cells[rows, columns])
+
+    @property
+    def states(self) -> Mapping[str, Mapping[int, float]]:
+        """Calls by state and function."""
+        return self._states
+
+    def load(self, counts: Counts, calls: Array, positions: Mapping[int, int]) -> None:
+        """Take in counts.
+
+        Args:
+            counts: of n-grams.
+            calls: shape (columns,).
+            positions: the function of each column, those that there still are.
+        """
+        for column, position in positions.items():
+            own = self._column(position)
+            of_it = counts.columns == column
+            rows, values = counts.rows[of_it], counts.values[of_it]
+            self._counts.cells[rows, own] += values
+            self._totals[position] += float(values.sum(dtype=np.float64))
+            self._calls[position] += float(calls[column])
+
+    def load_state(self, key: str, calls: Mapping[int, float]) -> None:
+        """Take in how often functions were called in a state."""
+        counts = self._states.setdefault(key, {})
+        for position, count in calls.items():
+            counts[position] = counts.get(position, 0.0) + count
+
+    def _column(self, position: int) -> int:
+        column = self._column_of.get(position)
+        if column is None:
+            column = self._column_of[position] = len(self._positions)
+            self._positions.append(position)
+        self._counts.grow(len(self._ngrams), len(self._positions))
+        return column
+
+
+def states_of(state: ConversationState | Feedback | None) -> tuple[str, ...]:
+    """The keys under which calls are counted by state, the most telling last."""
+    if state is None:
+        return ()
+    keys = []
+    if state.topic:
+        keys.append(f"topic={state.topic}")
+    if state.previous_function:
+        keys.append(f"previous={state.previous_function}")
+    return tuple(keys)
+

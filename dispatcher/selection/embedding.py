@@ -1,0 +1,96 @@
+"""The embedding tier: a linear head over sentence vectors, started from the functions' descriptions.
+
+    H0[f]    = SCALE · (v'(description of f) + Σ v(example) over its examples), scaled to length SCALE
+    logit(f) = v(text) · H[f] + b[f],    H = H0 before anything was learnt
+
+Source: Snell, Swersky and Zemel 2017, "Prototypical Networks for Few-shot Learning", for means of examples as a start.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from dispatcher.selection.card import Card
+from dispatcher.selection.lexical import split_name
+from dispatcher.selection.loss import Floats
+from dispatcher.selection.meaning import Meaning, unit
+from dispatcher.selection.stored import Array
+
+#: What a cosine of 1 is worth as a logit, before anything is learnt.
+SCALE: Final = 20.0
+#: The step of online learning.
+RATE: Final = 2.0
+
+
+class Embedding:
+    """The head of a set of functions."""
+
+    def __init__(self, cards: Sequence[Card], meaning: Meaning) -> None:
+        """Encode what the functions say about themselves."""
+        self.meaning = meaning
+        self.size = len(cards)
+        self._start = _starts(cards, meaning) * np.float32(SCALE)
+        self._head = self._start.copy()
+        self._bias = np.zeros(self.size, dtype=np.float32)
+
+    @property
+    def start(self) -> Floats:
+        """H0, shape (functions, dimension)."""
+        return self._start
+
+    @property
+    def head(self) -> Floats:
+        return self._head
+
+    @property
+    def bias(self) -> Floats:
+        return self._bias
+
+    def load(self, delta: Array, bias: Array, positions: Mapping[int, int]) -> None:
+        """Take in what was learnt offline.
+
+        Args:
+            delta: what was added to H0, shape (columns, dimension).
+            bias: shape (columns,).
+            positions: the function of each column, those that there still are.
+        """
+        for column, position in positions.items():
+            self._head[position] += delta[column]
+            self._bias[position] += bias[column]
+
+    def logits(self, vector: Floats) -> Floats:
+        """Shape (functions,)."""
+        product: Floats = self._head @ vector
+        product += self._bias
+        return product
+
+    def learn(self, vector: Floats, gradient: Mapping[int, float], weight: float = 1.0) -> None:
+        """One stochastic step.
+
+        Args:
+            vector: of the text.
+            gradient: of the loss by the logit of each function that it is worth it for.
+            weight: of the example.
+        """
+        for position, by_logit in gradient.items():
+            step = np.float32(RATE * weight * by_logit)
+            self._head[position] -= step * vector
+            self._bias[position] -= np.float32(0.02) * step
+
+
+def render(card: Card) -> str:
+    """What a function says about itself, as one text."""
+    parameters = "; ".join(f"{split_name(name)}: {text}" if text else split_name(name) for name, text in card.parameters)
+    named = split_name(card.name)
+    return f"{named}: {card.description} {parameters}".strip() if card.description or parameters else named
+
+
+def _starts(cards: Sequence[Card], meaning: Meaning) -> Floats:
+    if not cards:
+        return np.zeros((0, meaning.dimension), dtype=np.float32)
+    starts = meaning.descriptions([render(card) for card in cards])
+    owners = [position for position, card in enumerate(cards) for _ in card.examples]
+    if owners:
+        np.add.at(starts, owners, meaning.requests([example for card in cards for example in card.examples]))
+    return unit(starts)

@@ -1,0 +1,64 @@
+"""Several encoders as one: where one knows English best and another other languages, together they know both."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from dispatcher.selection.encoders.encoder import Encoder, Rows, normalise_rows
+
+#: Between the parts of a combined name.
+AND: Final = " + "
+#: Between a weight and a name.
+TIMES: Final = "*"
+
+
+def split_name(name: str) -> list[tuple[str, float]]:
+    """Each encoder and its weight in a combined name; the encoder alone where nothing is combined.
+
+    Raises:
+        ValueError: a weight is no number.
+    """
+    parts = []
+    for part in name.split(AND):
+        weight, times, single = part.partition(TIMES)
+        parts.append((single.strip(), float(weight)) if times else (part.strip(), 1.0))
+    return parts
+
+
+class CombinedEncoder:
+    """Puts the rows of several encoders side by side, each scaled.
+
+    A cosine of combined rows is the weighted mean of the encoders' cosines, the weights being shares of their sum.
+    Where an encoder has nothing to read in a text, the others speak for it alone.
+
+    The name says all, as `0.7*minilm-l6-int8/1 + 0.3*use-multilingual-v3/1`: `make_encoder` makes it again from that.
+    """
+
+    def __init__(self, encoders: Sequence[Encoder], weights: Sequence[float] | None = None) -> None:
+        """Make one.
+
+        Args:
+            encoders: at least one.
+            weights: how much each counts, above 0; all the same where not given.
+
+        Raises:
+            ValueError: there is no encoder, or the weights do not fit them.
+        """
+        weights = [1.0] * len(encoders) if weights is None else list(weights)
+        if not encoders or len(weights) != len(encoders):
+            msg = f"{len(encoders)} encoders and {len(weights)} weights: at least one, and as many of each, are needed"
+            raise ValueError(msg)
+        if not all(math.isfinite(weight) and weight > 0 for weight in weights):
+            msg = f"weights of encoders are numbers above 0, not {weights}"
+            raise ValueError(msg)
+        # As precise as the name says them, so that what is made from the name is the same.
+        shares = [f"{weight / sum(weights):.6g}" for weight in weights]
+        self.name = AND.join(f"{share}{TIMES}{part.name}" for share, part in zip(shares, encoders, strict=True))
+        self.dimension = sum(encoder.dimension for encoder in encoders)
+        self._parts = [(encoder, math.sqrt(float(share))) for encoder, share in zip(encoders, shares, strict=True)]
+
+    def encode(self, texts: Sequence[str]) -> Rows:
+        rows = [encoder.encode(texts) * np.float32(scale) for encoder, scale in self._parts]
+        return normalise_rows(np.concatenate(rows, axis=1))

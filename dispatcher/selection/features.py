@@ -1,0 +1,125 @@
+"""A text as hashed n-grams: what the counting and the linear tiers stand on.
+
+A text becomes a bag of buckets: its words, its pairs of neighbouring words, and its character n-grams that do not cross
+a word's boundary (a blank before and after each word counts as a character, so that endings and beginnings are told
+apart). In Chinese and Japanese, which have no boundaries, each character is a word, so that characters, pairs and
+triples are counted and no segmenter is needed. Digits are replaced by one sign: which number it is says nothing about
+the function.
+
+Hashes are our own polynomial ones over code points, equal in every process and on every machine: Python's `hash` of a
+text is not.
+
+Source: Weinberger et al. 2009, "Feature Hashing for Large Scale Multitask Learning", for the hashing trick;
+Joachims 1998 and McNamee & Mayfield 2004 for words and character n-grams as features of short texts.
+"""
+
+import re
+from functools import lru_cache
+from typing import Final
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from dispatcher.selection.words import UNSPACED, normalise
+
+#: Bits of a bucket's number. At 2²⁰ buckets a registry's vocabulary of 10⁵ n-grams meets few collisions.
+BITS: Final = 20
+BUCKETS: Final = 1 << BITS
+
+#: Lengths of the character n-grams.
+SHORTEST: Final = 2
+LONGEST: Final = 5
+
+#: Characters that are hashed: what a person asks is said within them, and time is bounded for what is longer.
+MAX_CHARACTERS: Final = 512
+
+Buckets = npt.NDArray[np.int64]
+
+_TOKEN = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]+")
+_DIGITS = re.compile(r"\d+")
+_BASE: Final = np.uint32(0x01000193)
+_MIX: Final = np.uint32(0x85EBCA6B)
+_SHIFT: Final = np.uint32(32 - BITS)
+_BLANK: Final = np.uint32(32)
+
+
+def _powers() -> npt.NDArray[np.uint32]:
+    """Column n: the factors of the characters of an n-gram of length SHORTEST + n; a first row for the length itself."""
+    powers = np.zeros((LONGEST + 1, LONGEST - SHORTEST + 1), dtype=np.uint32)
+    with np.errstate(over="ignore"):
+        for column in range(powers.shape[1]):
+            factor = _BASE
+            for row in range(SHORTEST + column + 1):
+                powers[row, column] = factor
+                factor = np.uint32(factor * _BASE)
+    return powers
+
+
+def _insides() -> npt.NDArray[np.uint8]:
+    """1 where a character is inside an n-gram: a blank there means that it crosses a boundary."""
+    inside = np.zeros((LONGEST, LONGEST - SHORTEST + 1), dtype=np.uint8)
+    for column in range(inside.shape[1]):
+        inside[1 : SHORTEST + column - 1, column] = 1
+    return inside
+
+
+_POWERS: Final = _powers()
+_INSIDE: Final = _insides()
+_STEPS: Final = np.arange(LONGEST, dtype=np.int64)
+_POSITIONS: Final = np.arange(2 * MAX_CHARACTERS, dtype=np.int64)[:, None] + _STEPS
+
+
+def tokens(text: str, limit: int | None = MAX_CHARACTERS) -> list[str]:
+    """The words of a text as features see them: case folded, each Chinese character one, digits as `0`."""
+    return _TOKEN.findall(_DIGITS.sub("0", normalise(text[:limit])))
+
+
+def buckets(text: str) -> Buckets:
+    """The buckets of a text's features, in no order; a feature that occurs twice is there twice.
+
+    Args:
+        text: as it came; what follows the first MAX_CHARACTERS is not read.
+
+    Returns:
+        Shape (n,), each from 0 to BUCKETS - 1. Empty for a text without a letter or digit.
+    """
+    return hash_tokens(tokens(text))
+
+
+def hash_tokens(found: list[str]) -> Buckets:
+    """The buckets of a list of words, as `tokens` gives it."""
+    if not found:
+        return np.empty(0, dtype=np.int64)
+    words = np.fromiter(map(_hash_word, found), dtype=np.uint32, count=len(found))
+    characters = _character_ngrams(" " + " ".join(found) + " ")
+    with np.errstate(over="ignore"):
+        pairs = (words[:-1] * _BASE) ^ words[1:]
+        hashes = np.concatenate((words, pairs, characters))
+        hashes ^= hashes >> np.uint32(15)
+        hashes *= _MIX
+        hashes ^= hashes >> np.uint32(13)
+    return (hashes >> _SHIFT).astype(np.int64)
+
+
+def bucket_of(feature: str) -> int:
+    """The bucket of one word, or of two with a blank between: to say which words a weight belongs to."""
+    return int(hash_tokens(feature.split())[0 if " " not in feature else 2])
+
+
+@lru_cache(maxsize=65_536)
+def _hash_word(word: str) -> int:
+    return crc32(word.encode("utf-8", "surrogatepass"))
+
+
+def _character_ngrams(padded: str) -> npt.NDArray[np.uint32]:
+    """Hashes of the character n-grams that do not cross a boundary, of all lengths."""
+    # Blanks after the end: an n-gram that would run over it has one inside, and is left out with the others.
+    points = np.frombuffer((padded + "     ").encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    begins = len(padded) - 1
+    windows = points[_POSITIONS[:begins] if begins <= len(_POSITIONS) else np.arange(begins)[:, None] + _STEPS]
+    with np.errstate(over="ignore"):
+        hashes = windows @ _POWERS[1:] + _POWERS[0]
+    crossing = (windows == _BLANK).view(np.uint8) @ _INSIDE
+    kept: npt.NDArray[np.uint32] = hashes[crossing == 0]
+    return kept

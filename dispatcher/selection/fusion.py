@@ -1,0 +1,147 @@
+"""How the tiers' logits become one probability for each function, and how sure that any function is meant.
+
+    z(f) = Σ over tiers k:  w_k(n_f) · s_k(f)
+    w_k(n) = untrained_k + (trained_k - untrained_k) · n / (n + GATE)
+    P(f | a function is meant) = softmax(z)
+
+s_k are a tier's logits, n_f the examples that a function has. A function nobody asked for yet is judged by what it says
+about itself, one with many examples by what was learnt from them, and both compete in one softmax. The weights are
+learnt on examples that the tiers did not see; a plain sum would count the same evidence several times.
+
+Source: Jacobs et al. 1991, "Adaptive Mixtures of Local Experts", for gates; Guo et al. 2017, "On Calibration of Modern
+Neural Networks", for scaling logits until probabilities are true; Wolpert 1992, "Stacked Generalization".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from dispatcher.selection.loss import Floats, Integers, log_softmax
+
+#: Examples at which a function stands half way between untrained and trained.
+GATE: Final = 5.0
+
+#: Tiers in the order of their columns.
+LEXICAL, NGRAMS, BAYES, LATENT, EMBEDDING, NETWORK, NEIGHBOURS, SHAPE, PRIOR, RULES = (
+    "lexical",
+    "ngrams",
+    "bayes",
+    "latent",
+    "embedding",
+    "network",
+    "neighbours",
+    "shape",
+    "prior",
+    "rules",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weight:
+    """What a tier's logits count for a function without examples, and for one with many."""
+
+    untrained: float
+    trained: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fusion:
+    """The weight of each tier."""
+
+    weights: Mapping[str, Weight] = field(default_factory=dict)
+
+    def gates(self, examples: Floats) -> dict[str, Floats]:
+        """The weight of each tier for each function, shape (functions,).
+
+        Args:
+            examples: how many each function has, shape (functions,).
+        """
+        share = (examples / (examples + GATE)).astype(np.float32)
+        return {
+            tier: np.float32(weight.untrained) + np.float32(weight.trained - weight.untrained) * share
+            for tier, weight in self.weights.items()
+        }
+
+    def dump(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {tier: [weight.untrained, weight.trained] for tier, weight in self.weights.items()}
+
+    @classmethod
+    def load(cls, data: Mapping[str, Sequence[float]]) -> "Fusion":
+        """What `dump` gave."""
+        return cls(weights={t: Weight(untrained=float(u), trained=float(v)) for t, (u, v) in data.items()})
+
+
+#: Without a model and without an encoder. Chosen on registries of descriptions alone, the same numbers for all.
+WORDS: Final = Fusion(
+    weights={
+        LEXICAL: Weight(untrained=0.3, trained=0.1),
+        NGRAMS: Weight(untrained=0.8, trained=0.8),
+        BAYES: Weight(untrained=0.0, trained=0.3),
+        LATENT: Weight(untrained=0.0, trained=0.3),
+        SHAPE: Weight(untrained=1.0, trained=0.5),
+        PRIOR: Weight(untrained=0.3, trained=0.3),
+        RULES: Weight(untrained=1.0, trained=1.0),
+    }
+)
+#: Without a model, with an encoder.
+MEANING: Final = Fusion(
+    weights={
+        LEXICAL: Weight(untrained=0.1, trained=0.05),
+        NGRAMS: Weight(untrained=0.4, trained=0.4),
+        BAYES: Weight(untrained=0.0, trained=0.1),
+        LATENT: Weight(untrained=0.0, trained=0.1),
+        EMBEDDING: Weight(untrained=1.0, trained=0.8),
+        NETWORK: Weight(untrained=0.0, trained=0.15),
+        NEIGHBOURS: Weight(untrained=0.0, trained=0.4),
+        SHAPE: Weight(untrained=1.0, trained=0.5),
+        PRIOR: Weight(untrained=0.3, trained=0.3),
+        RULES: Weight(untrained=1.0, trained=1.0),
+    }
+)
+
+
+def fit_fusion(
+    tiers: Sequence[str],
+    logits: Sequence[Floats],
+    labels: Integers,
+    *,
+    start: Fusion,
+    pull: float = 1e-3,
+    steps: int = 300,
+) -> Fusion:
+    """Learn what trained functions' tiers count, on examples that the tiers did not see.
+
+    The weights stay above 0, and are pulled to where they start: a few examples change them a little.
+
+    Args:
+        tiers: names, of those that are learnt; the others keep their weights.
+        logits: of each tier, shape (examples, functions).
+        labels: the right function of each example.
+        start: where the weights begin; what it says of untrained functions is kept.
+        pull: how strongly they are held there.
+        steps: of full-batch descent, with Adam's rates.
+    """
+    stack = np.stack([np.asarray(tier, dtype=np.float32) for tier in logits])
+    origin = np.log(np.array([max(start.weights[tier].trained, 0.02) for tier in tiers]))
+    theta = origin.copy()
+    mean, square = np.zeros_like(theta), np.zeros_like(theta)
+    right = stack[:, np.arange(len(labels)), labels].mean(axis=1)
+    for step in range(1, steps + 1):
+        fused = np.tensordot(np.exp(theta).astype(np.float32), stack, 1)
+        probabilities = np.exp(log_softmax(fused))
+        expected = np.einsum("nf,knf->k", probabilities, stack, optimize=True) / len(labels)
+        gradient = (expected - right) * np.exp(theta) + pull * (theta - origin)
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.99 * square + 0.01 * gradient**2
+        rate = 0.1 * (1 - step / (steps * 1.05))
+        theta -= rate * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.99**step)) + 1e-9)
+    learnt = dict(zip(tiers, np.exp(theta), strict=True))
+    return Fusion(
+        weights={
+            tier: Weight(untrained=weight.untrained, trained=float(learnt.get(tier, weight.trained)))
+            for tier, weight in start.weights.items()
+        }
+    )

@@ -1,0 +1,77 @@
+"""Growing tables: rows for the features that were met, columns for the functions that are known."""
+
+import numpy as np
+import numpy.typing as npt
+
+from dispatcher.selection.features import BUCKETS, Buckets
+from dispatcher.selection.loss import Floats, Integers
+
+
+class Vocabulary:
+    """Which row each bucket has. Rows are given out in the order in which buckets are first met."""
+
+    def __init__(self, limit: int) -> None:
+        """An empty vocabulary of at most `limit` rows; buckets that come later have none."""
+        self._limit = limit
+        self._rows = np.full(BUCKETS, -1, dtype=np.int32)
+        self._size = 0
+        self._buckets = np.empty(1024, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def buckets(self) -> Buckets:
+        """The bucket of each row."""
+        return self._buckets[: self._size]
+
+    def add(self, found: Buckets) -> None:
+        """Give a row to each bucket that has none, as long as there are any."""
+        new = found[self._rows[found] < 0]
+        if not len(new):
+            return
+        self.add_in_order(np.unique(new))
+
+    def add_in_order(self, new: Buckets) -> None:
+        """Give rows to distinct buckets that have none, in their order."""
+        new = new[: self._limit - self._size]
+        end = self._size + len(new)
+        if end > len(self._buckets):
+            self._buckets = np.resize(self._buckets, max(end, 2 * len(self._buckets)))
+        self._buckets[self._size : end] = new
+        self._rows[new] = np.arange(self._size, end)
+        self._size = end
+
+    def known(self, found: Buckets) -> npt.NDArray[np.bool_]:
+        """Which of the buckets have a row."""
+        return self._rows[found] >= 0
+
+    def rows(self, found: Buckets) -> Integers:
+        """The rows of the buckets that have one."""
+        rows = self._rows[found]
+        return rows[rows >= 0].astype(np.int64)
+
+
+class Grid:
+    """A table of numbers that begins as zeros and grows in both directions."""
+
+    def __init__(self, columns: int) -> None:
+        self._cells = np.zeros((1024, columns), dtype=np.float32)
+        self.rows = 0
+        self.columns = columns
+
+    @property
+    def cells(self) -> Floats:
+        """Shape (rows, columns): a view, to read and to change."""
+        return self._cells[: self.rows, : self.columns]
+
+    def grow(self, rows: int, columns: int) -> None:
+        """Make it at least this large."""
+        height, width = self._cells.shape
+        if rows > height or columns > width:
+            taller = height if rows <= height else max(rows, height + height // 2)
+            wider = width if columns <= width else max(columns, width + width // 4)
+            cells = np.zeros((taller, wider), dtype=np.float32)
+            cells[: self.rows, : self.columns] = self.cells
+            self._cells = cells
+        self.rows, self.columns = max(self.rows, rows), max(self.columns, columns)

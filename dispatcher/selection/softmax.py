@@ -1,0 +1,275 @@
+"""The softmax tier: a linear model over hashed n-grams, started from what the functions say about themselves.
+
+    x(text)  = idf-weighted n-grams of the text, of length 1
+    W0[f]    = SCALE · x(description and examples of f)
+    logit(f) = x(text) · W[f] + b[f],    W = W0 before anything was learnt
+
+so that without any example the logits are scaled cosines, and each feedback is one stochastic step of the cross-entropy
+from there (`learn`). Offline training is in `dispatcher.selection.training`.
+
+A registry of up to DENSE_FUNCTIONS functions has one dense table of weights; a larger one keeps W0 as postings, and what
+is learnt in a table of the functions that anything was learnt about: 10,000 functions take tens of megabytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from dispatcher.selection.card import Card
+from dispatcher.selection.features import BUCKETS, Buckets, buckets, hash_tokens, tokens
+from dispatcher.selection.grid import Grid, Vocabulary
+from dispatcher.selection.lexical import split_name
+from dispatcher.selection.loss import Floats, Integers
+from dispatcher.selection.stored import Array
+
+#: What a cosine of 1 is worth as a logit, before anything is learnt.
+SCALE: Final = 12.0
+#: The share of the description in a function's start, in examples: after that many, they say as much as it does.
+DESCRIPTION_WEIGHT: Final = 1.0
+#: Registries of more functions have no dense table.
+DENSE_FUNCTIONS: Final = 1_000
+#: Rows and cells of the tables at most: 2²⁵ cells are 128 MB.
+MAX_ROWS: Final = 400_000
+MAX_CELLS: Final = 1 << 25
+#: In large registries an n-gram of more than this share of the functions tells nothing, and costs most.
+COMMON: Final = 0.05
+#: The step of online learning; Adagrad makes it smaller for n-grams that were met often.
+RATE: Final = 0.5
+#: Functions of less probability than this are left alone by a step: they have next to nothing to learn from it.
+NEGLIGIBLE: Final = 1e-3
+
+
+class Read(NamedTuple):
+    """What was read of a text."""
+
+    #: The rows of its n-grams, those that are known; one that occurs twice is there twice.
+    rows: Integers
+    #: Their values; the whole text's have length 1, unknown ones included.
+    values: Floats
+
+
+class Ngrams:
+    """Rows and idf weights of n-grams."""
+
+    def __init__(self, documents: Sequence[Buckets], columns: int, *, least: int = 1) -> None:
+        """Count n-grams in documents.
+
+        Args:
+            documents: the distinct buckets of each text that idf is to be counted over.
+            columns: of the tables that will have these rows: they bound how many there may be.
+            least: documents that an n-gram must be in to have a row.
+        """
+        self._vocabulary = Vocabulary(min(MAX_ROWS, max(1024, MAX_CELLS // max(1, columns))))
+        frequency = np.zeros(BUCKETS, dtype=np.int32)
+        for document in documents:
+            frequency[document] += 1
+        self._vocabulary.add(np.flatnonzero(frequency >= least))
+        count = len(documents)
+        self._unmet = np.float32(np.log(1 + count) + 1)
+        known = frequency[self._vocabulary.buckets].astype(np.float32)
+        self._idf = np.log(np.float32(1 + count) / (1 + known)) + 1
+
+    @classmethod
+    def load(cls, found: Buckets, idf: Floats, unmet: float, columns: int) -> "Ngrams":
+        """With the rows and weights that a model was trained with."""
+        ngrams = cls([], columns)
+        ngrams._vocabulary.add_in_order(found)
+        ngrams._idf = idf[: len(ngrams._vocabulary)].astype(np.float32)
+        ngrams._unmet = np.float32(unmet)
+        return ngrams
+
+    def __len__(self) -> int:
+        return len(self._vocabulary)
+
+    @property
+    def buckets(self) -> Buckets:
+        return self._vocabulary.buckets
+
+    @property
+    def idf(self) -> Floats:
+        """By row."""
+        return self._idf
+
+    @property
+    def unmet(self) -> float:
+        """The idf of an n-gram that was never met."""
+        return float(self._unmet)
+
+    def add(self, found: Buckets) -> None:
+        """Give new n-grams a row each."""
+        self._vocabulary.add(found)
+        new = len(self._vocabulary) - len(self._idf)
+        if new:
+            self._idf = np.concatenate((self._idf, np.full(new, self._unmet, dtype=np.float32)))
+
+    def read(self, found: Buckets) -> Read:
+        """The rows and values of a text's buckets."""
+        rows = self._vocabulary.rows(found)
+        values = self._idf[rows]
+        unknown = len(found) - len(rows)
+        length = float(values @ values) + unknown * float(self._unmet) ** 2
+        return Read(rows, values / np.float32(max(length, 1e-12) ** 0.5))
+
+    def read_document(self, found: Buckets) -> Read:
+        """The same for a long text: what is repeated counts by the logarithm of how often."""
+        distinct, counts = np.unique(found, return_counts=True)
+        known = self._vocabulary.known(distinct)
+        rows = self._vocabulary.rows(distinct)
+        values = (1 + np.log(counts[known])).astype(np.float32) * self._idf[rows]
+        return Read(rows, values / np.float32(max(float(values @ values), 1e-12) ** 0.5))
+
+
+def document_of(card: Card) -> Buckets:
+    """The buckets of everything a function says about itself but its examples."""
+    texts = (*map(split_name, card.names), card.description, *(f"{split_name(n)} {d}" for n, d in card.parameters))
+    return hash_tokens(tokens(" ".join((*texts, *card.tags)), limit=None))
+
+
+def start_of(card: Card, ngrams: Ngrams) -> Read:
+    """W0 of a function, of length 1: its description and examples, each of length 1 before they are added."""
+    parts = [ngrams.read_document(document_of(card))]
+    parts[0] = Read(parts[0].rows, parts[0].values * np.float32(DESCRIPTION_WEIGHT))
+    parts += [ngrams.read(buckets(example)) for example in card.examples]
+    if len(parts) == 1:
+        return parts[0]
+    rows, places = np.unique(np.concatenate([part.rows for part in parts]), return_inverse=True)
+    values = np.bincount(places, np.concatenate([part.values for part in parts])).astype(np.float32)
+    return Read(rows, values / np.float32(max(float(values @ values), 1e-12) ** 0.5))
+
+
+class Softmax:
+    """The weights of a set of functions."""
+
+    def __init__(self, cards: Sequence[Card], ngrams: Ngrams) -> None:
+        self.size = len(cards)
+        self.ngrams = ngrams
+        for card in cards:
+            ngrams.add(np.unique(document_of(card)))
+        starts = [start_of(card, ngrams) for card in cards]
+        self._bias = np.zeros(self.size, dtype=np.float32)
+        self._squares = Grid(1)
+        self._dense = self.size <= DENSE_FUNCTIONS
+        #: Columns of the table: all functions, or those that anything was learnt about.
+        self._learnt: list[int] = list(range(self.size)) if self._dense else []
+        self._column_of = {position: column for column, position in enumerate(self._learnt)}
+        self._table = Grid(len(self._learnt))
+        self._table.grow(len(ngrams), len(self._learnt))
+        self._postings: Postings | None = None
+        if self._dense:
+            for position, start in enumerate(starts):
+                self._table.cells[start.rows, position] = start.values * np.float32(SCALE)
+        else:
+            self._postings = Postings(starts, len(ngrams))
+
+    @property
+    def table(self) -> Floats:
+        """The weights of a dense model, shape (n-grams, functions)."""
+        return self._table.cells
+
+    @property
+    def bias(self) -> Floats:
+        return self._bias
+
+    def load(self, delta: Array, bias: Array, positions: Mapping[int, int]) -> None:
+        """Take in what was learnt offline.
+
+        Args:
+            delta: what was added to W0, shape (n-grams, columns).
+            bias: shape (columns,).
+            positions: the function of each column, those that there still are.
+        """
+        for column, position in positions.items():
+            own = self._column(position)
+            self._table.cells[: len(delta), own] += delta[:, column]
+            self._bias[position] += bias[column]
+
+    def logits(self, read: Read) -> Floats:
+        """Shape (functions,)."""
+        learnt = read.values @ self._table.cells[read.rows]
+        if self._postings is None:
+            learnt += self._bias
+            return learnt
+        total = self._postings.dot(read, self.size)
+        total *= np.float32(SCALE)
+        total += self._bias
+        if self._learnt:
+            total[self._learnt] += learnt
+        return total
+
+    def learn(self, read: Read, gradient: Mapping[int, float], weight: float = 1.0) -> None:
+        """One stochastic step of gradient descent with Adagrad.
+
+        Args:
+            read: the text's n-grams; those without a row teach nothing (see `Ngrams.add`).
+            gradient: of the loss by the logit of each function that it is worth it for.
+            weight: of the example.
+        """
+        if not gradient or not len(read.rows):
+            return
+        columns = np.array([self._column(position) for position in gradient], dtype=np.int64)
+        by_logit = np.fromiter(gradient.values(), dtype=np.float32, count=len(gradient)) * np.float32(weight)
+        self._table.grow(len(self.ngrams), self._table.columns)
+        self._squares.grow(len(self.ngrams), 1)
+        squares = self._squares.cells
+        squares[read.rows, 0] += read.values**2 * float(by_logit @ by_logit)
+        steps = read.values * (np.float32(RATE) / np.sqrt(squares[read.rows, 0] + np.float32(1e-2)))
+        cells = self._table.cells
+        cells[read.rows[:, None], columns] -= steps[:, None] * by_logit
+        self._bias[list(gradient)] -= np.float32(0.02) * by_logit
+
+    def shares(self, read: Read, position: int) -> Floats:
+        """What each n-gram of a text adds to the logit of one function, in the order of `read.rows`."""
+        total = np.zeros(len(read.rows), dtype=np.float32)
+        if position in self._column_of:
+            total += read.values * self._table.cells[read.rows, self._column_of[position]]
+        if self._postings is not None:
+            total += np.float32(SCALE) * read.values * self._postings.column(read.rows, position)
+        return total
+
+    def _column(self, position: int) -> int:
+        column = self._column_of.get(position)
+        if column is None:
+            column = self._column_of[position] = len(self._learnt)
+            self._learnt.append(position)
+            self._table.grow(len(self.ngrams), len(self._learnt))
+        return column
+
+
+class Postings:
+    """A table that is mostly zeros, by rows."""
+
+    def __init__(self, columns: Sequence[Read], rows: int) -> None:
+        found = np.concatenate([column.rows for column in columns])
+        positions = np.repeat(np.arange(len(columns)), [len(column.rows) for column in columns])
+        values = np.concatenate([column.values for column in columns])
+        common = np.bincount(found, minlength=rows) > COMMON * len(columns)
+        kept = ~common[found]
+        found, positions, values = found[kept], positions[kept], values[kept]
+        order = np.argsort(found, kind="stable")
+        self._positions, self._values = positions[order].astype(np.int32), values[order]
+        self._starts = np.zeros(rows + 1, dtype=np.int64)
+        np.cumsum(np.bincount(found, minlength=rows), out=self._starts[1:])
+
+    def dot(self, read: Read, columns: int) -> Floats:
+        """The product of a row vector with the table, shape (columns,)."""
+        rows, values = self._own(read)
+        sizes = self._starts[rows + 1] - self._starts[rows]
+        ends = np.cumsum(sizes)
+        places = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(self._starts[rows] - ends + sizes, sizes)
+        weights = np.repeat(values, sizes) * self._values[places]
+        return np.bincount(self._positions[places], weights, minlength=columns).astype(np.float32)
+
+    def column(self, rows: Integers, position: int) -> Floats:
+        """The cells of some rows in one column."""
+        cells = np.zeros(len(rows), dtype=np.float32)
+        for number, row in enumerate(rows):
+            if row + 1 < len(self._starts):
+                span = slice(self._starts[row], self._starts[row + 1])
+                cells[number] = self._values[span][self._positions[span] == position].sum()
+        return cells
+
+    def _own(self, read: Read) -> Read:
+        """Without rows that came after the table was made."""
+        own = read.rows + 1 < len(self._starts)
+        return Read(read.rows[own], read.values[own])

@@ -1,0 +1,505 @@
+"""Trains everything offline: from labelled texts to a `Model`.
+
+1. Each tier is trained alone, from its start in the functions' descriptions, with early stopping where there are
+   validation examples.
+2. On examples that the tiers did not see, the fusion, the abstention model and the two thresholds are learnt. Where no
+   such examples are given, the training examples are told apart into folds. Where no text is known that nothing fits,
+   each fold also leaves some functions out: their texts are what a text looks like whose function is not there.
+3. Without given validation examples, the tiers are trained again on everything.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dispatcher.errors import ModelError
+from dispatcher.selection import fusion
+from dispatcher.selection.abstention import SIGNALS, Abstention, Numbers, fit_abstention
+from dispatcher.selection.bayes import Bayes, states_of
+from dispatcher.selection.card import Card
+from dispatcher.selection.defaults import MEANING_ABSTENTION, WORDS_ABSTENTION
+from dispatcher.selection.distance import Distance
+from dispatcher.selection.embedding import Embedding
+from dispatcher.selection.features import buckets
+from dispatcher.selection.fusion import fit_fusion
+from dispatcher.selection.loss import Dense, Floats, Integers, Linear, Sparse
+from dispatcher.selection.meaning import Meaning
+from dispatcher.selection.model import Counts, Examples, Model, Thresholds
+from dispatcher.selection.neighbours import MAX_OF_FUNCTION, MAX_TEXTS
+from dispatcher.selection.latent import Latent, find_basis, project
+from dispatcher.selection.network import LENGTH, Layered, Network, make_up
+from dispatcher.selection.optimisers import Adam, Epoch, Fitted, MiniBatch, fit
+from dispatcher.selection.selector import ConversationState
+from dispatcher.selection.snapshot import Snapshot
+from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
+
+#: Passes over the examples, and rates of the two linear tiers.
+EPOCHS: Final = 10
+NGRAMS_RATE: Final = 1.0
+HEAD_RATE: Final = 0.5
+HEAD_EPOCHS: Final = 20
+#: The pull towards the head's start, by one example: the prior counts less, the more examples there are.
+HEAD_PULL: Final = 2.0
+#: How much of the start the head is pulled to: a description says less than examples do, where there are any.
+HEAD_START: Final = 0.5
+#: Passes of the network, and examples below which there is too little to train one.
+NETWORK_EPOCHS: Final = 8
+MIN_NETWORK: Final = 300
+#: With more texts than this, n-grams of one text only are left out.
+MANY_TEXTS: Final = 2_000
+#: Folds where there are no validation examples; large sets need fewer.
+FOLDS, FEW_FOLDS, MANY_EXAMPLES = 5, 3, 5_000
+#: Held-out examples that fusion looks at, at most.
+MAX_HELD_OUT: Final = 4_000
+#: Texts that nothing fits, below which they are too few to learn from.
+MIN_OUTSIDE: Final = 20
+#: The share of right selections that abstaining may cost.
+MAX_LOST: Final = 0.0125
+#: What a wrong call costs, asking being 1.
+WRONG_COST: Final = 3.0
+#: Least validation examples that early stopping listens to.
+MIN_VALIDATION: Final = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """A text and what it asked for."""
+
+    text: str
+    #: The registered name; None where no function fits.
+    function: str | None
+    state: ConversationState | None = None
+    weight: float = 1.0
+
+
+def train(
+    cards: Sequence[Card],
+    examples: Sequence[Example],
+    *,
+    validation: Sequence[Example] = (),
+    meaning: Meaning | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Model:
+    """Train a model.
+
+    Args:
+        cards: the functions; examples of others are left out.
+        examples: what the weights are learnt from.
+        validation: what fusion, calibration, abstention and thresholds are learnt from, and early stopping looks at.
+            Where there is none, the examples are told apart into folds for it.
+        meaning: sentence vectors; None trains by words alone.
+        seed: of every order and split.
+        progress: told what begins, a few words each.
+
+    Raises:
+        ModelError: there is no example of any of the functions.
+    """
+    trainer = _Trainer(tuple(cards), meaning, seed, progress)
+    known = trainer.known(examples)
+    if not any(example.function for example in known):
+        msg = "there is no example of any registered function to train on"
+        raise ModelError(msg)
+    held_out = trainer.known(validation)
+    if held_out:
+        base = trainer.fit(known, held_out)
+        inside, outside = trainer.judge(base, held_out, [e for e in known if e.function is None])
+        return trainer.tune(base, inside, outside)
+    insides, outsides = [], []
+    for part, rest, absent in trainer.folds(known):
+        base = trainer.fit(part, ())
+        inside, outside = trainer.judge(base, rest, absent)
+        insides.append(inside)
+        outsides.append(outside)
+    final = trainer.fit(known, ())
+    return trainer.tune(final, _Judged.join(insides), _Judged.join(outsides))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Judged:
+    """What the tiers said of examples that they did not see."""
+
+    #: By tier, shape (examples, functions).
+    logits: Mapping[str, Floats]
+    #: The right function of each; -1 where there is none.
+    labels: Integers
+    #: Shape (examples, signals): of the default fusion; made again once the fusion is learnt.
+    signals: Callable[[Model], Numbers]
+
+    @classmethod
+    def join(cls, parts: Sequence["_Judged"]) -> "_Judged":
+        tiers = set.intersection(*(set(part.logits) for part in parts))
+        return cls(
+            logits={tier: np.concatenate([part.logits[tier] for part in parts]) for tier in tiers},
+            labels=np.concatenate([part.labels for part in parts]),
+            signals=lambda model: np.concatenate([part.signals(model) for part in parts]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Head:
+    """Everything that is learnt over sentence vectors."""
+
+    curve: tuple[Epoch, ...]
+    #: What is added to the start of the head, shape (functions, dimension).
+    delta: Floats
+    bias: Floats
+    distance: Distance
+    network: tuple[Network, tuple[Epoch, ...]] | None
+
+
+class _Trainer:
+    """Trains on one set of functions."""
+
+    def __init__(
+        self, cards: tuple[Card, ...], meaning: Meaning | None, seed: int, progress: Callable[[str], None]
+    ) -> None:
+        self._cards = cards
+        self._meaning = meaning
+        self._seed = seed
+        self._progress = progress
+        self._positions = {name: position for position, card in enumerate(cards) for name in card.names}
+
+    def known(self, examples: Sequence[Example]) -> list[Example]:
+        """The examples of functions that there are, under their registered names."""
+        return [
+            e if e.function is None else replace(e, function=self._cards[self._positions[e.function]].name)
+            for e in examples
+            if e.function is None or e.function in self._positions
+        ]
+
+    def folds(self, examples: list[Example]) -> Iterator[tuple[list[Example], list[Example], list[Example]]]:
+        """Each fold's examples to train on, held out, and held out because their function was left out."""
+        rng = np.random.default_rng(self._seed)
+        inside = [example for example in examples if example.function is not None]
+        outside = [example for example in examples if example.function is None]
+        count = FOLDS if len(inside) < MANY_EXAMPLES else FEW_FOLDS
+        fold_of = _stratify([str(example.function) for example in inside], count, rng)
+        names = sorted({str(example.function) for example in inside})
+        enough = len(outside) >= MIN_OUTSIDE
+        group_of = {name: int(group) for name, group in zip(names, rng.permutation(len(names)) % count, strict=True)}
+        if enough or len(names) < 2 * count:
+            group_of = dict.fromkeys(names, -1)
+        for fold in range(count):
+            left_out = [e for e, f in zip(inside, fold_of, strict=True) if group_of[str(e.function)] == fold]
+            stays = [(e, f) for e, f in zip(inside, fold_of, strict=True) if group_of[str(e.function)] != fold]
+            part = [e for e, f in stays if f != fold] + outside
+            absent = outside if enough else [replace(example, function=None) for example in left_out] + outside
+            yield part, [e for e, f in stays if f == fold], absent
+
+    # --- one model ----------------------------------------------------------------------------------------------
+
+    def fit(self, examples: Sequence[Example], validation: Sequence[Example]) -> Model:
+        """Train the tiers; fusion, abstention and thresholds are the defaults."""
+        inside = [example for example in examples if example.function is not None]
+        labels = np.array([self._positions[str(example.function)] for example in inside], dtype=np.int64)
+        size = len(self._cards)
+        texts = [buckets(example.text) for example in inside]
+        documents = [np.unique(document_of(card)) for card in self._cards]
+        ngrams = Ngrams([*map(np.unique, texts), *documents], size, least=2 if len(texts) > MANY_TEXTS else 1)
+        softmax = Softmax(self._cards, ngrams)
+        start = softmax.table.copy()
+        reads = [ngrams.read(found) for found in texts]
+        checked = [example for example in validation if example.function is not None]
+        checks = np.array([self._positions[str(example.function)] for example in checked], dtype=np.int64)
+        weights = np.array([example.weight for example in inside], dtype=np.float32)
+        inputs = _sparse(reads, len(ngrams))
+        self._progress("training the softmax tier")
+        words = self._descend(
+            inputs,
+            labels,
+            weights,
+            start,
+            (_sparse([ngrams.read(buckets(e.text)) for e in checked], len(ngrams)), checks),
+            l2=0.0,
+            rate=NGRAMS_RATE,
+            epochs=EPOCHS,
+        )
+        bayes = Bayes(size, ngrams)
+        for read, label, example in zip(reads, labels, inside, strict=True):
+            bayes.add(read, int(label), states_of(example.state), example.weight)
+        latent = self._latent(inputs, labels, weights)
+        head = self._head(inside, labels, weights, checked, checks)
+        curves = {"softmax": words.curve}
+        if latent is not None:
+            curves["latent"] = latent[1]
+        if head is not None:
+            curves["embedding"] = head.curve
+            if head.network is not None:
+                curves["network"] = head.network[1]
+        return Model(
+            functions=tuple(card.name for card in self._cards),
+            buckets=ngrams.buckets.copy(),
+            idf=ngrams.idf.copy(),
+            unmet=ngrams.unmet,
+            ngrams=words.parameters[0] - start,
+            ngrams_bias=words.parameters[1],
+            counts=bayes.dump(range(size)),
+            calls=bayes.calls.astype(np.float32),
+            states={
+                key: {self._cards[position].name: count for position, count in calls.items()}
+                for key, calls in bayes.states.items()
+            },
+            encoder="" if self._meaning is None else self._meaning.name,
+            head=np.zeros((size, 0), np.float32) if head is None else head.delta,
+            head_bias=np.zeros(size, np.float32) if head is None else head.bias,
+            examples=self._remembered(examples),
+            latent=None if latent is None else latent[0],
+            distance=None if head is None else head.distance,
+            network=None if head is None or head.network is None else head.network[0],
+            fusion=fusion.WORDS if self._meaning is None else fusion.MEANING,
+            abstention=WORDS_ABSTENTION if self._meaning is None else MEANING_ABSTENTION,
+            thresholds=Thresholds(),
+            curves={
+                tier: [
+                    {"epoch": e.epoch, "train_loss": e.train_loss}
+                    | ({} if e.valid_loss is None else {"valid_loss": e.valid_loss})
+                    for e in curve
+                ]
+                for tier, curve in curves.items()
+            },
+        )
+
+    def _head(
+        self,
+        inside: Sequence[Example],
+        labels: Integers,
+        weights: Floats,
+        checked: Sequence[Example],
+        checks: Integers,
+    ) -> "_Head | None":
+        """Everything over sentence vectors; None without an encoder."""
+        if self._meaning is None:
+            return None
+        self._progress("encoding the examples")
+        vectors = self._meaning.requests([example.text for example in inside])
+        start = Embedding(self._cards, self._meaning).start
+        scale = np.float32(LENGTH)
+        self._progress("training the embedding tier")
+        fitted = self._descend(
+            Dense(vectors * scale),
+            labels,
+            weights,
+            (start * np.float32(HEAD_START) / scale).T.copy(),
+            (Dense(self._meaning.requests([example.text for example in checked]) * scale), checks),
+            l2=HEAD_PULL / len(labels),
+            rate=HEAD_RATE,
+            epochs=HEAD_EPOCHS,
+        )
+        return _Head(
+            curve=fitted.curve,
+            delta=fitted.parameters[0].T * scale - start,
+            bias=fitted.parameters[1],
+            distance=Distance.fit(vectors, labels, len(self._cards)),
+            network=self._network(vectors * scale, labels, weights),
+        )
+
+    def _latent(self, inputs: Sparse, labels: Integers, weights: Floats) -> tuple[Latent, tuple[Epoch, ...]] | None:
+        """The network by words; None where there is too little to train one."""
+        if len(labels) < MIN_NETWORK:
+            return None
+        self._progress("finding the latent dimensions")
+        basis = find_basis(inputs, seed=self._seed)
+        trained = self._network(project(inputs, basis), labels, weights)
+        return None if trained is None else (Latent(basis=basis, network=trained[0]), trained[1])
+
+    def _network(self, vectors: Floats, labels: Integers, weights: Floats) -> tuple[Network, tuple[Epoch, ...]] | None:
+        """The trained network; None where there is too little to train one."""
+        if len(labels) < MIN_NETWORK or len(np.unique(labels)) < 2:  # noqa: PLR2004 - between two functions
+            return None
+        self._progress("training a network")
+        between = make_up(vectors, labels, seed=self._seed)
+        objective = Layered(
+            vectors=np.concatenate((vectors, between)),
+            labels=np.concatenate((labels, np.full(len(between), len(self._cards), dtype=np.int64))),
+            weights=np.concatenate((weights / weights.mean(), np.ones(len(between), dtype=np.float32))),
+            classes=len(self._cards) + 1,
+            seed=self._seed,
+        )
+        many = len(labels) > MANY_TEXTS
+        optimiser = Adam(batch_size=256, rate=0.003) if many else Adam(batch_size=32, rate=0.001)
+        fitted = fit(objective, optimiser, epochs=NETWORK_EPOCHS if many else 3 * NETWORK_EPOCHS, seed=self._seed)
+        inner, inner_bias, outer, outer_bias = fitted.parameters
+        return Network(inner=inner, inner_bias=inner_bias, outer=outer, outer_bias=outer_bias), fitted.curve
+
+    def _descend(  # noqa: PLR0913 - all of one objective
+        self,
+        inputs: Dense | Sparse,
+        labels: Integers,
+        weights: Floats,
+        start: Floats,
+        validation: tuple[Dense | Sparse, Integers],
+        *,
+        l2: float,
+        rate: float,
+        epochs: int,
+    ) -> Fitted:
+        weights = weights / np.float32(weights.mean())
+        objective = Linear(inputs=inputs, labels=labels, weights=weights, l2=l2, origin=start)
+        held_out = None
+        if len(validation[1]) >= MIN_VALIDATION:
+            ones = np.ones(len(validation[1]), np.float32)
+            held_out = Linear(inputs=validation[0], labels=validation[1], weights=ones, l2=0, origin=start)
+        batch = 64 if len(labels) > MANY_TEXTS else 16
+        return fit(
+            objective, MiniBatch(batch, rate), validation=held_out, epochs=epochs, seed=self._seed, patience=epochs
+        )
+
+    def _remembered(self, examples: Sequence[Example]) -> Examples:
+        """Texts for the neighbours: as many of each function as it may have."""
+        rng = np.random.default_rng(self._seed)
+        kept: dict[int, list[str]] = {}
+        nothing = len(self._cards)
+        for index in rng.permutation(len(examples)):
+            example = examples[int(index)]
+            column = nothing if example.function is None else self._positions[example.function]
+            own = kept.setdefault(column, [])
+            if len(own) < MAX_OF_FUNCTION:
+                own.append(example.text)
+        texts = [(text, column) for column, own in sorted(kept.items()) for text in own][:MAX_TEXTS]
+        return Examples(
+            texts=tuple(text for text, _ in texts), columns=np.array([column for _, column in texts], dtype=np.int64)
+        )
+
+    # --- what holds them together ---------------------------------------------------------------------------------
+
+    def judge(
+        self, model: Model, held_out: Sequence[Example], outside: Sequence[Example]
+    ) -> tuple[_Judged, _Judged]:
+        """What a model's tiers say of examples that they did not see, and of texts that nothing fits."""
+        self._progress("judging held-out examples")
+        nothing = len(self._cards)
+        # Texts that nothing fits are judged without remembering them: each would find itself.
+        mine = model.examples.columns != nothing
+        forgetful = replace(
+            model,
+            examples=Examples(
+                texts=tuple(text for text, keep in zip(model.examples.texts, mine, strict=True) if keep),
+                columns=model.examples.columns[mine],
+            ),
+        )
+        snapshot = Snapshot(self._cards, meaning=self._meaning, model=forgetful)
+        inside = [example for example in held_out if example.function is not None]
+        if len(inside) > MAX_HELD_OUT:
+            chosen = np.random.default_rng(self._seed).permutation(len(inside))[:MAX_HELD_OUT]
+            inside = [inside[int(index)] for index in chosen]
+        outside = [*(example for example in held_out if example.function is None), *outside]
+        return self._judge(snapshot, inside), self._judge(snapshot, outside)
+
+    def _judge(self, snapshot: Snapshot, examples: Sequence[Example]) -> _Judged:
+        if self._meaning is not None:
+            self._meaning.requests([example.text for example in examples])
+        readings = [snapshot.read(example.text, example.state) for example in examples]
+        scored = [snapshot.score(reading) for reading in readings]
+        tiers = scored[0].tiers.keys() if scored else ()
+        labels = [-1 if e.function is None else self._positions[e.function] for e in examples]
+
+        def signals(model: Model) -> Numbers:
+            snapshot.set_fusion(model.fusion)
+            found = [snapshot.signals(reading, snapshot.fuse(s.tiers)) for reading, s in zip(readings, scored, strict=True)]
+            return np.array(found).reshape(len(readings), len(SIGNALS))
+
+        return _Judged(
+            logits={tier: np.stack([scores.tiers[tier] for scores in scored]) for tier in tiers},
+            labels=np.array(labels, dtype=np.int64),
+            signals=signals,
+        )
+
+    def tune(self, model: Model, inside: _Judged, outside: _Judged) -> Model:
+        """Learn fusion, abstention and thresholds from held-out examples."""
+        self._progress("learning how the tiers hold together")
+        learnt = [tier for tier in inside.logits if tier in model.fusion.weights]
+        model = replace(
+            model,
+            fusion=fit_fusion(learnt, [inside.logits[tier] for tier in learnt], inside.labels, start=model.fusion),
+        )
+        signals = inside.signals(model)
+        right, sure = self._outcome(model, inside)
+        abstention = model.abstention
+        foreign = outside.signals(model) if len(outside.labels) else np.zeros((0, len(SIGNALS)))
+        if len(foreign) >= MIN_OUTSIDE:
+            abstention = fit_abstention(signals, foreign)
+        in_scope = np.array([abstention.in_scope(row) for row in signals])
+        thresholds = _thresholds(right, sure, in_scope)
+        return replace(
+            model,
+            abstention=abstention,
+            thresholds=thresholds,
+            metrics=_measure(right, sure, in_scope, np.array([abstention.in_scope(row) for row in foreign]), thresholds),
+        )
+
+    def _outcome(self, model: Model, judged: _Judged) -> tuple[npt.NDArray[np.bool_], Numbers]:
+        """Whether the first candidate of each was right, and its probability where a function is meant."""
+        gates = model.fusion.gates(model.calls)
+        fused = sum(
+            (gates[tier] * logits for tier, logits in judged.logits.items() if tier in gates),
+            start=np.zeros((len(judged.labels), len(self._cards)), np.float32),
+        )
+        fused -= fused.max(axis=1, keepdims=True)
+        powers = np.exp(fused)
+        powers /= powers.sum(axis=1, keepdims=True)
+        first = powers.argmax(axis=1)
+        return first == judged.labels, powers[np.arange(len(first)), first].astype(np.float64)
+
+
+def _thresholds(right: npt.NDArray[np.bool_], sure: Numbers, in_scope: Numbers) -> Thresholds:
+    """Abstain as much as costs few right selections; act where that costs less than asking."""
+    scores = np.sort(in_scope[right])
+    ask_at = float(scores[int(MAX_LOST * len(right))]) if len(scores) > int(MAX_LOST * len(right)) else 0.5
+    joint = sure * in_scope
+    kept = in_scope >= ask_at
+    choices = np.unique(np.round(joint[kept], 2))
+    costs = [
+        float((joint[kept] < at).sum() + WRONG_COST * ((joint[kept] >= at) & ~right[kept]).sum()) for at in choices
+    ]
+    act_at = float(choices[int(np.argmin(costs))]) if len(choices) else Thresholds().act_at
+    return Thresholds(act_at=round(min(max(act_at, 0.05), 0.95), 3), ask_at=round(ask_at, 4))
+
+
+def _measure(
+    right: npt.NDArray[np.bool_], sure: Numbers, in_scope: Numbers, foreign: Numbers, thresholds: Thresholds
+) -> dict[str, float]:
+    """What is known of the model from held-out examples."""
+    from dispatcher.selection.measures import calibration, roc
+
+    metrics = {
+        "accuracy": float(right.mean()),
+        "loss": float(-np.log(np.clip(np.where(right, sure, 1 - sure), 1e-6, 1)).mean()),
+        "accuracy_kept": float((right & (in_scope >= thresholds.ask_at)).mean()),
+        "examples": float(len(right)),
+    }
+    calibrated = calibration(sure.tolist(), right.tolist())
+    if calibrated is not None:
+        metrics["ece"] = calibrated.ece
+    curve = roc(in_scope.tolist(), foreign.tolist())
+    if curve is not None:
+        metrics["auroc"] = curve.auroc
+        metrics["refused"] = float((foreign < thresholds.ask_at).mean())
+    return metrics
+
+
+def _sparse(reads: Sequence[Read], width: int) -> Sparse:
+    starts = np.zeros(len(reads) + 1, dtype=np.int64)
+    np.cumsum([len(read.rows) for read in reads], out=starts[1:])
+    return Sparse(
+        starts=starts,
+        columns=np.concatenate([read.rows for read in reads]) if reads else np.empty(0, np.int64),
+        values=np.concatenate([read.values for read in reads]) if reads else np.empty(0, np.float32),
+        width=width,
+    )
+
+
+def _stratify(names: Sequence[str], count: int, rng: np.random.Generator) -> list[int]:
+    """A fold for each example, so that each function is spread over all folds."""
+    folds = [0] * len(names)
+    by_name: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        by_name.setdefault(name, []).append(index)
+    for indices in by_name.values():
+        offset = int(rng.integers(count))
+        for number, place in enumerate(rng.permutation(len(indices))):
+            folds[indices[int(place)]] = (number + offset) % count
+    return folds
