@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from dispatcher.model.retry import RetryPolicy
     from dispatcher.registry.function import Function
     from dispatcher.registry.registry import Registry
+    from dispatcher.selection.cascade import Cascade
+    from dispatcher.selection.feedback import Feedback, Verdict
     from dispatcher.selection.keyword import KeywordRule, KeywordSelector
     from dispatcher.selection.selection import Candidate, Decision, Selection
-    from dispatcher.selection.selector import ConversationState, Selector
+    from dispatcher.selection.selector import ConversationState, LearningSelector, Selector
     from dispatcher.settings import Settings
     from dispatcher.worker import create_worker_app
 
@@ -30,6 +32,7 @@ _HOMES = {
     "Call": "dispatcher.model.call",
     "Cancelled": "dispatcher.model.outcome",
     "Candidate": "dispatcher.selection.selection",
+    "Cascade": "dispatcher.selection.cascade",
     "ConversationState": "dispatcher.selection.selector",
     "CurrentJob": "dispatcher.execution.context",
     "Decision": "dispatcher.selection.selection",
@@ -39,6 +42,7 @@ _HOMES = {
     "ErrorKind": "dispatcher.model.outcome",
     "Expired": "dispatcher.model.outcome",
     "Failed": "dispatcher.model.outcome",
+    "Feedback": "dispatcher.selection.feedback",
     "Function": "dispatcher.registry.function",
     "GiveUp": "dispatcher.errors",
     "Handle": "dispatcher.client.handle",
@@ -46,6 +50,7 @@ _HOMES = {
     "JobStatus": "dispatcher.model.job",
     "KeywordRule": "dispatcher.selection.keyword",
     "KeywordSelector": "dispatcher.selection.keyword",
+    "LearningSelector": "dispatcher.selection.selector",
     "Limits": "dispatcher.model.limits",
     "Outcome": "dispatcher.model.outcome",
     "Registry": "dispatcher.registry.registry",
@@ -57,6 +62,7 @@ _HOMES = {
     "Succeeded": "dispatcher.model.outcome",
     "SyncDispatcher": "dispatcher.client.sync",
     "SyncHandle": "dispatcher.client.sync",
+    "Verdict": "dispatcher.selection.feedback",
     "create_worker_app": "dispatcher.worker",
     "current_job": "dispatcher.execution.context",
     "current_job_or_none": "dispatcher.execution.context",
@@ -66,6 +72,7 @@ __all__ = [
     "Call",
     "Cancelled",
     "Candidate",
+    "Cascade",
     "ConversationState",
     "CurrentJob",
     "Decision",
@@ -75,6 +82,7 @@ __all__ = [
     "ErrorKind",
     "Expired",
     "Failed",
+    "Feedback",
     "Function",
     "GiveUp",
     "Handle",
@@ -82,6 +90,7 @@ __all__ = [
     "JobStatus",
     "KeywordRule",
     "KeywordSelector",
+    "LearningSelector",
     "Limits",
     "Outcome",
     "Registry",
@@ -93,6 +102,7 @@ __all__ = [
     "Succeeded",
     "SyncDispatcher",
     "SyncHandle",
+    "Verdict",
     "create_worker_app",
     "current_job",
     "current_job_or_none",

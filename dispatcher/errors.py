@@ -5,6 +5,7 @@ DispatcherError                     .accepted says whether the call was accepted
 ├── RegistrationError               a function cannot be registered as written
 ├── ModelError                      a selector's model is missing, cannot be read, or is not the one it claims to be
 ├── FeedbackRefusedError            a source said more of selections within a minute than it may
+├── NoSelectionError                feedback on a call or a selection that selected no function
 ├── CallRefusedError                the request was not accepted; nothing was queued
 │   ├── UnknownFunctionError        no function of that name is registered
 │   ├── InvalidArgumentsError       the arguments do not fit the function
@@ -97,6 +98,12 @@ class FeedbackRefusedError(DispatcherError):
             f"{shown} has given {limit:,} feedbacks within a minute, its limit (DISPATCHER_FEEDBACK_PER_SOURCE); "
             f"try again in {max(1, ceil(retry_after.total_seconds()))} s"
         )
+
+
+class NoSelectionError(DispatcherError):
+    """Feedback was given on what was not selected by text, or on a selection that does not say of what it speaks."""
+
+    code = "no_selection"
 
 
 class CallRefusedError(DispatcherError):

@@ -133,6 +133,41 @@ class Settings(BaseSettings):
         default=3600, ge=1, description="How long a selection may be used again for an equal text by other producers."
     )
 
+    encoder: str = Field(
+        default="auto",
+        min_length=1,
+        description="The sentence encoder of the selector that is used where none is given: `auto` for the best of "
+        "those that are installed, `none` to go by words alone, or a name, as in `minilm-l6-int8/1`. It is loaded at "
+        "the first selection.",
+    )
+    select_act_at: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="That selector calls a function from this probability on. Unset: as its model learnt it.",
+    )
+    select_ask_at: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="It says that no function fits where the probability that any is meant is below this; in between "
+        "it asks. Unset: as its model learnt it.",
+    )
+    learn_interval_seconds: float = Field(
+        default=1,
+        ge=0.05,
+        le=3600,
+        description="How often a producer that selects looks for what others said of their selections, and for a new "
+        "model.",
+    )
+    implicit_feedback_weight: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="How much it counts against a function that its arguments did not fit, or that the user asked the "
+        "same again within a minute; 1 is what a person's word counts. 0: not at all.",
+    )
+
     flower_port: int = Field(default=5555, ge=0, le=65_535, description="The Flower dashboard's port, on loopback.")
     metrics_port: int | None = Field(
         default=None, ge=0, le=65_535, description="Serve Prometheus metrics on this port of loopback. Unset: do not."

@@ -18,7 +18,8 @@ from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.measures import Share
 from dispatcher.selection.model import Model
 from dispatcher.selection.selection import Decision
-from dispatcher.selection.training import Example, train
+from dispatcher.selection.example import Example
+from dispatcher.selection.training import train
 
 
 def measure_intents(bench: Bench, data: Intents, plots: Path | None = None) -> None:

@@ -40,13 +40,13 @@ def ask(
     from dispatcher.cli.one_call import Asked, run_one
     from dispatcher.cli.output import Output
     from dispatcher.cli.shapes import selection_data
-    from dispatcher.selection.keyword import KeywordSelector
+    from dispatcher.client.selecting import make_selector
 
     settings = read_settings(app=app, url=url)
     given = read_object(arguments) if arguments is not None else {}
     loaded = load(settings.app)
     output = Output(as_json=as_json)
-    selector = loaded.selector if loaded.selector is not None else KeywordSelector(loaded.registry)
+    selector = loaded.selector if loaded.selector is not None else make_selector(loaded.registry, settings)
     selection = selector.select(text)
     _show(output, selection)
     if selection.function is None:

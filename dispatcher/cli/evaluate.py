@@ -55,15 +55,16 @@ def evaluate(
     from dispatcher.cli.loading import load, read_settings
     from dispatcher.cli.output import Output
     from dispatcher.cli.report import evaluation_data, show
+    from dispatcher.client.selecting import make_selector
     from dispatcher.clock import SystemClock
-    from dispatcher.selection.keyword import KeywordSelector
 
-    loaded = load(read_settings(app=app).app)
+    settings = read_settings(app=app)
+    loaded = load(settings.app)
     output = Output(as_json=as_json)
     if plots is not None:
         pictures.require()
     read = _read(file, loaded.registry, output, limit=limit, skip_bad=skip_bad)
-    selector = loaded.selector if loaded.selector is not None else KeywordSelector(loaded.registry)
+    selector = loaded.selector if loaded.selector is not None else make_selector(loaded.registry, settings)
     evaluation = _evaluate(selector, read, SystemClock(), output)
     drawn = [] if plots is None else pictures.draw(evaluation, plots)
     if as_json:

@@ -30,12 +30,13 @@ def explain(
     """
     from dispatcher.cli.loading import load, read_settings
     from dispatcher.cli.output import Output
-    from dispatcher.selection.keyword import KeywordSelector
+    from dispatcher.client.selecting import make_selector
     from dispatcher.selection.selector import ConversationState
 
-    loaded = load(read_settings(app=app).app)
+    settings = read_settings(app=app)
+    loaded = load(settings.app)
     output = Output(as_json=as_json)
-    selector = loaded.selector if loaded.selector is not None else KeywordSelector(loaded.registry)
+    selector = loaded.selector if loaded.selector is not None else make_selector(loaded.registry, settings)
     # By its name even where an alias was given: selectors know functions by their names.
     before = None if previous is None else loaded.registry.get(previous).name
     selection = selector.select(text, ConversationState(topic=topic, previous_function=before, user=user))

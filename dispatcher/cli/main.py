@@ -8,7 +8,22 @@ from typing import Annotated
 
 import typer
 
-from dispatcher.cli import ask, call, dead, demo, doctor, evaluate, explain, flower, functions, jobs, up, worker
+from dispatcher.cli import (
+    ask,
+    call,
+    dead,
+    demo,
+    doctor,
+    evaluate,
+    explain,
+    flower,
+    functions,
+    jobs,
+    models,
+    train,
+    up,
+    worker,
+)
 from dispatcher.cli.command import command
 
 app = typer.Typer(
@@ -32,11 +47,13 @@ for name, function, panel in (
     ("functions", functions.functions, _CALL),
     ("explain", explain.explain, _SELECT),
     ("evaluate", evaluate.evaluate, _SELECT),
+    ("train", train.train, _SELECT),
     ("status", jobs.status, _LOOK),
     ("cancel", jobs.cancel, _LOOK),
     ("doctor", doctor.doctor, _LOOK),
 ):
     app.command(name, rich_help_panel=panel)(command(function, dispatches=name in _DISPATCHING))
+app.add_typer(models.app, name="models", rich_help_panel=_SELECT)
 app.add_typer(dead.app, name="dead", rich_help_panel=_LOOK)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,6 +41,15 @@ UrlOption = Annotated[
         "--url",
         metavar="URL",
         help="The Redis/Valkey server. Default: DISPATCHER_URL, else an embedded server in the state folder.",
+        show_default=False,
+    ),
+]
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--folder",
+        metavar="PATH",
+        help="Models are kept in there, instead of on the server; then there is no feedback log.",
         show_default=False,
     ),
 ]

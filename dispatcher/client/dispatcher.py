@@ -3,22 +3,27 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 from dispatcher.client.acceptor import Acceptor
 from dispatcher.client.bulk import Bulk
+from dispatcher.client.chooser import Chooser, SelectionCounts
 from dispatcher.client.collector import Collector, Pending
 from dispatcher.client.handle import Handle
 from dispatcher.client.jobs import check_delay, make_job, sendable
+from dispatcher.client.selecting import make_selector
+from dispatcher.client.shared_selections import SharedSelections
 from dispatcher.client.tool_calls import run_tool_calls
 from dispatcher.client.turns import Turns
+from dispatcher.client.verdicts import Opinion
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.errors import (
     Acceptance,
     CallRefusedError,
+    InvalidArgumentsError,
     NoFunctionSelectedError,
     ServerUnreachableError,
     SettingsError,
@@ -30,7 +35,6 @@ from dispatcher.model.outcome import Outcome
 from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
 from dispatcher.registry.tools import ToolFormat
-from dispatcher.selection.keyword import KeywordSelector
 from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, Selector
 from dispatcher.settings import Settings
@@ -44,9 +48,12 @@ from dispatcher.transport.connection import connect_async, redact, server_errors
 from dispatcher.transport.dead_letters import DeadLetters
 from dispatcher.transport.embedded import EmbeddedServer, find_server
 from dispatcher.transport.failure import SERVER_FAILURES, translate
+from dispatcher.transport.feedback_log import RedisFeedbackLog
 from dispatcher.transport.ledger import AsyncLedger
+from dispatcher.transport.model_store import RedisModelStore
 from dispatcher.transport.publisher import Publisher
 from dispatcher.transport.replies import WakeUp
+from dispatcher.transport.selection_cache import SharedSelectionCache
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -66,7 +73,8 @@ class Dispatcher:
     Args:
         registry: the functions that may be called.
         settings: read from the environment when None.
-        selector: for `select` and `dispatch_text`; a `KeywordSelector` on the registry when None.
+        selector: for `select` and `dispatch_text`, and of no other dispatcher; when None a `Cascade` on the registry,
+            by the settings. One that can learn does, from its first use on: see `feedback`.
         clock: for deadlines and intervals.
     """
 
@@ -80,11 +88,12 @@ class Dispatcher:
     ) -> None:
         self.registry = registry
         self.settings = settings or Settings.load()
-        self.selector: Selector = selector or KeywordSelector(registry)
+        self.selector: Selector = selector or make_selector(registry, self.settings)
         self.clock: Clock = clock or SystemClock()
         self.commands = Commands(self.settings, self.clock)
         #: This producer's id: the name of its announcements' channel.
         self.producer = uuid.uuid4().hex
+        self._chooser = Chooser(registry, self.selector, self.settings, clock=self.clock, producer=self.producer)
         self._server: EmbeddedServer | None = None
         self._url: str | None = None
 
@@ -126,6 +135,7 @@ class Dispatcher:
             clock=self.clock,
             address=self.address,
         )
+        self._connect_selector()
         self._url = url
         try:
             with server_errors(self.address):
@@ -133,6 +143,14 @@ class Dispatcher:
         except BaseException:
             await self.close()
             raise
+
+    def _connect_selector(self) -> None:
+        client, keys = self._client, self.commands.keys
+        self._chooser.connect(
+            RedisFeedbackLog(client, keys, self.settings),
+            RedisModelStore(client, keys, self.settings),
+            SharedSelections(SharedSelectionCache(client, keys, self.settings), self.registry),
+        )
 
     async def _start_collecting(self) -> None:
         give_up = self.clock.monotonic() + self.settings.dispatch_timeout_seconds
@@ -152,6 +170,7 @@ class Dispatcher:
         if self._url is None:
             return
         self._url = None
+        await self._chooser.close()
         await self._acceptor.close()
         await self.collector.close()
         await asyncio.to_thread(self._publisher.close, FLUSH_TIMEOUT)
@@ -257,9 +276,61 @@ class Dispatcher:
             raise CallRefusedError(msg)
         return deadline - self.clock.now()
 
-    async def select(self, text: str, state: ConversationState | None = None) -> Selection:
-        """Find the function that a text asks for."""
-        return self.selector.select(text, state)
+    async def select(
+        self, text: str, state: ConversationState | None = None, *, only: Collection[str] | None = None
+    ) -> Selection:
+        """Find the function that a text asks for.
+
+        The first time, a sentence encoder is loaded where one is installed, and what was learnt before is fetched.
+
+        Args:
+            text: what was said. Nothing in it widens what may be selected.
+            state: of the conversation.
+            only: names or aliases of the functions that this caller may call; those that there are not are passed
+                over. None: all.
+
+        Raises:
+            ModelError: the encoder that the settings name cannot be used.
+        """
+        return await self._chooser.select(text, state, only=only)
+
+    async def feedback(
+        self,
+        selection: Selection,
+        *,
+        right: bool | None = None,
+        function: Function[..., Any] | str | None = None,
+        nothing: bool = False,
+        state: ConversationState | None = None,
+        source: str | None = None,
+    ) -> None:
+        """Say how a selection was: the very next one knows it, and within seconds those of all other producers.
+
+        Say one of `right`, `function` and `nothing`.
+
+        Args:
+            selection: of `select`.
+            right: whether its function was the right one; of an abstention, True: that no function fits.
+            function: which function would have been right.
+            nothing: that no function fits.
+            state: what `select` was given.
+            source: who says so, as the rate is bounded for each; None takes the state's user, else this producer.
+
+        Raises:
+            ValueError: none of the three was said, or more than one.
+            UnknownFunctionError: `function` is not registered.
+            NoSelectionError: the selection does not say which function was right or wrong.
+            FeedbackRefusedError: the source has said as much as it may within a minute; nothing was learnt.
+            ServerError: it may have been logged; it was not learnt here.
+        """
+        self._must_be_started()
+        opinion = Opinion(right=right, function=function, nothing=nothing)
+        await self._chooser.feedback(selection, opinion, state=state, source=source)
+
+    @property
+    def selection_counts(self) -> SelectionCounts:
+        """What was selected and said here, for metrics of your own."""
+        return self._chooser.counts
 
     async def dispatch_text(
         self,
@@ -267,16 +338,18 @@ class Dispatcher:
         arguments: Mapping[str, object] | None = None,
         *,
         state: ConversationState | None = None,
+        only: Collection[str] | None = None,
         idempotency_key: str | None = None,
         deadline: timedelta | datetime | None = None,
         delay: timedelta | None = None,
     ) -> Handle[object]:
-        """Select by text, bind, dispatch.
+        """Select by text, bind, dispatch. The handle takes feedback.
 
         Args:
             text: what the user said.
             arguments: what the function needs beyond the text.
             state: of the conversation.
+            only: as in `select`.
             idempotency_key: as in `dispatch`.
             deadline: as in `dispatch`.
             delay: as in `dispatch`.
@@ -285,11 +358,19 @@ class Dispatcher:
             NoFunctionSelectedError: the selector abstained, or would rather ask.
             CallRefusedError, ServerError: as `dispatch` does.
         """
-        selection = await self.select(text, state)
+        selection = await self.select(text, state, only=only)
         if selection.function is None:
             raise NoFunctionSelectedError(selection.reason)
-        call = selection.bind(arguments)
-        return await self.dispatch(call, idempotency_key=idempotency_key, deadline=deadline, delay=delay)
+        try:
+            call = selection.bind(arguments)
+        except InvalidArgumentsError:
+            self._chooser.note_misfit(selection, state)
+            raise
+        handle = await self.dispatch(call, idempotency_key=idempotency_key, deadline=deadline, delay=delay)
+        if not handle.repeated:
+            self._chooser.note_request(selection, state)
+        handle._remember(selection, state, self._chooser)  # noqa: SLF001 - two halves of one thing
+        return handle
 
     async def run_tool_calls(
         self,

@@ -9,6 +9,7 @@ from dispatcher.errors import (
     CallCancelledError,
     CallExpiredError,
     CallFailedError,
+    NoSelectionError,
     OutcomeTimeoutError,
     ResultError,
     ServerUnreachableError,
@@ -16,10 +17,13 @@ from dispatcher.errors import (
 from dispatcher.model.job import JobState, JobStatus
 from dispatcher.model.outcome import Cancelled, ErrorInfo, ErrorKind, Expired, Failed, Outcome, Succeeded
 from dispatcher.registry.function import Function
+from dispatcher.selection.selection import Selection
+from dispatcher.selection.selector import ConversationState
 from dispatcher.transport import outcomes
 from dispatcher.transport.outcomes import CallRecord, JobRecord
 
 if TYPE_CHECKING:
+    from dispatcher.client.chooser import Chooser
     from dispatcher.client.collector import Pending
     from dispatcher.client.dispatcher import Dispatcher
 
@@ -63,6 +67,14 @@ class Handle(Generic[R_co]):
         self.repeated = repeated
         #: Whether the outcome came from the result cache; the ledger then knows no job of this id.
         self.cached = cached
+        #: What selected the function; None where the caller named it.
+        self.selection: Selection | None = None
+        self._state: ConversationState | None = None
+        self._chooser: Chooser | None = None
+
+    def _remember(self, selection: Selection, state: ConversationState | None, chooser: "Chooser") -> None:
+        """Keep what selected this call, for feedback."""
+        self.selection, self._state, self._chooser = selection, state, chooser
 
     def __repr__(self) -> str:
         return f"<Handle {self.id} of {self.function}{'' if self._outcome is None else f': {self._outcome}'}>"
@@ -100,6 +112,7 @@ class Handle(Generic[R_co]):
                 msg = f"job {self.id} holds {len(each)} calls, as `map` makes them: wait for its `record()` instead"
                 raise ResultError(msg)
             self._outcome = each[0]
+            self._note_misfit(each[0])
         return self._outcome
 
     async def outcomes(self, timeout: timedelta | None, *, calls: int) -> tuple[Outcome[R_co], ...]:
@@ -152,6 +165,37 @@ class Handle(Generic[R_co]):
             UnknownJobError, ServerError: as `status` does.
         """
         return await self._dispatcher.cancel(self.id, reason, hard=hard)
+
+    async def feedback(
+        self,
+        *,
+        right: bool | None = None,
+        function: Function[..., Any] | str | None = None,
+        nothing: bool = False,
+        source: str | None = None,
+    ) -> None:
+        """Say whether the function was the right one for the text, or which would have been.
+
+        Raises:
+            NoSelectionError: the function was not selected by text: the handle is not one of `dispatch_text`.
+            ValueError, UnknownFunctionError, FeedbackRefusedError, ServerError: as `Dispatcher.feedback` does.
+        """
+        if self.selection is None:
+            msg = (
+                f"job {self.id} was not dispatched by text here, so there is no selection to say anything of; "
+                "give `dispatcher.feedback(selection, …)` the selection itself"
+            )
+            raise NoSelectionError(msg)
+        await self._dispatcher.feedback(
+            self.selection, right=right, function=function, nothing=nothing, state=self._state, source=source
+        )
+
+    def _note_misfit(self, outcome: Outcome[Any]) -> None:
+        """Arguments that the worker found not to fit speak against the function that was selected."""
+        if self._chooser is None or self.selection is None or not isinstance(outcome, Failed):
+            return
+        if outcome.error.kind is ErrorKind.INVALID_ARGUMENTS:
+            self._chooser.note_misfit(self.selection, self._state)
 
     async def _wait(self, timeout: timedelta | None) -> bytes:
         pending, clock = self._pending, self._dispatcher.clock

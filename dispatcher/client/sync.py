@@ -7,12 +7,13 @@ same name there. Safe to share between threads. Create it after forking, never b
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
+from dispatcher.client.chooser import SelectionCounts
 from dispatcher.client.dispatcher import Dispatcher
 from dispatcher.client.handle import Handle
 from dispatcher.client.row_feed import RowFeed
@@ -92,6 +93,22 @@ class SyncHandle(Generic[R_co]):
         """See `Handle.cancel`."""
         return self._owner.run(self._handle.cancel(reason, hard=hard))
 
+    @property
+    def selection(self) -> Selection | None:
+        """What selected the function; None where the caller named it."""
+        return self._handle.selection
+
+    def feedback(
+        self,
+        *,
+        right: bool | None = None,
+        function: Function[..., Any] | str | None = None,
+        nothing: bool = False,
+        source: str | None = None,
+    ) -> None:
+        """See `Handle.feedback`."""
+        self._owner.run(self._handle.feedback(right=right, function=function, nothing=nothing, source=source))
+
 
 class SyncDispatcher:
     """A `Dispatcher` for code without an event loop; use it as `with SyncDispatcher(registry) as dispatcher:`."""
@@ -152,9 +169,31 @@ class SyncDispatcher:
         )
         return SyncHandle(self, handle)
 
-    def select(self, text: str, state: ConversationState | None = None) -> Selection:
+    def select(
+        self, text: str, state: ConversationState | None = None, *, only: Collection[str] | None = None
+    ) -> Selection:
         """See `Dispatcher.select`."""
-        return self.run(self._inner.select(text, state))
+        return self.run(self._inner.select(text, state, only=only))
+
+    def feedback(
+        self,
+        selection: Selection,
+        *,
+        right: bool | None = None,
+        function: Function[..., Any] | str | None = None,
+        nothing: bool = False,
+        state: ConversationState | None = None,
+        source: str | None = None,
+    ) -> None:
+        """See `Dispatcher.feedback`."""
+        self.run(
+            self._inner.feedback(selection, right=right, function=function, nothing=nothing, state=state, source=source)
+        )
+
+    @property
+    def selection_counts(self) -> SelectionCounts:
+        """See `Dispatcher.selection_counts`."""
+        return self._inner.selection_counts
 
     def dispatch_text(
         self,
@@ -162,6 +201,7 @@ class SyncDispatcher:
         arguments: Mapping[str, object] | None = None,
         *,
         state: ConversationState | None = None,
+        only: Collection[str] | None = None,
         idempotency_key: str | None = None,
         deadline: timedelta | datetime | None = None,
         delay: timedelta | None = None,
@@ -169,7 +209,13 @@ class SyncDispatcher:
         """See `Dispatcher.dispatch_text`."""
         handle = self.run(
             self._inner.dispatch_text(
-                text, arguments, state=state, idempotency_key=idempotency_key, deadline=deadline, delay=delay
+                text,
+                arguments,
+                state=state,
+                only=only,
+                idempotency_key=idempotency_key,
+                deadline=deadline,
+                delay=delay,
             )
         )
         return SyncHandle(self, handle)

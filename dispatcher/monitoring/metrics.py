@@ -44,6 +44,8 @@ _COUNTERS: Final = (
     ("stale", "stale_settlements", "Outcomes that did not count, because another attempt had the job by then."),
     ("garbage", "garbage_messages", "Messages on a queue that were none, kept as dead letters."),
     ("replayed", "replayed", "Dead letters made live again."),
+    ("feedback", "feedback", "Feedbacks on selections that were logged, to be learnt from."),
+    ("feedback_refused", "feedback_refused", "Feedbacks refused, because their source had said enough for a minute."),
     ("sweeps", "sweeps", "Looks at what is due, by all nodes together."),
 )
 #: Those with one: the first part of the counter's name there, the metric's name, the label, what it counts.

@@ -1,17 +1,18 @@
-"""Whether any function is meant at all: a small logistic model over several signals, never the largest probability alone.
+"""Whether any function is meant at all: a logistic model over several signals, never the largest probability alone.
 
-A softmax must give its mass to somebody: a text about nothing that the registry knows may well have one clear favourite.
-What such a text does not have is strong logits, a similar text of before, or tiers that agree.
+A softmax must give its mass to somebody: a text about nothing that the registry knows may well have one clear
+favourite. What such a text does not have is strong logits, a similar text of before, or tiers that agree.
 
     P(a function is meant) = 1 / (1 + exp(-(w · (x - m) / s + b)))
 
 x are the signals, m and s their mean and spread where the weights were learnt.
 
-Source: Liu et al. 2020, "Energy-based Out-of-distribution Detection"; Hendrycks et al. 2022, "Scaling Out-of-Distribution
-Detection for Real-World Settings" (largest logit); Lee et al. 2018, "A Simple Unified Framework for Detecting
-Out-of-Distribution Samples and Adversarial Attacks" (Mahalanobis distance, combined by a logistic model).
+Source: Liu et al. 2020, "Energy-based Out-of-distribution Detection"; Hendrycks et al. 2022, "Scaling
+Out-of-Distribution Detection for Real-World Settings" (largest logit); Lee et al. 2018, "A Simple Unified Framework
+for Detecting Out-of-Distribution Samples and Adversarial Attacks" (distances, combined by a logistic model).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -56,7 +57,7 @@ class Abstention:
     def in_scope(self, signals: Numbers) -> float:
         """The probability that a function is meant."""
         score = float(self.weights @ ((signals - self.means) / self.spreads)) + self.bias
-        return float(1 / (1 + np.exp(-min(max(score, -30.0), 30.0))))
+        return 1 / (1 + math.exp(-min(max(score, -30.0), 30.0)))
 
     def dump(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -84,7 +85,7 @@ class Abstention:
         )
 
 
-def fit_abstention(inside: Numbers, outside: Numbers, *, share: float = 0.5, l2: float = 1e-2) -> Abstention:
+def fit_abstention(inside: Numbers, outside: Numbers, *, share: float = 0.5, l2: float = 3e-3) -> Abstention:
     """Learn the weights.
 
     Args:
@@ -114,6 +115,6 @@ def fit_abstention(inside: Numbers, outside: Numbers, *, share: float = 0.5, l2:
 
 
 def energy(logits: Floats) -> float:
-    """log Σ exp(logits)."""
-    top = float(logits.max())
-    return top + float(np.log(np.exp(logits - np.float32(top)).sum()))
+    """Log Σ exp(logits)."""
+    top = logits.max()
+    return float(top) + math.log(float(np.exp(logits - top).sum()))

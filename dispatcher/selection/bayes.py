@@ -19,9 +19,10 @@ from typing import Final
 
 import numpy as np
 
+from dispatcher.selection.abstention import Numbers
 from dispatcher.selection.feedback import Feedback
 from dispatcher.selection.grid import Grid
-from dispatcher.selection.loss import Floats
+from dispatcher.selection.loss import Floats, Integers
 from dispatcher.selection.model import Counts
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.softmax import Ngrams, Read
@@ -41,8 +42,9 @@ class Bayes:
     def __init__(self, size: int, ngrams: Ngrams) -> None:
         self.size = size
         self._ngrams = ngrams
-        #: n_if, shape (n-grams, columns); a function has a column from its first count on.
-        self._counts = Grid(0)
+        #: log(1 + n_if / ALPHA), shape (n-grams, columns): selecting adds them up, and counts can be had back.
+        #: A function has a column from its first count on.
+        self._logs = Grid(0)
         self._positions: list[int] = []
         self._column_of: dict[int, int] = {}
         #: n_f, by function.
@@ -50,6 +52,11 @@ class Bayes:
         #: n_f', by function.
         self._calls = np.zeros(size, dtype=np.float64)
         self._states: dict[str, dict[int, float]] = {}
+        #: log P(f), until the next count.
+        self._prior: Floats | None = None
+        #: log(1 + n_f / (ALPHA · V)) and the function of each column, likewise.
+        self._lengths: Floats | None = None
+        self._columns = np.empty(0, dtype=np.int64)
 
     @property
     def calls(self) -> Array:
@@ -66,51 +73,69 @@ class Bayes:
             weight: how much it counts; negative takes back.
         """
         column = self._column(position)
-        np.add.at(self._counts.cells, (read.rows, column), np.float32(weight))
+        rows, times = np.unique(read.rows, return_counts=True)
+        counts = self._counts(rows, column) + times * weight
+        self._logs.cells[rows, column] = np.log1p(np.maximum(counts, 0) / ALPHA)
         self._totals[position] += weight * len(read.rows)
         self._calls[position] += weight
+        self._prior = self._lengths = None
         for key in state:
             if key in self._states or len(self._states) < MAX_STATES:
-                counts = self._states.setdefault(key, {})
-                counts[position] = counts.get(position, 0.0) + weight
+                calls = self._states.setdefault(key, {})
+                calls[position] = calls.get(position, 0.0) + weight
 
     def logits(self, read: Read) -> Floats:
         """What the words say, shape (functions,): 0 for a function that was never counted."""
         total = np.zeros(self.size, dtype=np.float32)
         if not self._positions or not len(read.rows):
             return total
-        rows = read.rows[read.rows < self._counts.rows]
-        columns = np.array(self._positions)
-        counts = self._counts.cells[rows]
-        counts *= np.float32(1 / ALPHA)
-        counts += np.float32(1)
-        np.maximum(counts, np.float32(1), out=counts)
-        found = np.log(counts, out=counts).sum(axis=0)
-        vocabulary = ALPHA * max(1, len(self._ngrams))
-        lengths = np.log1p(np.maximum(self._totals[columns], 0) / vocabulary)
-        total[columns] = (found - len(read.rows) * lengths) / np.sqrt(len(read.rows))
+        rows = read.rows[read.rows < self._logs.rows]
+        # As a product, which adds up faster than a sum does.
+        found = np.ones(len(rows), dtype=np.float32) @ self._logs.cells[rows]
+        if self._lengths is None:
+            vocabulary = ALPHA * max(1, len(self._ngrams))
+            self._columns = np.array(self._positions)
+            self._lengths = np.log1p(np.maximum(self._totals[self._columns], 0) / vocabulary).astype(np.float32)
+        total[self._columns] = (found - np.float32(len(read.rows)) * self._lengths) / np.float32(len(read.rows) ** 0.5)
         return total
 
     def log_prior(self, state: Iterable[str] = ()) -> Floats:
-        """log P(f | state), shape (functions,)."""
-        calls = np.maximum(self._calls, 0)
-        prior = (calls + 1) / (calls.sum() + self.size)
+        """Log P(f | state), shape (functions,)."""
+        if self._prior is None:
+            calls = np.maximum(self._calls, 0)
+            self._prior = np.log((calls + 1) / (calls.sum() + self.size)).astype(np.float32)
+        prior = self._prior
         for key in state:
             counts = self._states.get(key)
             if counts:
                 own = np.zeros(self.size)
                 own[list(counts)] = np.maximum(list(counts.values()), 0)
-                prior = (own + PRIOR * prior) / (own.sum() + PRIOR)
-        return np.log(prior).astype(np.float32)
+                prior = np.log((own + PRIOR * np.exp(prior)) / (own.sum() + PRIOR)).astype(np.float32)
+        return prior
+
+    def _counts(self, rows: Integers, column: int) -> Numbers:
+        """n_if of some n-grams, of the function of a column."""
+        counts: Numbers = np.expm1(self._logs.cells[rows, column].astype(np.float64)) * ALPHA
+        return counts
 
     def dump(self, positions: Sequence[int]) -> Counts:
         """The counts of some functions, in columns of that order."""
-        cells = np.zeros((self._counts.rows, len(positions)), dtype=np.float32)
+        rows, columns, values = [], [], []
         for column, position in enumerate(positions):
             if position in self._column_of:
-                cells[:, column] = self._counts.cells[:, self._column_of[position]]
-        rows, columns = np.nonzero(cells)
-        return Counts(rows=rows, columns=columns, values=cells[rows, columns])
+                own = self._column_of[position]
+                met = np.flatnonzero(self._logs.cells[:, own])
+                rows.append(met)
+                columns.append(np.full(len(met), column))
+                values.append(self._counts(met, own))
+        if not rows:
+            return Counts(rows=np.empty(0, np.int64), columns=np.empty(0, np.int64), values=np.empty(0, np.float32))
+        return Counts(
+            rows=np.concatenate(rows),
+            columns=np.concatenate(columns),
+            # What float32 made of them in the logarithms is rounded off again.
+            values=np.round(np.concatenate(values), 3).astype(np.float32),
+        )
 
     @property
     def states(self) -> Mapping[str, Mapping[int, float]]:
@@ -129,9 +154,10 @@ class Bayes:
             own = self._column(position)
             of_it = counts.columns == column
             rows, values = counts.rows[of_it], counts.values[of_it]
-            self._counts.cells[rows, own] += values
+            self._logs.cells[rows, own] = np.log1p(np.maximum(self._counts(rows, own) + values, 0) / ALPHA)
             self._totals[position] += float(values.sum(dtype=np.float64))
             self._calls[position] += float(calls[column])
+        self._prior = self._lengths = None
 
     def load_state(self, key: str, calls: Mapping[int, float]) -> None:
         """Take in how often functions were called in a state."""
@@ -144,7 +170,7 @@ class Bayes:
         if column is None:
             column = self._column_of[position] = len(self._positions)
             self._positions.append(position)
-        self._counts.grow(len(self._ngrams), len(self._positions))
+        self._logs.grow(len(self._ngrams), len(self._positions))
         return column
 
 
@@ -158,4 +184,3 @@ def states_of(state: ConversationState | Feedback | None) -> tuple[str, ...]:
     if state.previous_function:
         keys.append(f"previous={state.previous_function}")
     return tuple(keys)
-

@@ -36,6 +36,9 @@ class SelectionCache:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._kept
+
     @staticmethod
     def key(
         text: str, state: ConversationState | None, only: Collection[str] | None, *, case_matters: bool
@@ -48,7 +51,8 @@ class SelectionCache:
             return said
         known = None
         if state is not None:
-            known = (state.previous_function, state.topic, state.language, tuple(sorted(state.slots.items())))
+            slots = tuple(sorted(state.slots.items()))
+            known = (state.previous_function, state.topic, state.language, slots, state.user)
         return said, known, None if only is None else frozenset(only)
 
     def find(self, key: Hashable | None) -> Selection | None:

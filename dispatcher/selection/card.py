@@ -29,7 +29,7 @@ class Card:
     tags: tuple[str, ...] = ()
     #: How many of the required parameters are numbers.
     numbers: int = 0
-    #: Whether any parameter, alone or in a list, may be a number.
+    #: Whether any parameter may be a number, or hold some.
     takes_numbers: bool = False
     #: The words that parameters choose between.
     choices: tuple[str, ...] = ()
@@ -52,6 +52,7 @@ def card_of(function: Function[..., object]) -> Card:
 
 
 def cards_of(functions: Iterable[Function[..., object]]) -> tuple[Card, ...]:
+    """The cards of registered functions, in their order."""
     return tuple(map(card_of, functions))
 
 
@@ -69,7 +70,7 @@ def _make(function: Function[..., object]) -> Card:
         numbers=sum(_is_number(shapes[name]) for name in required if name in shapes)
         if isinstance(required, list)
         else 0,
-        takes_numbers=any(_is_number(shape) or _is_number(shape.get("items")) for shape in shapes.values()),
+        takes_numbers=any(_holds_numbers(shape) for shape in shapes.values()),
         choices=tuple(word for shape in shapes.values() for word in _choices(shape)),
     )
 
@@ -80,6 +81,18 @@ def _is_number(schema: object) -> bool:
     return schema.get("type") in {"integer", "number"} or any(map(_is_number, schema.get("anyOf", ())))
 
 
-def _choices(schema: dict[str, object]) -> list[str]:
-    words = schema.get("enum", ())
-    return [word for word in words if isinstance(word, str)] if isinstance(words, list) else []
+def _holds_numbers(schema: object) -> bool:
+    if not isinstance(schema, dict):
+        return False
+    return (
+        _is_number(schema)
+        or schema.get("type") in {"array", "object"}
+        or any(map(_holds_numbers, schema.get("anyOf", ())))
+    )
+
+
+def _choices(schema: object) -> list[str]:
+    if not isinstance(schema, dict):
+        return []
+    words = [word for word in schema.get("enum", ()) if isinstance(word, str)]
+    return words + [word for other in schema.get("anyOf", ()) for word in _choices(other)]

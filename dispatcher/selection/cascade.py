@@ -10,10 +10,11 @@ Words alone take a fraction of a millisecond, sentence vectors some milliseconds
 under the normalised text, the state, what the registry says, and what was learnt.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from threading import RLock
+from threading import Lock, RLock
 from typing import Final
 
 import numpy as np
@@ -27,22 +28,25 @@ from dispatcher.selection.cache import SelectionCache
 from dispatcher.selection.card import cards_of
 from dispatcher.selection.compound import split_request
 from dispatcher.selection.defaults import MEANING_ABSTENTION, WORDS_ABSTENTION
+from dispatcher.selection.exact import NOTHING
 from dispatcher.selection.feedback import Feedback
-from dispatcher.selection.loss import Floats
 from dispatcher.selection.lookalike_log import log_lookalikes
+from dispatcher.selection.loss import Floats
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model, Thresholds
 from dispatcher.selection.responses import DEFAULT_RESPONSES, Responses, question
 from dispatcher.selection.rules import CompiledRule, KeywordRule
 from dispatcher.selection.selection import Candidate, Decision, Selection
 from dispatcher.selection.selector import ConversationState
-from dispatcher.selection.snapshot import Reading, Scores, Snapshot
+from dispatcher.selection.snapshot import Reading, Snapshot
 from dispatcher.selection.words import Language, language_of
 
 #: Candidates in a Selection.
 MAX_CANDIDATES: Final = 10
 #: What a named function, or a text that is known, is given as a probability.
 SURE: Final = 0.99
+#: From this probability on a text asks for one function only: two would share what there is.
+BEYOND_DOUBT: Final = 0.97
 #: Feedback that is kept to be learnt again when the registry changes; the oldest goes first.
 MAX_KEPT: Final = 20_000
 #: A candidate of less than this share of the first one's probability is not asked about.
@@ -52,15 +56,17 @@ WORTH_ASKING: Final = 0.25
 class Cascade:
     """Selects by everything there is: names, rules, words, counts, trained weights and sentence vectors."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by name, each with a default
         self,
         registry: Registry,
         rules: Sequence[KeywordRule] = (),
         *,
-        meaning: Meaning | None = None,
+        meaning: Meaning | Callable[[], Meaning | None] | None = None,
         model: Model | None = None,
         tiers: Collection[str] | None = None,
         thresholds: Thresholds | None = None,
+        act_at: float | None = None,
+        ask_at: float | None = None,
         default_response: str | Mapping[Language, str] = DEFAULT_RESPONSES,
         cache: SelectionCache | None = None,
     ) -> None:
@@ -69,10 +75,12 @@ class Cascade:
         Args:
             registry: the functions to select from.
             rules: what speaks for a function beside its own words.
-            meaning: sentence vectors; None goes by words alone.
+            meaning: sentence vectors, or what loads them at the first selection; None goes by words alone.
             model: what was learnt offline.
             tiers: names of the tiers to use (see `dispatcher.selection.fusion`); None uses all.
             thresholds: from which probability on what is decided; None takes the model's.
+            act_at: from which probability on to act, over what the thresholds say.
+            ask_at: likewise, below which to abstain.
             default_response: the answer when nothing fits: one text, or one for each language ("en" must be there).
             cache: of selections; one of its own when None.
 
@@ -84,10 +92,14 @@ class Cascade:
                 raise UnknownFunctionError(rule.function, hint="a KeywordRule names it")
         self._registry = registry
         self._rules = tuple(CompiledRule(rule) for rule in rules)
-        self._meaning = meaning
+        self._meaning = None if callable(meaning) else meaning
+        self._load_meaning = meaning if callable(meaning) else None
+        self._loading = Lock()
         self._model = model
         self._tiers = None if tiers is None else frozenset(tiers)
         self._thresholds = thresholds
+        self._act_at = act_at
+        self._ask_at = ask_at
         self._responses = Responses(default_response)
         self.cache = cache if cache is not None else SelectionCache()
         self._kept: list[Feedback] = []
@@ -97,6 +109,8 @@ class Cascade:
         self._revision = -1
         self._functions: tuple[Function[..., object], ...] = ()
         self._snapshot: Snapshot | None = None
+        #: With the revision of the registry that it is of.
+        self._fingerprint = (-1, b"")
 
     # --- select -------------------------------------------------------------------------------------------------
 
@@ -108,13 +122,16 @@ class Cascade:
             snapshot = self._current()
             key = self.cache.key(text, state, only, case_matters=snapshot.exact.case_matters)
             cached = self.cache.find(key)
-            if cached is not None:
-                return cached if cached.text == text else replace(cached, text=text)
+            # The parts of a text give arguments: they must be those of this one.
+            if cached is not None and (not cached.parts or cached.text == text):
+                return _as_said(cached, text)
             selection = self._select(text, state, self._allowed(snapshot, only), snapshot)
             self.cache.keep(key, selection)
             return selection
 
-    def explain(self, text: str, state: ConversationState | None = None) -> Mapping[str, tuple[explanation.Evidence, ...]]:
+    def explain(
+        self, text: str, state: ConversationState | None = None
+    ) -> Mapping[str, tuple[explanation.Evidence, ...]]:
         """What each candidate's logit is made of, by function, the likeliest first."""
         with self._lock:
             snapshot = self._current()
@@ -138,9 +155,9 @@ class Cascade:
         if not len(reading.buckets):
             return self._abstain(text, state, "the text is empty" if not text.strip() else "the text holds no word")
         exact = self._exact(reading, allowed, snapshot)
-        if exact is not None:
+        if exact is not None and exact.decision is not Decision.ASK:
             return exact
-        whole = self._weigh(reading, allowed, snapshot)
+        whole = exact or self._weigh(reading, allowed, snapshot)
         return self._several(whole, state, allowed, snapshot) or whole
 
     def _exact(self, reading: Reading, allowed: Floats | None, snapshot: Snapshot) -> Selection | None:
@@ -149,13 +166,17 @@ class Cascade:
         named = snapshot.exact.named(text, reading.request)
         why = "named in the text"
         if not named:
-            known = snapshot.exact.known(text)
+            known = snapshot.exact.known(text, "" if state is None else state.user or "")
+            if known == NOTHING:
+                return self._abstain(text, state, "known word for word as a text that no function fits")
             named = [] if known is None else [known]
             why = "known word for word"
-        if allowed is not None:
-            named = [position for position in named if allowed[position] == 0]
         if not named:
             return None
+        if allowed is not None:
+            named = [position for position in named if allowed[position] == 0]
+            if not named:
+                return self._abstain(text, state, "what the text asks for may not be selected here")
         candidates = tuple(
             Candidate(function=snapshot.cards[i].name, probability=SURE / len(named), explain=why)
             for i in named[:MAX_CANDIDATES]
@@ -167,21 +188,24 @@ class Cascade:
     def _weigh(self, reading: Reading, allowed: Floats | None, snapshot: Snapshot) -> Selection:
         """A selection by all tiers."""
         scores = snapshot.score(reading)
-        if allowed is not None:
-            scores = scores.among(allowed)
         in_scope = self._abstention.in_scope(snapshot.signals(reading, scores))
-        ranked = _ranked(scores.logs, MAX_CANDIDATES)
+        logs = scores.logs if allowed is None else scores.logs + allowed
+        ranked = _ranked(logs, MAX_CANDIDATES)
         candidates = tuple(
             Candidate(
                 function=snapshot.cards[i].name,
-                probability=in_scope * float(np.exp(scores.logs[i])),
+                probability=in_scope * probability,
                 explain=partial(explanation.summarise, snapshot, reading, scores, i),
             )
-            for i in ranked
+            for i, probability in zip(ranked, np.exp(logs[ranked]).tolist(), strict=True)
         )
+        if allowed is not None:
+            # What a text means does not change with what its caller may call.
+            in_scope *= float(np.exp(logs).sum())
         thresholds = self.thresholds
         note = "; only the beginning of the text was read" if reading.request.cut else ""
-        if in_scope < thresholds.ask_at:
+        together = sum(candidate.probability for candidate in candidates[:3])
+        if in_scope < thresholds.ask_at or together < thresholds.together_at:
             reason = f"no function fits the text well enough{note}"
             return self._abstain(reading.text, reading.state, reason, candidates, in_scope)
         if candidates[0].probability < thresholds.act_at:
@@ -192,6 +216,8 @@ class Cascade:
         self, whole: Selection, state: ConversationState | None, allowed: Floats | None, snapshot: Snapshot
     ) -> Selection | None:
         """The parts of a text that asks for several functions; None where it asks for one."""
+        if whole.candidates[0].probability >= BEYOND_DOUBT:
+            return None
         parts = split_request(whole.text)
         if len(parts) < 2:  # noqa: PLR2004 - one part is the whole
             return None
@@ -218,9 +244,16 @@ class Cascade:
 
     @property
     def thresholds(self) -> Thresholds:
-        if self._thresholds is not None:
-            return self._thresholds
-        return Thresholds() if self._model is None else self._model.thresholds
+        found = self._thresholds
+        if found is None:
+            found = Thresholds() if self._model is None else self._model.thresholds
+        if self._act_at is None and self._ask_at is None:
+            return found
+        return Thresholds(
+            act_at=found.act_at if self._act_at is None else self._act_at,
+            ask_at=found.ask_at if self._ask_at is None else self._ask_at,
+            together_at=found.together_at if self._ask_at is None else 0.0,
+        )
 
     @property
     def version(self) -> str:
@@ -233,7 +266,9 @@ class Cascade:
             return self._model.abstention
         return WORDS_ABSTENTION if self._meaning is None else MEANING_ABSTENTION
 
-    def _act(self, text: str, candidates: tuple[Candidate, ...], first: int, in_scope: float, note: str = "") -> Selection:
+    def _act(
+        self, text: str, candidates: tuple[Candidate, ...], first: int, in_scope: float, note: str = ""
+    ) -> Selection:
         reason = f"{candidates[0].why}{note}" if note else ""
         return Selection(
             text=text,
@@ -297,12 +332,93 @@ class Cascade:
             self.cache.clear()
 
     def use(self, model: Model | None, since: Sequence[Feedback] = ()) -> None:
-        """Take another model, and learn again what was said since it was trained."""
+        """Take another model, and learn again what was said since it was trained.
+
+        Selections go on with the old one until the new one is ready. What another thread has the selector learn
+        meanwhile is lost: whoever uses and learns takes turns.
+        """
+        revision, functions = self._registry.revision, tuple(self._registry)
+        kept = list(since)[-MAX_KEPT:]
+        snapshot = self._build(functions, model, kept)
         with self._lock:
             self._model = model
-            self._kept = list(since)[-MAX_KEPT:]
-            self._revision = -1
+            self._kept = kept
+            self._revision, self._functions, self._snapshot = revision, functions, snapshot
             self.cache.clear()
+
+    @property
+    def model(self) -> Model | None:
+        """What it goes by, beside what it has learnt since."""
+        return self._model
+
+    # --- for whoever must not wait --------------------------------------------------------------------------------
+
+    @property
+    def uses_encoder(self) -> bool:
+        """Whether it goes by sentence vectors too; before the first selection, whether it would."""
+        return self._meaning is not None or self._load_meaning is not None
+
+    @property
+    def quick(self) -> bool:
+        """Whether a selection takes a fraction of a millisecond now: no encoder, nothing to build, nobody before it."""
+        if self.uses_encoder or self._snapshot is None or self._revision != self._registry.revision:
+            return False
+        if not self._lock.acquire(blocking=False):
+            return False
+        self._lock.release()
+        return True
+
+    def recall(
+        self, text: str, state: ConversationState | None = None, *, only: Collection[str] | None = None
+    ) -> Selection | None:
+        """What `select` would take from its cache; None where it would have to select, or to wait."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            key = self._key(text, state, only)
+            found = self.cache.find(key) if key is not None and key in self.cache else None
+        finally:
+            self._lock.release()
+        if found is None or (found.parts and found.text != text):
+            return None
+        return _as_said(found, text)
+
+    def remember(
+        self, selection: Selection, state: ConversationState | None = None, *, only: Collection[str] | None = None
+    ) -> None:
+        """Have `select` give this from now on, which an equal selector has selected; nothing where it would wait."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            key = self._key(selection.text, state, only)
+            if key is not None:
+                self.cache.keep(key, selection)
+        finally:
+            self._lock.release()
+
+    def _key(self, text: str, state: ConversationState | None, only: Collection[str] | None) -> Hashable | None:
+        if self._snapshot is None or self._revision != self._registry.revision:
+            return None
+        return self.cache.key(text, state, only, case_matters=self._snapshot.exact.case_matters)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Equal for selectors that select alike once they have the same model and have learnt the same."""
+        revision = self._registry.revision
+        known, fingerprint = self._fingerprint
+        if known != revision:
+            meaning = self._find_meaning()
+            parts = (
+                cards_of(self._registry),
+                self._registry.fingerprint,
+                [rule.rule for rule in self._rules],
+                None if self._tiers is None else sorted(self._tiers),
+                (self._thresholds, self._act_at, self._ask_at),
+                "" if meaning is None else meaning.name,
+            )
+            fingerprint = hashlib.sha256(repr(parts).encode("utf-8", "replace")).digest()
+            self._fingerprint = (revision, fingerprint)
+        return fingerprint
 
     # --- the registry -------------------------------------------------------------------------------------------
 
@@ -310,19 +426,28 @@ class Cascade:
         """The tiers of the registry as it is now."""
         if self._snapshot is None or self._revision != self._registry.revision:
             log_lookalikes(self._registry)
-            self._revision = self._registry.revision
-            self._functions = tuple(self._registry)
-            self._snapshot = Snapshot(
-                cards_of(self._functions),
-                rules=self._rules,
-                meaning=self._meaning,
-                model=self._model,
-                tiers=self._tiers,
-            )
-            for feedback in self._kept:
-                self._snapshot.learn(feedback)
+            revision, functions = self._registry.revision, tuple(self._registry)
+            snapshot = self._build(functions, self._model, self._kept)
+            self._revision, self._functions, self._snapshot = revision, functions, snapshot
             self.cache.clear()
         return self._snapshot
+
+    def _build(
+        self, functions: Sequence[Function[..., object]], model: Model | None, kept: Sequence[Feedback]
+    ) -> Snapshot:
+        snapshot = Snapshot(
+            cards_of(functions), rules=self._rules, meaning=self._find_meaning(), model=model, tiers=self._tiers
+        )
+        for feedback in kept:
+            snapshot.learn(feedback)
+        return snapshot
+
+    def _find_meaning(self) -> Meaning | None:
+        """The sentence vectors, loaded when they are first asked for."""
+        with self._loading:
+            if self._load_meaning is not None:
+                self._meaning, self._load_meaning = self._load_meaning(), None
+            return self._meaning
 
     @staticmethod
     def _allowed(snapshot: Snapshot, only: Collection[str] | None) -> Floats | None:
@@ -336,13 +461,16 @@ class Cascade:
 
 def _ranked(logs: Floats, most: int) -> list[int]:
     """The positions of the likeliest functions, the first first; those that may not be selected are left out."""
-    if len(logs) > most:
-        top = np.argpartition(logs, -most)[-most:]
-    else:
-        top = np.arange(len(logs))
+    top = np.argpartition(logs, -most)[-most:] if len(logs) > most else np.arange(len(logs))
     order = top[np.lexsort((top, -logs[top]))]
-    return [int(i) for i in order if not np.isneginf(logs[i])]
+    ranked: list[int] = order[logs[order] > -np.inf].tolist()
+    return ranked
 
 
 def _language(state: ConversationState | None) -> Language | None:
     return None if state is None else state.language
+
+
+def _as_said(selection: Selection, text: str) -> Selection:
+    """The same selection, of a text that differs from its own in what does not matter."""
+    return selection if selection.text == text else replace(selection, text=text)

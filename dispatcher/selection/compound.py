@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from dispatcher.selection.words import read_request
+
 #: Parts that are looked at; a text of more is a list of material, not of requests.
 MAX_PARTS: Final = 4
 #: Words, or Chinese characters, that a request has at least.
@@ -11,7 +13,9 @@ MIN_WORDS: Final = 2
 MAX_CHARACTERS: Final = 400
 
 _BETWEEN = re.compile(
-    r"\s*(?:[;；。！？]|[.!?](?=\s)|[,，]?\s*\b(?:and then|and also|then|and|also|plus)\b|[,，]?\s*(?:然后|接着|并且|以及|再|同时))\s*",
+    r"\s*(?:[;；。！？]|[.!?](?=\s)"
+    r"|[,，]?\s*\b(?:and then|and also|then|and|also|plus)\b"
+    r"|[,，]?\s*(?:然后|接着|并且|以及|再|同时))\s*",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W_]+")
@@ -20,9 +24,10 @@ _WORD = re.compile(r"[\u3400-\u9fff]|[^\W_]+")
 def split_request(text: str) -> list[str]:
     """The parts of a text that may each be a request; the text alone where it cannot be told apart.
 
-    A colon ends the instruction, and what follows is material: that is never cut.
+    What stands after a colon or in quotes is material: a text that has any is never cut.
     """
-    if len(text) > MAX_CHARACTERS or re.search(r"[:：]\s", text):
+    request = read_request(text)
+    if len(text) > MAX_CHARACTERS or request.material:
         return [text]
     parts = [part.strip(" ,，.。!！?？") for part in _BETWEEN.split(text)]
     parts = [part for part in parts if part]

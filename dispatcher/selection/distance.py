@@ -41,6 +41,19 @@ class Distance:
         nearest: Floats = squares.min(axis=1) - general
         return nearest
 
+    def fits(self, dimension: int) -> bool:
+        """Whether it takes vectors of a dimension, and holds nothing but numbers."""
+        square = (dimension, dimension)
+        return (
+            self.whitening.shape == self.general_whitening.shape == square
+            and self.means.ndim == 2  # noqa: PLR2004 - a mean a row
+            and self.means.shape[1:] == self.general_mean.shape == (dimension,)
+            and all(
+                np.isfinite(array).all()
+                for array in (self.whitening, self.means, self.general_whitening, self.general_mean)
+            )
+        )
+
     @classmethod
     def fit(cls, vectors: Floats, labels: Integers, classes: int) -> "Distance":
         """Learn means and covariances from labelled vectors."""
@@ -61,10 +74,10 @@ class Distance:
 
     def dump(self) -> dict[str, Array]:
         return {
-            "distance_whitening": self.whitening.astype(np.float16),
-            "distance_means": self.means.astype(np.float16),
-            "distance_general_whitening": self.general_whitening.astype(np.float16),
-            "distance_general_mean": self.general_mean.astype(np.float16),
+            "distance_whitening": self.whitening,
+            "distance_means": self.means,
+            "distance_general_whitening": self.general_whitening,
+            "distance_general_mean": self.general_mean,
         }
 
     @classmethod
@@ -83,5 +96,6 @@ def _whiten(centred: Floats, freedom: int) -> Floats:
     """The matrix that makes the shrunk covariance of centred rows the identity."""
     covariance = (centred.T @ centred).astype(np.float64) / freedom
     size = len(covariance)
-    covariance = (1 - SHRINK) * covariance + SHRINK * (np.trace(covariance) / size + 1e-9) * np.eye(size)
+    # Texts that are all alike have no spread: 1e-7 keeps the result within what float16 can store.
+    covariance = (1 - SHRINK) * covariance + SHRINK * (np.trace(covariance) / size + 1e-7) * np.eye(size)
     return np.linalg.cholesky(np.linalg.inv(covariance)).astype(np.float32)

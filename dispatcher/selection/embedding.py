@@ -1,6 +1,6 @@
 """The embedding tier: a linear head over sentence vectors, started from the functions' descriptions.
 
-    H0[f]    = SCALE · (v'(description of f) + Σ v(example) over its examples), scaled to length SCALE
+    H0[f]    = v'(f described with its parameters) + v'(without) + Σ v(example) over its examples, of length SCALE
     logit(f) = v(text) · H[f] + b[f],    H = H0 before anything was learnt
 
 Source: Snell, Swersky and Zemel 2017, "Prototypical Networks for Few-shot Learning", for means of examples as a start.
@@ -30,9 +30,12 @@ class Embedding:
         """Encode what the functions say about themselves."""
         self.meaning = meaning
         self.size = len(cards)
-        self._start = _starts(cards, meaning) * np.float32(SCALE)
-        self._head = self._start.copy()
+        self._start: Floats = _starts(cards, meaning) * np.float32(SCALE)
+        self._head: Floats = self._start.copy()
         self._bias = np.zeros(self.size, dtype=np.float32)
+        #: What the logits of a request are multiplied by that only some of the encoders can read: fewer numbers of a
+        #: vector speak for a function, and must not say less for it.
+        self.foreign_scale = 1.0
 
     @property
     def start(self) -> Floats:
@@ -56,12 +59,14 @@ class Embedding:
             positions: the function of each column, those that there still are.
         """
         for column, position in positions.items():
-            self._head[position] += delta[column]
-            self._bias[position] += bias[column]
+            self._head[position] += delta[column].astype(np.float32)
+            self._bias[position] += np.float32(bias[column])
 
     def logits(self, vector: Floats) -> Floats:
         """Shape (functions,)."""
         product: Floats = self._head @ vector
+        if self.foreign_scale != 1 and self.meaning.is_foreign(vector):
+            product *= np.float32(self.foreign_scale)
         product += self._bias
         return product
 
@@ -79,17 +84,22 @@ class Embedding:
             self._bias[position] -= np.float32(0.02) * step
 
 
-def render(card: Card) -> str:
-    """What a function says about itself, as one text."""
-    parameters = "; ".join(f"{split_name(name)}: {text}" if text else split_name(name) for name, text in card.parameters)
+def render(card: Card, *, parameters: bool = True) -> str:
+    """What a function says about itself, as one text; with its parameters or without."""
     named = split_name(card.name)
-    return f"{named}: {card.description} {parameters}".strip() if card.description or parameters else named
+    described = f"{named}: {card.description}" if card.description else named
+    if not parameters or not card.parameters:
+        return described
+    takes = "; ".join(f"{split_name(name)}: {text}" if text else split_name(name) for name, text in card.parameters)
+    return f"{described} {takes}"
 
 
 def _starts(cards: Sequence[Card], meaning: Meaning) -> Floats:
     if not cards:
         return np.zeros((0, meaning.dimension), dtype=np.float32)
-    starts = meaning.descriptions([render(card) for card in cards])
+    # What a function does, and what it takes, say different things: neither should drown the other.
+    whole = meaning.descriptions([render(card) for card in cards])
+    starts = unit(whole + meaning.descriptions([render(card, parameters=False) for card in cards]))
     owners = [position for position, card in enumerate(cards) for _ in card.examples]
     if owners:
         np.add.at(starts, owners, meaning.requests([example for card in cards for example in card.examples]))

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from dispatcher.registry.function import Function
+from dispatcher.selection.card import Card
 from dispatcher.selection.words import name_words, normalise, read_request, words
 
 #: How much a word of each kind says. A name was chosen to tell functions apart; a description says much beside that.
@@ -27,6 +27,10 @@ class Evidence:
     likeness: float = 0.0
     example: str = ""
 
+    def score(self, word_weight: float, example_weight: float) -> float:
+        """Words count ever less, the more of them there are; half a match with an example is mostly chance."""
+        return word_weight * (1 - math.exp(-self.words)) + example_weight * self.likeness**2
+
     @property
     def why(self) -> str:
         """What was found, in a few words."""
@@ -42,17 +46,17 @@ class Evidence:
 class Index:
     """Words and examples of a set of functions, turned round: reading a text costs no more than its own words."""
 
-    def __init__(self, functions: Sequence[Function[..., object]]) -> None:
+    def __init__(self, cards: Sequence[Card]) -> None:
         self._postings: defaultdict[str, list[tuple[int, float]]] = defaultdict(list)
         self._examples: list[tuple[int, str, float]] = []
         self._example_postings: defaultdict[str, list[int]] = defaultdict(list)
-        for position, function in enumerate(functions):
-            for word, weight in _vocabulary(function).items():
+        for position, card in enumerate(cards):
+            for word, weight in _vocabulary(card).items():
                 self._postings[word].append((position, weight))
         self._whole: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
-        self._log_size = math.log(len(functions) + 1) or 1.0
-        for position, function in enumerate(functions):
-            for example in function.options.examples:
+        self._log_size = math.log(len(cards) + 1) or 1.0
+        for position, card in enumerate(cards):
+            for example in card.examples:
                 self._add_example(position, example)
 
     def _add_example(self, position: int, example: str) -> None:
@@ -117,16 +121,16 @@ def _asked(example: str) -> tuple[str, ...]:
     return words(read_request(example).instruction)
 
 
-def _vocabulary(function: Function[..., object]) -> dict[str, float]:
+def _vocabulary(card: Card) -> dict[str, float]:
     """The function's words, each with the weight of the best place it stands in."""
-    in_examples = Counter(word for example in function.options.examples for word in set(_asked(example)))
-    summary = function.description.strip().split("\n\n")[0]
+    in_examples = Counter(word for example in card.examples for word in set(_asked(example)))
+    summary = card.description.strip().split("\n\n")[0]
     places = (
         (_DESCRIPTION, words(normalise(summary))),
         (_EXAMPLE, list(in_examples)),
         (_EXAMPLES, [word for word, examples in in_examples.items() if examples > 1]),
-        (_TAG, [word for tag in function.options.tags for word in name_words(tag)]),
-        (_NAME, name_words(function.name)),
+        (_TAG, [word for tag in card.tags for word in name_words(tag)]),
+        (_NAME, name_words(card.name)),
     )
     vocabulary: dict[str, float] = {}
     for weight, found in places:

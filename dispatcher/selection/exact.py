@@ -7,22 +7,39 @@ it, or called a function or tool in so many words; "what time is it" names nothi
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from dispatcher.selection.card import Card
-from dispatcher.selection.words import WORD_CHARACTER, Request, normalise
+from dispatcher.selection.words import MAX_TEXT_CHARACTERS, WORD_CHARACTER, Request, normalise
 
 _IDENTIFIER = re.compile(rf"{WORD_CHARACTER}+(?:[.]{WORD_CHARACTER}+)*")
 _INNER_CAPITAL = re.compile(r"[a-z0-9][A-Z]")
-_NAME: Final = rf"{WORD_CHARACTER}+"
+_NAME: Final = rf"{WORD_CHARACTER}++"
+#: Where a word begins. A search that tried each of its letters would take the square of its length.
+_BEGIN: Final = rf"(?<!{WORD_CHARACTER})"
 _MARKED_WORD = re.compile(
-    rf"""["'`“‘「]({_NAME})["'`”’」]"""
-    rf"|({_NAME})\("
+    rf"""["'`“‘「]({_NAME})["'`”’」]"""  # noqa: RUF001 - quotes that people type
+    rf"|{_BEGIN}({_NAME})\("
     rf"|(?:run|call|invoke|execute|function|tool|调用|执行|运行)\s+(?:the\s+)?({_NAME})(?:\s+(?:function|tool))?[.!?。！]?$"
-    rf"|({_NAME})\s+(?:function|tool)\b"
+    rf"|{_BEGIN}({_NAME})\s+(?:function|tool)\b"
 )
+#: The position of a text that is known to ask for no function.
+NOTHING: Final = -1
 #: Known texts that are remembered; the oldest are forgotten first.
 MAX_KNOWN: Final = 100_000
+#: Sources of one claim that are remembered: two are enough.
+MAX_SOURCES: Final = 8
+
+
+@dataclass(kw_only=True, slots=True)
+class _Claim:
+    """What a text is said to mean."""
+
+    position: int
+    #: Whether the selector thought of it by itself, or the function's author said so.
+    plausible: bool
+    sources: set[str]
 
 
 class Exact:
@@ -37,28 +54,52 @@ class Exact:
                 found = self._names if _is_marked(name) else self._words
                 folded = normalise(name)
                 found[folded] = tuple(dict.fromkeys((*found.get(folded, ()), position)))
-        self._known: dict[str, int] = {}
+        #: Whether two names differ in case only: then texts that differ in case only may not mean the same.
+        self.case_matters = any(len(held) > 1 for held in (*self._names.values(), *self._words.values()))
+        self._known: dict[str, _Claim] = {}
         for position, card in enumerate(cards):
             for example in card.examples:
-                self._known.setdefault(plain(example), position)
+                self._known.setdefault(plain(example), _Claim(position=position, plausible=True, sources=set()))
 
-    @property
-    def case_matters(self) -> bool:
-        """Whether two names differ in case only: then texts that differ in case only may not mean the same."""
-        return any(len(positions) > 1 for positions in (*self._names.values(), *self._words.values()))
+    def known(self, text: str, user: str = "") -> int | None:
+        """The function that a text is known to mean, but for case, blanks and punctuation, or NOTHING.
 
-    def known(self, text: str) -> int | None:
-        """The function that a text is known to mean, but for case, blanks and punctuation; None where it is not."""
-        return self._known.get(plain(text))
+        None where nothing is known of it: also where a single source said so, and neither is it `user`, nor was it
+        plausible. One source alone must not decide for all what a text means.
+        """
+        claim = self._known.get(plain(text))
+        if claim is None or not (claim.plausible or len(claim.sources) > 1 or (user and user in claim.sources)):
+            return None
+        return claim.position
 
-    def learn(self, text: str, position: int | None) -> None:
-        """Remember, or with None forget, what a text means."""
+    def learn(self, text: str, position: int, *, source: str, plausible: bool) -> None:
+        """Remember what a text means: a function, or NOTHING.
+
+        Args:
+            text: what was said.
+            position: what it means.
+            source: who says so.
+            plausible: whether the selector thought of it by itself.
+        """
         key = plain(text)
-        self._known.pop(key, None)
-        if position is not None and key:
-            self._known[key] = position
-            if len(self._known) > MAX_KNOWN:
-                del self._known[next(iter(self._known))]
+        if not key:
+            return
+        claim = self._known.pop(key, None)
+        if claim is None or claim.position != position:
+            claim = _Claim(position=position, plausible=plausible, sources=set())
+        if source not in claim.sources and len(claim.sources) < MAX_SOURCES:
+            # Said again by the same source, it is plausible only because it was learnt.
+            claim.plausible |= plausible
+            claim.sources.add(source)
+        self._known[key] = claim
+        if len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+
+    def forget(self, text: str, position: int) -> None:
+        """A text does not mean this function, after all."""
+        claim = self._known.get(plain(text))
+        if claim is not None and claim.position == position:
+            del self._known[plain(text)]
 
     def named(self, text: str, request: Request) -> list[int]:
         """The functions whose names stand in a text: in its instruction if there are any, else in its material."""
@@ -76,7 +117,7 @@ class Exact:
         whole = self._words.get(plain(text))
         if whole is not None:
             return whole
-        folded = normalise(text)
+        folded = normalise(text[:MAX_TEXT_CHARACTERS])
         return [
             position
             for match in _MARKED_WORD.finditer(folded)
@@ -92,8 +133,8 @@ class Exact:
 
 
 def plain(text: str) -> str:
-    """A text without what does not change its meaning: case, blanks, punctuation."""
-    return " ".join(re.findall(r"\w+", normalise(text)))
+    """As much of a text as is read, without what does not change its meaning: case, blanks, punctuation."""
+    return " ".join(re.findall(r"\w+", normalise(text[:MAX_TEXT_CHARACTERS])))
 
 
 def _is_marked(name: str) -> bool:

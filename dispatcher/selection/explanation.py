@@ -52,7 +52,7 @@ def summarise(snapshot: "Snapshot", reading: "Reading", scores: "Scores", positi
     return "; ".join(details[:3]) or "nothing in particular"
 
 
-def _detail(tier: str, snapshot: "Snapshot", reading: "Reading", position: int) -> str:
+def _detail(tier: str, snapshot: "Snapshot", reading: "Reading", position: int) -> str:  # noqa: PLR0911 - a tier each
     match tier:
         case fusion.LEXICAL:
             return _shared_terms(snapshot, reading, position)
@@ -67,7 +67,7 @@ def _detail(tier: str, snapshot: "Snapshot", reading: "Reading", position: int) 
         case fusion.PRIOR:
             calls = float(snapshot.bayes.calls[position])
             return f"asked for {calls:g} times before" if calls > 0 else ""
-        case fusion.RULES:
+        case fusion.KEYWORDS:
             return _rules(snapshot, reading, position)
     return ""
 

@@ -27,7 +27,7 @@ from dispatcher.selection.words import UNSPACED, normalise
 BITS: Final = 20
 BUCKETS: Final = 1 << BITS
 
-#: Lengths of the character n-grams.
+#: Lengths of the character n-grams inside a word.
 SHORTEST: Final = 2
 LONGEST: Final = 5
 
@@ -37,6 +37,7 @@ MAX_CHARACTERS: Final = 512
 Buckets = npt.NDArray[np.int64]
 
 _TOKEN = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]+")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 _DIGITS = re.compile(r"\d+")
 _BASE: Final = np.uint32(0x01000193)
 _MIX: Final = np.uint32(0x85EBCA6B)
@@ -45,7 +46,7 @@ _BLANK: Final = np.uint32(32)
 
 
 def _powers() -> npt.NDArray[np.uint32]:
-    """Column n: the factors of the characters of an n-gram of length SHORTEST + n; a first row for the length itself."""
+    """Column n: the factors of an n-gram of length SHORTEST + n; the first row is for the length itself."""
     powers = np.zeros((LONGEST + 1, LONGEST - SHORTEST + 1), dtype=np.uint32)
     with np.errstate(over="ignore"):
         for column in range(powers.shape[1]):
@@ -91,14 +92,17 @@ def hash_tokens(found: list[str]) -> Buckets:
     """The buckets of a list of words, as `tokens` gives it."""
     if not found:
         return np.empty(0, dtype=np.int64)
+    padded = " " + " ".join(found) + " "
+    # Numbers wrap round: that is what hashing them means.
     words = np.fromiter(map(_hash_word, found), dtype=np.uint32, count=len(found))
-    characters = _character_ngrams(" " + " ".join(found) + " ")
-    with np.errstate(over="ignore"):
-        pairs = (words[:-1] * _BASE) ^ words[1:]
-        hashes = np.concatenate((words, pairs, characters))
-        hashes ^= hashes >> np.uint32(15)
-        hashes *= _MIX
-        hashes ^= hashes >> np.uint32(13)
+    pairs = (words[:-1] * _BASE) ^ words[1:]
+    parts = [words, pairs, _character_ngrams(padded)]
+    if not padded.isascii():
+        parts.append(_triples(found, words, pairs))
+    hashes = np.concatenate(parts)
+    hashes ^= hashes >> np.uint32(15)
+    hashes *= _MIX
+    hashes ^= hashes >> np.uint32(13)
     return (hashes >> _SHIFT).astype(np.int64)
 
 
@@ -112,14 +116,21 @@ def _hash_word(word: str) -> int:
     return crc32(word.encode("utf-8", "surrogatepass"))
 
 
+def _triples(found: list[str], words: npt.NDArray[np.uint32], pairs: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """Hashes of three characters in a row of a script without blanks."""
+    unspaced = np.fromiter((_UNSPACED.match(word) is not None for word in found), dtype=bool, count=len(found))
+    inside = unspaced[:-2] & unspaced[1:-1] & unspaced[2:]
+    triples: npt.NDArray[np.uint32] = ((pairs[:-1] * _BASE) ^ words[2:])[inside]
+    return triples
+
+
 def _character_ngrams(padded: str) -> npt.NDArray[np.uint32]:
     """Hashes of the character n-grams that do not cross a boundary, of all lengths."""
     # Blanks after the end: an n-gram that would run over it has one inside, and is left out with the others.
     points = np.frombuffer((padded + "     ").encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     begins = len(padded) - 1
     windows = points[_POSITIONS[:begins] if begins <= len(_POSITIONS) else np.arange(begins)[:, None] + _STEPS]
-    with np.errstate(over="ignore"):
-        hashes = windows @ _POWERS[1:] + _POWERS[0]
+    hashes = windows @ _POWERS[1:] + _POWERS[0]
     crossing = (windows == _BLANK).view(np.uint8) @ _INSIDE
     kept: npt.NDArray[np.uint32] = hashes[crossing == 0]
     return kept

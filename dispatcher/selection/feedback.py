@@ -94,6 +94,10 @@ class MemoryFeedbackLog:
     def __init__(self) -> None:
         self._entries: list[Entry] = []
 
+    @property
+    def entries(self) -> Sequence[Entry]:
+        return tuple(self._entries)
+
     async def append(self, feedback: Feedback, *, producer: str) -> str:
         position = str(len(self._entries) + 1)
         self._entries.append(Entry(position=position, feedback=feedback, at=0.0, producer=producer))

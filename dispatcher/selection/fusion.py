@@ -24,7 +24,7 @@ from dispatcher.selection.loss import Floats, Integers, log_softmax
 GATE: Final = 5.0
 
 #: Tiers in the order of their columns.
-LEXICAL, NGRAMS, BAYES, LATENT, EMBEDDING, NETWORK, NEIGHBOURS, SHAPE, PRIOR, RULES = (
+TIERS: Final = (
     "lexical",
     "ngrams",
     "bayes",
@@ -34,8 +34,9 @@ LEXICAL, NGRAMS, BAYES, LATENT, EMBEDDING, NETWORK, NEIGHBOURS, SHAPE, PRIOR, RU
     "neighbours",
     "shape",
     "prior",
-    "rules",
+    "keywords",
 )
+LEXICAL, NGRAMS, BAYES, LATENT, EMBEDDING, NETWORK, NEIGHBOURS, SHAPE, PRIOR, KEYWORDS = TIERS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,39 +78,39 @@ class Fusion:
 #: Without a model and without an encoder. Chosen on registries of descriptions alone, the same numbers for all.
 WORDS: Final = Fusion(
     weights={
-        LEXICAL: Weight(untrained=0.3, trained=0.1),
-        NGRAMS: Weight(untrained=0.8, trained=0.8),
+        LEXICAL: Weight(untrained=0.3, trained=0.3),
+        NGRAMS: Weight(untrained=0.8, trained=1.4),
         BAYES: Weight(untrained=0.0, trained=0.3),
         LATENT: Weight(untrained=0.0, trained=0.3),
         SHAPE: Weight(untrained=1.0, trained=0.5),
         PRIOR: Weight(untrained=0.3, trained=0.3),
-        RULES: Weight(untrained=1.0, trained=1.0),
+        KEYWORDS: Weight(untrained=1.0, trained=1.0),
     }
 )
 #: Without a model, with an encoder.
 MEANING: Final = Fusion(
     weights={
         LEXICAL: Weight(untrained=0.1, trained=0.05),
-        NGRAMS: Weight(untrained=0.4, trained=0.4),
+        NGRAMS: Weight(untrained=0.35, trained=0.35),
         BAYES: Weight(untrained=0.0, trained=0.1),
         LATENT: Weight(untrained=0.0, trained=0.1),
-        EMBEDDING: Weight(untrained=1.0, trained=0.8),
+        EMBEDDING: Weight(untrained=0.9, trained=0.8),
         NETWORK: Weight(untrained=0.0, trained=0.15),
         NEIGHBOURS: Weight(untrained=0.0, trained=0.4),
         SHAPE: Weight(untrained=1.0, trained=0.5),
         PRIOR: Weight(untrained=0.3, trained=0.3),
-        RULES: Weight(untrained=1.0, trained=1.0),
+        KEYWORDS: Weight(untrained=1.0, trained=1.0),
     }
 )
 
 
-def fit_fusion(
+def fit_fusion(  # noqa: PLR0913 - all of one fit
     tiers: Sequence[str],
     logits: Sequence[Floats],
     labels: Integers,
     *,
     start: Fusion,
-    pull: float = 1e-3,
+    pull: float = 0.5,
     steps: int = 300,
 ) -> Fusion:
     """Learn what trained functions' tiers count, on examples that the tiers did not see.
@@ -121,7 +122,7 @@ def fit_fusion(
         logits: of each tier, shape (examples, functions).
         labels: the right function of each example.
         start: where the weights begin; what it says of untrained functions is kept.
-        pull: how strongly they are held there.
+        pull: how strongly they are held there, in examples.
         steps: of full-batch descent, with Adam's rates.
     """
     stack = np.stack([np.asarray(tier, dtype=np.float32) for tier in logits])
@@ -133,7 +134,7 @@ def fit_fusion(
         fused = np.tensordot(np.exp(theta).astype(np.float32), stack, 1)
         probabilities = np.exp(log_softmax(fused))
         expected = np.einsum("nf,knf->k", probabilities, stack, optimize=True) / len(labels)
-        gradient = (expected - right) * np.exp(theta) + pull * (theta - origin)
+        gradient = (expected - right) * np.exp(theta) + pull / len(labels) * (theta - origin)
         mean = 0.9 * mean + 0.1 * gradient
         square = 0.99 * square + 0.01 * gradient**2
         rate = 0.1 * (1 - step / (steps * 1.05))

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from dispatcher.errors import UnknownFunctionError
 from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
+from dispatcher.selection.card import cards_of
 from dispatcher.selection.evidence import Evidence, Index
 from dispatcher.selection.lookalike_log import log_lookalikes
 from dispatcher.selection.responses import DEFAULT_RESPONSES, Responses, question
@@ -170,7 +171,12 @@ class KeywordSelector:
         # A rule may use an alias, and may outlive its function.
         rules = tuple((places[rule.rule.function], rule) for rule in self._rules if rule.rule.function in places)
         return _Snapshot(
-            revision=revision, functions=functions, index=Index(functions), places=places, names=names, rules=rules
+            revision=revision,
+            functions=functions,
+            index=Index(cards_of(functions)),
+            places=places,
+            names=names,
+            rules=rules,
         )
 
     def _named(self, text: str, request: Request, snapshot: _Snapshot, among: Container[int]) -> list[int]:
@@ -216,7 +222,8 @@ class KeywordSelector:
                 scores[position] = scores.get(position, 0.0) + share * rule.rule.weight
                 whys.setdefault(position, []).append(why)
         for position, found in evidence.items():
-            scores[position] = scores.get(position, 0.0) + self._score(found)
+            score = found.score(weights.word_weight, weights.example_weight)
+            scores[position] = scores.get(position, 0.0) + score
             whys.setdefault(position, []).append(found.why)
         scores = {position: score for position, score in scores.items() if score > 0}
         # Subtracting the largest keeps exp() in range and changes no probability.
@@ -226,10 +233,6 @@ class KeywordSelector:
         return {
             position: (power / total, "; ".join(filter(None, whys[position]))) for position, power in powers.items()
         }
-
-    def _score(self, evidence: Evidence) -> float:
-        weights = self._weights
-        return weights.word_weight * (1 - math.exp(-evidence.words)) + weights.example_weight * evidence.likeness**2
 
     def _decide(
         self,

@@ -42,7 +42,8 @@ class Latent:
         """The network's logits, shape (columns + 1,)."""
         known = read.rows < len(self.basis)
         vector = read.values[known] @ self.basis[read.rows[known]]
-        return self.network.logits(unit(vector) * np.float32(LENGTH))
+        length = max(float(vector @ vector) ** 0.5, 1e-12)
+        return self.network.logits(vector * np.float32(LENGTH / length))
 
     def dump(self) -> dict[str, Array]:
         network = {f"latent_{name}": array for name, array in self.network.dump().items()}

@@ -31,15 +31,17 @@ NAME, DESCRIPTION, EXAMPLE, TAG, PARAMETER, PARAMETER_DESCRIPTION = 1.0, 1.0, 1.
 #: Characters of a request that are read.
 MAX_CHARACTERS: Final = 2_000
 
-_RUN = re.compile(rf"[{UNSPACED}]+|[a-z]+|\d+|[^\W\d_a-z{UNSPACED}]+")
+_RUN = re.compile(rf"[{UNSPACED}]+|\d+|[^\W\d_{UNSPACED}]+")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 #: Endings that make other words of one stem, the longest first.
 _ENDINGS: Final = tuple(
     sorted(
-        "ization isation ational fulness iveness ousness ations ation ments ment ings ing ators ator ated ates ate "
-        "tions tion sion ors or ers er ed ly al ive ity e y".split(),
+        """
+        ization isation ational fulness iveness ousness ations ation ments ment ings ing ators ator ated ates ate
+        tions tion sion ors or ers er ed ly al ive ity e y
+        """.split(),  # noqa: SIM905 - a list of forty quoted words cannot be read
         key=len,
         reverse=True,
     )

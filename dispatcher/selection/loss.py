@@ -131,9 +131,7 @@ class Objective(Protocol):
         """The whole loss."""
         ...
 
-    def slopes(
-        self, parameters: list[Floats], batch: Integers, rng: np.random.Generator
-    ) -> tuple[float, list[Slope]]:
+    def slopes(self, parameters: list[Floats], batch: Integers, rng: np.random.Generator) -> tuple[float, list[Slope]]:
         """The loss of a batch, and the slope of each parameter there."""
         ...
 
@@ -176,9 +174,7 @@ class Linear:
             by_weights += np.float32(self.l2) * (parameters[0][chosen] - self.origin[chosen])
         return loss, [Slope(by_weights, rows), Slope(by_logits.sum(axis=0))]
 
-    def _data_loss(
-        self, parameters: list[Floats], batch: Integers
-    ) -> tuple[float, Floats, Floats, Integers | None]:
+    def _data_loss(self, parameters: list[Floats], batch: Integers) -> tuple[float, Floats, Floats, Integers | None]:
         weights, bias = parameters
         inputs, rows = self.inputs.take(batch)
         logits = inputs @ (weights if rows is None else weights[rows]) + bias

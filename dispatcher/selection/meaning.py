@@ -27,6 +27,8 @@ from dispatcher.selection.loss import Floats
 MEAN_WEIGHT: Final = 10.0
 #: Descriptions and examples whose vectors are remembered, so that a changed registry is read again at no cost.
 MAX_REMEMBERED: Final = 50_000
+#: Requests whose vectors are remembered: feedback comes soon after what it is about.
+MAX_REQUESTED: Final = 1_000
 
 
 #: Shares of the encoders that are used together where they are installed, the best mixture first.
@@ -37,6 +39,9 @@ MIXTURES: Final = (
     {"wordllama-l2-256/1": 1.0},
 )
 
+#: In the names of encoders that read more than English.
+MULTILINGUAL: Final = "multilingual"
+
 #: The mean vector of the requests in `common/requests.txt`, by encoder. Made by `make common-vectors`.
 _COMMON: Final = Path(__file__).with_name("common") / "vectors.npz"
 
@@ -44,16 +49,20 @@ _COMMON: Final = Path(__file__).with_name("common") / "vectors.npz"
 class Meaning:
     """An encoder, and what requests have in common."""
 
-    def __init__(self, encoder: Encoder, common: Floats) -> None:
+    def __init__(self, encoder: Encoder, common: Floats, *, multilingual: Floats | None = None) -> None:
         """Take an encoder.
 
         Args:
             encoder: makes the vectors.
             common: g, shape (dimension,).
+            multilingual: 1 for the numbers that texts in any language have, 0 for those of English alone; None where
+                all are of one kind.
         """
         self.encoder = encoder
+        self._multilingual = multilingual
         self._common = common.astype(np.float32)
         self._remembered: OrderedDict[str, Floats] = OrderedDict()
+        self._requested: OrderedDict[str, Floats] = OrderedDict()
 
     @property
     def name(self) -> str:
@@ -64,17 +73,30 @@ class Meaning:
         return self.encoder.dimension
 
     def request(self, text: str) -> Floats:
-        """v of one text, shape (dimension,)."""
-        known = self._remembered.get(text)
-        row: Floats = _without(self.encoder.encode([text]) if known is None else known[None], self._common)[0]
+        """V of one text, shape (dimension,)."""
+        row = self._requested.get(text)
+        if row is None:
+            known = self._remembered.get(text)
+            row = _without(self.encoder.encode([text]) if known is None else known[None], self._common)[0]
+            self._requested[text] = row
+            if len(self._requested) > MAX_REQUESTED:
+                self._requested.popitem(last=False)
         return row
 
     def requests(self, texts: Sequence[str]) -> Floats:
-        """v of each text, shape (texts, dimension)."""
+        """V of each text, shape (texts, dimension)."""
         return _without(self._encode(texts), self._common)
 
+    def foreign(self, vectors: Floats) -> Floats | None:
+        """The same requests as if in a language that only some of the encoders read; None where there is no such."""
+        return None if self._multilingual is None else unit(vectors * self._multilingual)
+
+    def is_foreign(self, vector: Floats) -> bool:
+        """Whether a request is one that only some of the encoders could read."""
+        return self._multilingual is not None and not vector[self._multilingual == 0].any()
+
     def descriptions(self, texts: Sequence[str]) -> Floats:
-        """v' of each text of a registry, shape (texts, dimension)."""
+        """V' of each text of a registry, shape (texts, dimension)."""
         encoded = self._encode(texts)
         mean = (encoded.sum(axis=0) + np.float32(MEAN_WEIGHT) * self._common) / np.float32(len(texts) + MEAN_WEIGHT)
         return _without(encoded, mean)
@@ -127,7 +149,10 @@ def meaning_of(encoder: Encoder) -> Meaning:
     if all(_key(name) in known for name, _ in parts):
         common = np.concatenate([known[_key(name)] * np.float32((share / total) ** 0.5) for name, share in parts])
         if common.shape == (encoder.dimension,):
-            return Meaning(encoder, common)
+            kinds = [np.full(len(known[_key(name)]), MULTILINGUAL in name, dtype=np.float32) for name, _ in parts]
+            multilingual = np.concatenate(kinds)
+            mixed = bool(multilingual.any()) and not multilingual.all()
+            return Meaning(encoder, common, multilingual=multilingual if mixed else None)
     return Meaning(encoder, np.zeros(encoder.dimension, dtype=np.float32))
 
 
@@ -142,7 +167,7 @@ def write_common(path: Path = _COMMON) -> None:
     """Write the common vectors of all encoders that are installed."""
     requests = path.with_name("requests.txt").read_text(encoding="utf-8").splitlines()
     vectors = {_key(offer.name): common_of(offer.make(1), requests) for offer in find_encoders()}
-    np.savez(path, **{name: vectors[name] for name in sorted(vectors)})
+    np.savez(path, allow_pickle=False, **{name: vectors[name] for name in sorted(vectors)})
 
 
 def _key(name: str) -> str:

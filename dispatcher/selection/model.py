@@ -1,7 +1,7 @@
 """What was learnt offline, of a set of functions: as arrays for the tiers, and as a `StoredModel` to keep."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +29,15 @@ class Thresholds:
     """From which probability on what is decided."""
 
     #: Act where the first candidate's probability is at least this.
-    act_at: float = 0.5
+    act_at: float = 0.4
     #: Abstain where the probability that any function is meant is below this; ask in between.
-    ask_at: float = 0.35
+    ask_at: float = 0.3
+    #: Abstain also where the first three candidates together are less probable: asking would mostly be in vain.
+    together_at: float = 0.4
 
     def __post_init__(self) -> None:
-        if not (0 <= self.ask_at <= 1 and 0 <= self.act_at <= 1):
-            msg = f"thresholds are probabilities from 0 to 1, not {self.act_at} and {self.ask_at}"
+        if not all(0 <= threshold <= 1 for threshold in (self.act_at, self.ask_at, self.together_at)):
+            msg = f"thresholds are probabilities from 0 to 1, not {self.act_at}, {self.ask_at} and {self.together_at}"
             raise ValueError(msg)
 
 
@@ -83,6 +85,8 @@ class Model:
     #: What was added to the embedding tier's starting head, shape (columns, dimension), and the bias.
     head: Floats
     head_bias: Floats
+    #: See `Embedding.foreign_scale`.
+    foreign_scale: float = 1.0
     examples: Examples
     distance: Distance | None = None
     network: Network | None = None
@@ -114,8 +118,10 @@ class Model:
             snapshot.latent = Latent(basis=self.latent.basis, network=network)
         if snapshot.embedding is None or snapshot.neighbours is None:
             return
-        if self.encoder == snapshot.embedding.meaning.name:
+        meaning = snapshot.embedding.meaning
+        if self.encoder == meaning.name and self.head.shape[1] == meaning.dimension:
             snapshot.embedding.load(self.head, self.head_bias, positions)
+            snapshot.embedding.foreign_scale = self.foreign_scale
             snapshot.distance = self.distance
             if self.network is not None:
                 snapshot.network = self.network.arrange(positions, snapshot.size)
@@ -158,10 +164,11 @@ class Model:
             "unmet": self.unmet,
             "states": {key: dict(calls) for key, calls in self.states.items()},
             "encoder": self.encoder,
+            "foreign_scale": self.foreign_scale,
             "examples": list(self.examples.texts),
             "fusion": self.fusion.dump(),
             "abstention": self.abstention.dump(),
-            "thresholds": {"act_at": self.thresholds.act_at, "ask_at": self.thresholds.ask_at},
+            "thresholds": asdict(self.thresholds),
             "curves": {tier: [dict(epoch) for epoch in curve] for tier, curve in self.curves.items()},
         }
         return StoredModel(
@@ -182,7 +189,7 @@ class Model:
         """
         try:
             model = cls._load(stored)
-            model._check()
+            _check(model)
         except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
             msg = f"model {stored.version} cannot be used: {error!r}"
             raise ModelError(msg) from None
@@ -209,8 +216,9 @@ class Model:
                 values=arrays["counts_values"].astype(np.float32),
             ),
             calls=arrays["calls"].astype(np.float32),
-            states=meta["states"],
+            states={key: {name: float(n) for name, n in calls.items()} for key, calls in meta["states"].items()},
             encoder=str(meta["encoder"]),
+            foreign_scale=float(meta["foreign_scale"]),
             head=arrays["head"].astype(np.float32),
             head_bias=arrays["head_bias"].astype(np.float32),
             examples=Examples(texts=tuple(meta["examples"]), columns=arrays["examples"].astype(np.int64)),
@@ -224,20 +232,43 @@ class Model:
             curves=meta["curves"],
         )
 
-    def _check(self) -> None:
-        """Refuse arrays that would be found out in the middle of a selection."""
-        grams, columns = len(self.buckets), len(self.functions)
-        fits = (
-            self.idf.shape == (grams,)
-            and self.ngrams.shape == (grams, columns)
-            and self.ngrams_bias.shape == self.head_bias.shape == self.calls.shape == (columns,)
-            and (not self.encoder or (self.head.ndim == 2 and len(self.head) == columns))  # noqa: PLR2004
-            and self.counts.rows.shape == self.counts.columns.shape == self.counts.values.shape
-            and len(self.examples.texts) == len(self.examples.columns)
-            and (not grams or (0 <= int(self.buckets.min()) and int(self.buckets.max()) < BUCKETS))
-            and (not len(self.counts.rows) or 0 <= int(self.counts.rows.min()) <= int(self.counts.rows.max()) < grams)
-        )
-        numbers = (self.idf, self.ngrams, self.ngrams_bias, self.head, self.head_bias, self.calls, self.counts.values)
-        if not fits or not all(np.isfinite(array).all() for array in numbers):
-            msg = "its arrays do not fit together, or hold what is no number"
-            raise ValueError(msg)
+
+def _check(model: Model) -> None:
+    """Refuse arrays that would be found out in the middle of a selection."""
+    grams, columns = len(model.buckets), len(model.functions)
+    fits = (
+        model.idf.shape == (grams,)
+        and model.ngrams.shape == (grams, columns)
+        and model.ngrams_bias.shape == model.head_bias.shape == model.calls.shape == (columns,)
+        and (not model.encoder or (model.head.ndim == 2 and len(model.head) == columns))  # noqa: PLR2004 - a row a function
+        and model.counts.rows.shape == model.counts.columns.shape == model.counts.values.shape
+        and len(model.examples.texts) == len(model.examples.columns)
+        and (not grams or (int(model.buckets.min()) >= 0 and int(model.buckets.max()) < BUCKETS))
+        and (not len(model.counts.rows) or 0 <= int(model.counts.rows.min()) <= int(model.counts.rows.max()) < grams)
+    )
+    if model.network is not None:
+        fits = fits and model.network.fits(model.head.shape[1], columns)
+    if model.latent is not None:
+        basis = model.latent.basis
+        fits = fits and basis.ndim == 2 and len(basis) <= grams  # noqa: PLR2004 - an n-gram a row
+        fits = fits and model.latent.network.fits(basis.shape[1], columns)
+    if model.distance is not None:
+        fits = fits and model.distance.fits(model.head.shape[1])
+    numbers = (
+        model.idf,
+        model.ngrams,
+        model.ngrams_bias,
+        model.head,
+        model.head_bias,
+        model.calls,
+        model.counts.values,
+        np.array([model.unmet, model.abstention.bias]),
+        *(np.array([weight.untrained, weight.trained]) for weight in model.fusion.weights.values()),
+        model.abstention.weights,
+        model.abstention.means,
+        model.abstention.spreads,
+        *(() if model.latent is None else (model.latent.basis,)),
+    )
+    if not fits or not all(np.isfinite(array).all() for array in numbers):
+        msg = "its arrays do not fit together, or hold what is no number"
+        raise ValueError(msg)

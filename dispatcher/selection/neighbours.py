@@ -68,7 +68,9 @@ class Neighbours:
         right = np.bincount(positions, np.where(wrong, 0, near * signs), minlength=self.size)
         scores = np.log(right / EPSILON + 1)
         if wrong.any():
-            scores -= np.log(np.bincount(positions, np.where(wrong, near * -signs, 0), minlength=self.size) / EPSILON + 1)
+            scores -= np.log(
+                np.bincount(positions, np.where(wrong, near * -signs, 0), minlength=self.size) / EPSILON + 1
+            )
         return scores.astype(np.float32)
 
     def closeness(self, vector: Floats, nothing: int) -> tuple[float, float]:

@@ -60,6 +60,15 @@ class Network:
             outer[:, position], bias[position] = self.outer[:, column], self.outer_bias[column]
         return Network(inner=self.inner, inner_bias=self.inner_bias, outer=outer, outer_bias=bias)
 
+    def fits(self, dimension: int, columns: int) -> bool:
+        """Whether it takes vectors of a dimension, knows so many functions, and holds nothing but numbers."""
+        inner, outer = self.inner.shape, self.outer.shape
+        shapes = (inner, outer, self.inner_bias.shape, self.outer_bias.shape)
+        hidden = len(self.inner_bias)
+        return shapes == ((dimension, hidden), (hidden, columns + 1), (hidden,), (columns + 1,)) and all(
+            np.isfinite(array).all() for array in (self.inner, self.inner_bias, self.outer, self.outer_bias)
+        )
+
     def dump(self) -> dict[str, Array]:
         return {
             "network_inner": self.inner.astype(np.float16),
@@ -117,14 +126,12 @@ class Layered:
         logits = np.maximum(self.vectors @ inner + inner_bias, 0) @ outer + outer_bias
         return cross_entropy(logits, self.labels, self.weights)[0]
 
-    def slopes(
-        self, parameters: list[Floats], batch: Integers, rng: np.random.Generator
-    ) -> tuple[float, list[Slope]]:
+    def slopes(self, parameters: list[Floats], batch: Integers, rng: np.random.Generator) -> tuple[float, list[Slope]]:
         inner, inner_bias, outer, outer_bias = parameters
-        inputs = self.vectors[batch] * _mask(rng, (len(batch), self.vectors.shape[1]), DROP_INPUTS)
-        summed = inputs @ inner + inner_bias
-        passing = (summed > 0) * _mask(rng, summed.shape, DROP_HIDDEN)
-        hidden = summed * passing
+        inputs: Floats = self.vectors[batch] * _mask(rng, (len(batch), self.vectors.shape[1]), DROP_INPUTS)
+        summed: Floats = inputs @ inner + inner_bias
+        passing: Floats = (summed > 0) * _mask(rng, summed.shape, DROP_HIDDEN)
+        hidden: Floats = summed * passing
         loss, by_logits = cross_entropy(hidden @ outer + outer_bias, self.labels[batch], self.weights[batch])
         by_summed = (by_logits @ outer.T) * passing
         return loss, [
@@ -151,4 +158,4 @@ def make_up(vectors: Floats, labels: Integers, *, seed: int) -> Floats:
 def _mask(rng: np.random.Generator, shape: tuple[int, ...], share: float) -> Floats:
     """0 for a share of the numbers, and as much more than 1 for the others that their sum stays."""
     kept = rng.random(shape, dtype=np.float32) >= np.float32(share)
-    return kept * np.float32(1 / (1 - share))
+    return (kept * np.float32(1 / (1 - share))).astype(np.float32)

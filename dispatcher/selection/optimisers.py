@@ -57,9 +57,9 @@ class FullBatch:
             if slope.rows is not None:
                 by = np.zeros_like(parameter)
                 by[slope.rows] = slope.values
-            speed *= momentum
-            speed -= rate * by
-            parameter += momentum * speed - rate * by
+            np.multiply(speed, momentum, out=speed)
+            np.subtract(speed, rate * by, out=speed)
+            np.add(parameter, momentum * speed - rate * by, out=parameter)
 
 
 @dataclass(slots=True)
@@ -82,8 +82,8 @@ class MiniBatch:
         rate = np.float32(self.rate * _falling(progress))
         for parameter, slope, squares in zip(parameters, slopes, self._squares, strict=True):
             if parameter.ndim == 1:
-                squares += slope.values**2
-                parameter -= np.float32(0.1) * rate * slope.values / np.sqrt(squares)
+                np.add(squares, slope.values**2, out=squares)
+                np.subtract(parameter, np.float32(0.1) * rate * slope.values / np.sqrt(squares), out=parameter)
                 continue
             rows = slope.rows if slope.rows is not None else slice(None)
             squares[rows] += (slope.values**2).sum(axis=1, keepdims=True)
@@ -114,11 +114,9 @@ class Adam:
         corrected = math.sqrt(1 - 0.999**self._steps) / (1 - 0.9**self._steps)
         rate = np.float32(self.rate * _falling(progress) * corrected)
         for parameter, slope, mean, square in zip(parameters, slopes, self._means, self._squares, strict=True):
-            mean *= np.float32(0.9)
-            mean += np.float32(0.1) * slope.values
-            square *= np.float32(0.999)
-            square += np.float32(0.001) * slope.values**2
-            parameter -= rate * mean / (np.sqrt(square) + np.float32(1e-8))
+            np.add(np.float32(0.9) * mean, np.float32(0.1) * slope.values, out=mean)
+            np.add(np.float32(0.999) * square, np.float32(0.001) * slope.values**2, out=square)
+            np.subtract(parameter, rate * mean / (np.sqrt(square) + np.float32(1e-8)), out=parameter)
 
 
 def stochastic(rate: float = 0.5) -> MiniBatch:
@@ -150,7 +148,7 @@ class Fitted:
     curve: tuple[Epoch, ...]
 
 
-def fit(
+def fit(  # noqa: PLR0913 - all of one training
     objective: Objective,
     optimiser: Optimiser,
     *,

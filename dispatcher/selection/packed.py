@@ -3,7 +3,6 @@
 import json
 import re
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dispatcher.errors import ModelError
-from dispatcher.selection.stored import MAX_MODEL_BYTES, StoredModel, dump_model, load_model
+from dispatcher.selection.stored import MAX_MODEL_BYTES, SPOILT, StoredModel, dump_model, load_model
 
 #: How many models a store keeps where nothing else is said, and how large one may be as it is stored.
 KEPT_MODELS: Final = 5
@@ -22,13 +21,6 @@ _VERSION: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}", re.ASCII)
 
 #: Where `dump_model` puts what is no array.
 _META: Final = "meta.json"
-
-#: What zipfile, zlib, json and numpy raise at bytes that somebody spoilt: RuntimeError for encryption, compressions
-#: that they do not know and nesting without end, MemoryError and ArithmeticError for arrays larger than any memory.
-_SPOILT: Final = (
-    zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, TypeError, RuntimeError, MemoryError,
-    ArithmeticError, OSError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,9 +62,6 @@ def unpack(version: str, data: bytes, max_bytes: int) -> StoredModel:
         model = load_model(data)
     except ModelError as error:
         msg = f"model {version}: {error}"
-        raise ModelError(msg) from None
-    except _SPOILT as error:
-        msg = f"model {version}: it cannot be read: {error}"
         raise ModelError(msg) from None
     if model.version != version:
         msg = f"model {version}: it says of itself that it is {model.version[:80]!r}"
@@ -131,7 +120,7 @@ def read_meta(file: Path) -> bytes:
             size = archive.getinfo(_META).file_size
             if size <= MAX_MODEL_BYTES:
                 return archive.read(_META)
-    except _SPOILT as error:
+    except SPOILT as error:
         msg = f"it cannot be read: {error}"
         raise ModelError(msg) from None
     msg = f"what it says of itself takes {size:,} bytes; at most {MAX_MODEL_BYTES:,} are read"

@@ -1,12 +1,16 @@
 """The one protocol of all selectors, and what they may know of the conversation."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from dispatcher.selection.selection import Selection
 from dispatcher.selection.words import Language
+
+if TYPE_CHECKING:
+    from dispatcher.selection.feedback import Feedback
+    from dispatcher.selection.model import Model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +25,8 @@ class ConversationState:
     slots: Mapping[str, str] = field(default_factory=dict, hash=False)
     #: The language to answer in where the text itself does not show one.
     language: Language | None = None
-    #: Who asks: feedback is bounded for each, and a request repeated by one speaks against the function selected before.
+    #: Who asks: feedback is bounded for each, and a request repeated by one speaks against the function that was
+    #: selected before.
     user: str | None = None
 
     def __post_init__(self) -> None:
@@ -47,5 +52,28 @@ class Selector(Protocol):
             state: of the conversation.
             only: names of the functions that this caller may call; others are no candidates, whatever the text says.
                 None: all that the registry holds.
+        """
+        ...
+
+
+@runtime_checkable
+class LearningSelector(Selector, Protocol):
+    """A selector that is better tomorrow because of what was said today. One belongs to one dispatcher."""
+
+    @property
+    def version(self) -> str:
+        """Of the model in use; empty where none was trained."""
+        ...
+
+    def learn(self, feedback: "Feedback") -> None:
+        """Learn from one feedback: the very next selection knows it. It never raises."""
+        ...
+
+    def use(self, model: "Model | None", since: Sequence["Feedback"] = ()) -> None:
+        """Take another model, and learn again what was said since it was trained; takes up to seconds.
+
+        Args:
+            model: None goes back to what the functions say of themselves.
+            since: the oldest first.
         """
         ...

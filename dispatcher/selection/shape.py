@@ -16,10 +16,10 @@ from dispatcher.selection.loss import Floats
 from dispatcher.selection.words import normalise
 
 #: What it costs to lack all numbers that a function requires, and to name numbers that a function does not take.
-MISSING: Final = 1.5
-UNUSED: Final = 0.7
+MISSING: Final = 2.0
+UNUSED: Final = 1.0
 #: What it is worth to name one of a parameter's choices.
-CHOICE: Final = 1.2
+CHOICE: Final = 1.5
 
 _NUMBER = re.compile(
     r"\d+(?:[.,]\d+)*|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|hundred|thousand|million)\b|[一二三四五六七八九十百千万]+"
@@ -64,4 +64,4 @@ class Shape:
                     held = self._choices.get(" ".join(words[begin:end]).strip(".,;:?!\"'"))
                     if held is not None:
                         scores[held] = np.maximum(scores[held], 0) + np.float32(CHOICE)
-        return scores
+        return np.asarray(scores, dtype=np.float32)

@@ -1,8 +1,10 @@
 """All tiers over the functions of a registry as it is at one moment, and what they have learnt."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,27 +12,38 @@ from dispatcher.selection import fusion
 from dispatcher.selection.abstention import SIGNALS, Numbers, energy
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
-from dispatcher.selection.distance import Distance
 from dispatcher.selection.embedding import Embedding
-from dispatcher.selection.exact import Exact
+from dispatcher.selection.evidence import Index
+from dispatcher.selection.exact import NOTHING, Exact
 from dispatcher.selection.features import Buckets, buckets
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.fusion import Fusion
-from dispatcher.selection.latent import Latent
 from dispatcher.selection.lexical import MAX_CHARACTERS, Lexicon, terms
 from dispatcher.selection.loss import Floats, log_softmax
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model
 from dispatcher.selection.neighbours import Neighbours
-from dispatcher.selection.network import Network
+from dispatcher.selection.network import LENGTH, Network
 from dispatcher.selection.rules import CompiledRule
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.shape import Shape
 from dispatcher.selection.softmax import NEGLIGIBLE, Ngrams, Read, Softmax, document_of
-from dispatcher.selection.words import Request, read_request
+from dispatcher.selection.words import Request, read_request, words
+
+if TYPE_CHECKING:
+    from dispatcher.selection.distance import Distance
+    from dispatcher.selection.latent import Latent
 
 #: A wrong function's probability is taken for at most this: the step grows without bound towards 1.
 MOST_SURE = 0.98
+#: The probability from which on a function was thought of by the selector itself.
+PLAUSIBLE = 0.02
+#: The probability of a favourite from which on it is not plausible that nothing fits.
+BEYOND_DOUBT = 0.9
+#: What shared words, and a like example, add at most, as in the keyword selector.
+WORD_WEIGHT, EXAMPLE_WEIGHT = 3.0, 5.0
+#: Functions above which shared words are left to BM25, which is quicker.
+MAX_EVIDENCE = 500
 #: What a rule found only in the material counts.
 MATERIAL_WEIGHT = 0.25
 
@@ -65,6 +78,16 @@ class Reading:
         return self._snapshot.ngrams.read(self.buckets)
 
     @cached_property
+    def met(self) -> float:
+        """The share of its n-grams, by idf, that were met before."""
+        return float(self.ngrams.values @ self.ngrams.values)
+
+    @cached_property
+    def familiar(self) -> np.float32:
+        """How much the tiers that count words should say: less where they know fewer than half of them."""
+        return np.float32(min(1.0, 2 * self.met))
+
+    @cached_property
     def vector(self) -> Floats:
         """Only where there is an encoder."""
         assert self._snapshot.embedding is not None  # noqa: S101 - its callers look first
@@ -74,7 +97,7 @@ class Reading:
     def network(self) -> Floats:
         """The network's logits, "none of these" at the end; only where there is one."""
         assert self._snapshot.network is not None  # noqa: S101 - its callers look first
-        return self._snapshot.network.logits(self.vector)
+        return self._snapshot.network.logits(self.vector * np.float32(LENGTH))
 
     @cached_property
     def latent(self) -> Floats:
@@ -100,10 +123,6 @@ class Scores:
 
     def __post_init__(self) -> None:
         self.logs = log_softmax(self.fused)
-
-    def among(self, allowed: Floats) -> "Scores":
-        """The same, where only some functions may be selected: `allowed` is 0 for those, and -inf for the others."""
-        return Scores(tiers=self.tiers, fused=self.fused + allowed)
 
 
 class Snapshot:
@@ -135,6 +154,8 @@ class Snapshot:
         self.lexicon = Lexicon(self.cards)
         self.shape = Shape(self.cards)
         self.rules = tuple((self.names[rule.rule.function], rule) for rule in rules if rule.rule.function in self.names)
+        # What a trained model knows of words is more than this does.
+        self._evidence = Index(self.cards) if model is None and self.size <= MAX_EVIDENCE else None
         columns = min(self.size, 1_000)
         if model is None:
             self.ngrams = Ngrams([np.unique(document_of(card)) for card in self.cards], columns)
@@ -158,9 +179,12 @@ class Snapshot:
         self.network: Network | None = None
         self.latent: Latent | None = None
         self._remember_examples()
+        #: What was scored last, and how much had been learnt by then: feedback often comes right after.
+        self._last: tuple[Reading, Scores, int] | None = None
+        self._learnt = 0
+        self._weigh_tiers()
         if model is not None:
             model.install(self)
-        self._gates = self.fusion.gates(self.examples)
 
     def _remember_examples(self) -> None:
         for position, card in enumerate(self.cards):
@@ -181,52 +205,68 @@ class Snapshot:
 
     def score(self, reading: Reading) -> Scores:
         """What each tier says of each function, and all of them together."""
-        found = {tier: self._tier(tier, reading) for tier in self._gates}
-        return self.fuse({tier: logits for tier, logits in found.items() if logits is not None})
+        scores = self.fuse({tier: logits_of(reading) for tier, logits_of in self._active.items()})
+        self._last = (reading, scores, self._learnt)
+        return scores
 
     def fuse(self, tiers: dict[str, Floats]) -> Scores:
         """The logits of all tiers as one."""
-        fused = np.zeros(self.size, dtype=np.float32)
-        for tier, logits in tiers.items():
-            fused += self._gates[tier] * logits
+        if not tiers:
+            return Scores(tiers=tiers, fused=np.zeros(self.size, dtype=np.float32))
+        gates = np.stack([self._gates[tier] for tier in tiers])
+        fused: Floats = np.einsum("tf,tf->f", gates, np.stack(list(tiers.values())))
         return Scores(tiers=tiers, fused=fused)
 
     def set_fusion(self, fusion: Fusion) -> None:
         """Weigh the tiers otherwise from now on."""
         self.fusion = fusion
-        self._gates = fusion.gates(self.examples)
+        self._weigh_tiers()
 
-    def _tier(self, tier: str, reading: Reading) -> Floats | None:
-        """A tier's logits; None where it has nothing to say."""
-        match tier:
-            case fusion.NGRAMS:
-                return self.softmax.logits(reading.ngrams)
-            case fusion.LEXICAL:
-                return self.lexicon.scores(reading.terms)
-            case fusion.BAYES:
-                return self.bayes.logits(reading.ngrams)
-            case fusion.EMBEDDING:
-                return None if self.embedding is None else self.embedding.logits(reading.vector)
-            case fusion.LATENT:
-                return None if self.latent is None else reading.latent[: self.size]
-            case fusion.NETWORK:
-                return None if self.network is None else reading.network[: self.size]
-            case fusion.NEIGHBOURS:
-                return None if self.neighbours is None else self.neighbours.logits(reading.vector)[: self.size]
-            case fusion.SHAPE:
-                return self.shape.scores(reading.whole)
-            case fusion.PRIOR:
-                return self.bayes.log_prior(reading.states) if self.bayes.calls.any() else None
-            case fusion.RULES:
-                return self._rules(reading) if self.rules else None
-        return None
+    def _weigh_tiers(self) -> None:
+        self._gates = self.fusion.gates(self.examples)
+        #: The tiers that count for any function: the others need not be asked.
+        self._active = {
+            tier: logits_of
+            for tier, logits_of in self._find_tiers().items()
+            if tier in self._gates and self._gates[tier].any()
+        }
 
-    def _rules(self, reading: Reading) -> Floats:
+    def _find_tiers(self) -> dict[str, Callable[[Reading], Floats]]:
+        """How each tier that there is gives its logits."""
+        found: dict[str, Callable[[Reading], Floats]] = {
+            fusion.LEXICAL: lambda reading: self.lexicon.scores(reading.terms),
+            fusion.NGRAMS: lambda reading: self.softmax.logits(reading.ngrams) * reading.familiar,
+            fusion.SHAPE: lambda reading: self.shape.scores(reading.whole) * reading.familiar,
+        }
+        if self.bayes.calls.any():
+            found[fusion.BAYES] = lambda reading: self.bayes.logits(reading.ngrams) * reading.familiar
+            found[fusion.PRIOR] = lambda reading: self.bayes.log_prior(reading.states)
+        if self.latent is not None:
+            found[fusion.LATENT] = lambda reading: reading.latent[: self.size] * reading.familiar
+        if self.network is not None:
+            found[fusion.NETWORK] = lambda reading: reading.network[: self.size]
+        if self.embedding is not None and self.neighbours is not None:
+            embedding, neighbours = self.embedding, self.neighbours
+            found[fusion.EMBEDDING] = lambda reading: embedding.logits(reading.vector)
+            found[fusion.NEIGHBOURS] = lambda reading: neighbours.logits(reading.vector)[: self.size]
+        if self.rules or self._evidence is not None:
+            found[fusion.KEYWORDS] = self._keywords
+        return found
+
+    def _keywords(self, reading: Reading) -> Floats:
+        """As the keyword selector scores: rules, and the words and examples that text and function share."""
         scores = np.zeros(self.size, dtype=np.float32)
         state = reading.state if reading.state is not None else ConversationState()
         for position, rule in self.rules:
             share, _ = rule.match(reading.request, state, MATERIAL_WEIGHT)
             scores[position] += share * rule.rule.weight
+        if self._evidence is not None:
+            request = reading.request
+            found = self._evidence.read(
+                words(request.instruction), words(request.material), MATERIAL_WEIGHT, range(self.size)
+            )
+            for position, evidence in found.items():
+                scores[position] += evidence.score(WORD_WEIGHT, EXAMPLE_WEIGHT)
         return scores
 
     @property
@@ -243,31 +283,33 @@ class Snapshot:
         """What speaks for and against that any function is meant; see `abstention.SIGNALS`."""
         first = int(scores.fused.argmax())
         logs, tiers = scores.logs, scores.tiers
+        favourite = float(logs[first])
         second = float(np.partition(logs, -2)[-2]) if self.size > 1 else -10.0
         found = {
-            "doubt": float(np.log(max(1e-4, 1 - float(np.exp(logs[first]))))),
-            "margin": min(10.0, float(logs[first]) - second),
-            "met": float(reading.ngrams.values @ reading.ngrams.values),
+            "doubt": math.log(max(1e-4, 1 - math.exp(favourite))),
+            "margin": min(10.0, favourite - second),
+            "met": reading.met,
         }
         votes = []
         for tier, name in ((fusion.NGRAMS, "words"), (fusion.EMBEDDING, "meaning")):
             if tier in tiers:
                 found[name], found[f"{name}_first"] = energy(tiers[tier]), float(tiers[tier][first])
-                votes.append(int(tiers[tier].argmax()) == first)
+                votes.append(_favours(tiers[tier], first))
         if fusion.LEXICAL in tiers:
             found["coverage"] = float(tiers[fusion.LEXICAL][first]) / max(1e-6, self.lexicon.most(reading.terms))
-            votes.append(int(tiers[fusion.LEXICAL].argmax()) == first)
+            votes.append(_favours(tiers[fusion.LEXICAL], first))
         found["agreement"] = sum(votes) / max(1, len(votes))
         if self.neighbours is not None:
             found["near"], found["refused"] = self.neighbours.closeness(reading.vector, self.size)
         if self.distance is not None:
             found["distance"] = float(self.distance.nearest(reading.vector[None])[0])
-        if self.network is not None:
-            found["network"] = energy(reading.network[: self.size])
-            found["known"] = found["network"] - float(reading.network[-1])
-        if self.latent is not None:
-            found["network_words"] = energy(reading.latent[: self.size])
-            found["known_words"] = found["network_words"] - float(reading.latent[-1])
+        for tier, name, logits in (
+            (fusion.NETWORK, "", None if self.network is None else reading.network),
+            (fusion.LATENT, "_words", None if self.latent is None else reading.latent),
+        ):
+            if tier in tiers and logits is not None:
+                found[f"network{name}"] = energy(tiers[tier])
+                found[f"known{name}"] = found[f"network{name}"] - float(logits[-1])
         return np.array([found.get(signal, 0.0) for signal in SIGNALS])
 
     # --- learn --------------------------------------------------------------------------------------------------
@@ -275,31 +317,53 @@ class Snapshot:
     def learn(self, feedback: Feedback) -> None:
         """One stochastic step of every tier; a feedback about a function that is not here teaches nothing."""
         position = self.names.get(feedback.function)
-        if feedback.verdict is not Verdict.NOTHING and position is None:
+        if position is None and (feedback.verdict is not Verdict.NOTHING or not self.size):
             return
-        state = ConversationState(previous_function=feedback.previous_function or None, topic=feedback.topic or None)
-        reading = self.read(feedback.text, state)
-        self.ngrams.add(reading.buckets)
+        reading, scores = self._look_again(feedback)
+        self.softmax.meet(reading.buckets)
+        met = self.ngrams.read(reading.buckets)
+        self._learnt += 1
         if position is None:
-            self._learn_nothing(reading)
+            self._learn_nothing(reading, scores, feedback)
             return
         right = feedback.verdict is Verdict.RIGHT
-        gradient = self._gradient(self.score(reading), position, right=right)
-        self.softmax.learn(reading.ngrams, gradient, feedback.weight)
+        plausible = float(np.exp(scores.logs[position])) >= PLAUSIBLE
+        gradient = self._gradient(scores, position, right=right)
+        self.softmax.learn(met, gradient, feedback.weight)
         if self.embedding is not None and self.neighbours is not None:
             self.embedding.learn(reading.vector, gradient, feedback.weight)
             self.neighbours.add(reading.vector, position, feedback.text, right=right)
         if right:
-            self.bayes.add(reading.ngrams, position, reading.states, feedback.weight)
+            self.bayes.add(met, position, reading.states, feedback.weight)
             self.examples[position] += feedback.weight
-            self._gates = self.fusion.gates(self.examples)
+            self._weigh_function(position)
             if feedback.weight >= 1:
-                self.exact.learn(feedback.text, position)
-        elif self.exact.known(feedback.text) == position:
-            self.exact.learn(feedback.text, None)
+                self.exact.learn(feedback.text, position, source=feedback.source, plausible=plausible)
+        elif feedback.weight >= 1:
+            self.exact.forget(feedback.text, position)
 
-    def _learn_nothing(self, reading: Reading) -> None:
-        self.exact.learn(reading.text, None)
+    def _look_again(self, feedback: Feedback) -> tuple[Reading, Scores]:
+        """What the tiers say of a text now; they need not be asked again where nothing was learnt in between."""
+        state = ConversationState(previous_function=feedback.previous_function or None, topic=feedback.topic or None)
+        if self._last is not None:
+            reading, scores, learnt = self._last
+            if learnt == self._learnt and reading.text == feedback.text and reading.states == states_of(state):
+                return reading, scores
+        reading = self.read(feedback.text, state)
+        return reading, self.score(reading)
+
+    def _weigh_function(self, position: int) -> None:
+        """Weigh the tiers anew for one function, whose examples have changed."""
+        for tier, gate in self.fusion.gates(self.examples[position : position + 1]).items():
+            self._gates[tier][position] = gate[0]
+        if len(self._active) < len(self._gates):
+            self._weigh_tiers()
+
+    def _learn_nothing(self, reading: Reading, scores: Scores, feedback: Feedback) -> None:
+        """Remember a text as one that no function fits."""
+        plausible = float(np.exp(scores.logs.max())) < BEYOND_DOUBT
+        if feedback.weight >= 1:
+            self.exact.learn(reading.text, NOTHING, source=feedback.source, plausible=plausible)
         if self.neighbours is not None:
             self.neighbours.add(reading.vector, self.size, reading.text)
 
@@ -325,5 +389,9 @@ class Snapshot:
         """Add to the examples that functions are known to have."""
         for position, count in counts.items():
             self.examples[position] += count
-        self._gates = self.fusion.gates(self.examples)
+        self._weigh_tiers()
 
+
+def _favours(logits: Floats, position: int) -> bool:
+    """Whether a function is a tier's favourite; a tier that says the same of all has none."""
+    return int(logits.argmax()) == position and bool((logits < logits[position]).any())

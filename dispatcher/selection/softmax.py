@@ -7,8 +7,8 @@
 so that without any example the logits are scaled cosines, and each feedback is one stochastic step of the cross-entropy
 from there (`learn`). Offline training is in `dispatcher.selection.training`.
 
-A registry of up to DENSE_FUNCTIONS functions has one dense table of weights; a larger one keeps W0 as postings, and what
-is learnt in a table of the functions that anything was learnt about: 10,000 functions take tens of megabytes.
+A registry of up to DENSE_FUNCTIONS functions has one dense table of weights; a larger one keeps W0 as postings, and
+what is learnt in a table of the functions that anything was learnt about: 10,000 functions take tens of megabytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,8 @@ from dispatcher.selection.stored import Array
 
 #: What a cosine of 1 is worth as a logit, before anything is learnt.
 SCALE: Final = 12.0
-#: The share of the description in a function's start, in examples: after that many, they say as much as it does.
-DESCRIPTION_WEIGHT: Final = 1.0
+#: What the name's n-grams count once more, beside everything that a function says about itself.
+NAME_WEIGHT: Final = 0.25
 #: Registries of more functions have no dense table.
 DENSE_FUNCTIONS: Final = 1_000
 #: Rows and cells of the tables at most: 2²⁵ cells are 128 MB.
@@ -60,7 +60,7 @@ class Ngrams:
             columns: of the tables that will have these rows: they bound how many there may be.
             least: documents that an n-gram must be in to have a row.
         """
-        self._vocabulary = Vocabulary(min(MAX_ROWS, max(1024, MAX_CELLS // max(1, columns))))
+        self._vocabulary = Vocabulary(_most_rows(columns))
         frequency = np.zeros(BUCKETS, dtype=np.int32)
         for document in documents:
             frequency[document] += 1
@@ -68,12 +68,13 @@ class Ngrams:
         count = len(documents)
         self._unmet = np.float32(np.log(1 + count) + 1)
         known = frequency[self._vocabulary.buckets].astype(np.float32)
-        self._idf = np.log(np.float32(1 + count) / (1 + known)) + 1
+        self._idf: Floats = (np.log(np.float32(1 + count) / (1 + known)) + 1).astype(np.float32)
 
     @classmethod
     def load(cls, found: Buckets, idf: Floats, unmet: float, columns: int) -> "Ngrams":
         """With the rows and weights that a model was trained with."""
         ngrams = cls([], columns)
+        ngrams._vocabulary = Vocabulary(max(len(found), _most_rows(columns)))
         ngrams._vocabulary.add_in_order(found)
         ngrams._idf = idf[: len(ngrams._vocabulary)].astype(np.float32)
         ngrams._unmet = np.float32(unmet)
@@ -120,6 +121,10 @@ class Ngrams:
         return Read(rows, values / np.float32(max(float(values @ values), 1e-12) ** 0.5))
 
 
+def _most_rows(columns: int) -> int:
+    return min(MAX_ROWS, max(1024, MAX_CELLS // max(1, columns)))
+
+
 def document_of(card: Card) -> Buckets:
     """The buckets of everything a function says about itself but its examples."""
     texts = (*map(split_name, card.names), card.description, *(f"{split_name(n)} {d}" for n, d in card.parameters))
@@ -129,10 +134,9 @@ def document_of(card: Card) -> Buckets:
 def start_of(card: Card, ngrams: Ngrams) -> Read:
     """W0 of a function, of length 1: its description and examples, each of length 1 before they are added."""
     parts = [ngrams.read_document(document_of(card))]
-    parts[0] = Read(parts[0].rows, parts[0].values * np.float32(DESCRIPTION_WEIGHT))
+    named = ngrams.read_document(hash_tokens(tokens(split_name(card.name))))
+    parts.append(Read(named.rows, named.values * np.float32(NAME_WEIGHT)))
     parts += [ngrams.read(buckets(example)) for example in card.examples]
-    if len(parts) == 1:
-        return parts[0]
     rows, places = np.unique(np.concatenate([part.rows for part in parts]), return_inverse=True)
     values = np.bincount(places, np.concatenate([part.values for part in parts])).astype(np.float32)
     return Read(rows, values / np.float32(max(float(values @ values), 1e-12) ** 0.5))
@@ -145,10 +149,11 @@ class Softmax:
         self.size = len(cards)
         self.ngrams = ngrams
         for card in cards:
-            ngrams.add(np.unique(document_of(card)))
+            ngrams.add(np.unique(np.concatenate([document_of(card), *map(buckets, card.examples)])))
         starts = [start_of(card, ngrams) for card in cards]
         self._bias = np.zeros(self.size, dtype=np.float32)
         self._squares = Grid(1)
+        self._squares.grow(len(ngrams), 1)
         self._dense = self.size <= DENSE_FUNCTIONS
         #: Columns of the table: all functions, or those that anything was learnt about.
         self._learnt: list[int] = list(range(self.size)) if self._dense else []
@@ -197,11 +202,17 @@ class Softmax:
             total[self._learnt] += learnt
         return total
 
+    def meet(self, found: Buckets) -> None:
+        """Give a text's n-grams rows, so that something can be learnt about them."""
+        self.ngrams.add(found)
+        self._table.grow(len(self.ngrams), self._table.columns)
+        self._squares.grow(len(self.ngrams), 1)
+
     def learn(self, read: Read, gradient: Mapping[int, float], weight: float = 1.0) -> None:
         """One stochastic step of gradient descent with Adagrad.
 
         Args:
-            read: the text's n-grams; those without a row teach nothing (see `Ngrams.add`).
+            read: the text's n-grams; those without a row teach nothing (see `meet`).
             gradient: of the loss by the logit of each function that it is worth it for.
             weight: of the example.
         """
@@ -209,8 +220,6 @@ class Softmax:
             return
         columns = np.array([self._column(position) for position in gradient], dtype=np.int64)
         by_logit = np.fromiter(gradient.values(), dtype=np.float32, count=len(gradient)) * np.float32(weight)
-        self._table.grow(len(self.ngrams), self._table.columns)
-        self._squares.grow(len(self.ngrams), 1)
         squares = self._squares.cells
         squares[read.rows, 0] += read.values**2 * float(by_logit @ by_logit)
         steps = read.values * (np.float32(RATE) / np.sqrt(squares[read.rows, 0] + np.float32(1e-2)))

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,13 @@ from dispatcher.errors import ModelError
 MAX_MODEL_BYTES: Final = 512 * 1024 * 1024
 
 _META: Final = "meta.json"
+
+#: What zipfile, zlib, json and numpy raise at bytes that somebody spoilt: RuntimeError for encryption, compressions
+#: that they do not know and nesting without end, MemoryError and ArithmeticError for arrays larger than any memory.
+SPOILT: Final = (
+    zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, TypeError, AttributeError, RuntimeError,
+    MemoryError, ArithmeticError, OSError,
+)  # fmt: skip
 
 Array = npt.NDArray[Any]
 
@@ -111,9 +119,7 @@ def load_model(data: bytes) -> StoredModel:
                 raise ModelError(msg)
             described = json.loads(archive.read(_META))
             arrays = {
-                name.removesuffix(".npy"): np.lib.format.read_array(
-                    io.BytesIO(archive.read(name)), allow_pickle=False
-                )
+                name.removesuffix(".npy"): np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
                 for name in archive.namelist()
                 if name != _META
             }
@@ -125,6 +131,6 @@ def load_model(data: bytes) -> StoredModel:
             meta=dict(described["meta"]),
             arrays=arrays,
         )
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError, EOFError) as error:
+    except SPOILT as error:
         msg = f"it cannot be read: {error}"
         raise ModelError(msg) from None

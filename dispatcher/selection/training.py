@@ -8,33 +8,31 @@
 3. Without given validation examples, the tiers are trained again on everything.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from dispatcher.errors import ModelError
 from dispatcher.selection import fusion
-from dispatcher.selection.abstention import SIGNALS, Abstention, Numbers, fit_abstention
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
 from dispatcher.selection.defaults import MEANING_ABSTENTION, WORDS_ABSTENTION
 from dispatcher.selection.distance import Distance
 from dispatcher.selection.embedding import Embedding
+from dispatcher.selection.example import Example
 from dispatcher.selection.features import buckets
-from dispatcher.selection.fusion import fit_fusion
+from dispatcher.selection.latent import Latent, find_basis, project
 from dispatcher.selection.loss import Dense, Floats, Integers, Linear, Sparse
 from dispatcher.selection.meaning import Meaning
-from dispatcher.selection.model import Counts, Examples, Model, Thresholds
+from dispatcher.selection.model import Examples, Model, Thresholds
 from dispatcher.selection.neighbours import MAX_OF_FUNCTION, MAX_TEXTS
-from dispatcher.selection.latent import Latent, find_basis, project
 from dispatcher.selection.network import LENGTH, Layered, Network, make_up
 from dispatcher.selection.optimisers import Adam, Epoch, Fitted, MiniBatch, fit
-from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
+from dispatcher.selection.tuning import MIN_OUTSIDE, Judged, judge, tune
 
 #: Passes over the examples, and rates of the two linear tiers.
 EPOCHS: Final = 10
@@ -50,32 +48,17 @@ NETWORK_EPOCHS: Final = 8
 MIN_NETWORK: Final = 300
 #: With more texts than this, n-grams of one text only are left out.
 MANY_TEXTS: Final = 2_000
+#: What an example counts as if in another language.
+FOREIGN_WEIGHT: Final = 0.3
 #: Folds where there are no validation examples; large sets need fewer.
 FOLDS, FEW_FOLDS, MANY_EXAMPLES = 5, 3, 5_000
 #: Held-out examples that fusion looks at, at most.
 MAX_HELD_OUT: Final = 4_000
-#: Texts that nothing fits, below which they are too few to learn from.
-MIN_OUTSIDE: Final = 20
-#: The share of right selections that abstaining may cost.
-MAX_LOST: Final = 0.0125
-#: What a wrong call costs, asking being 1.
-WRONG_COST: Final = 3.0
 #: Least validation examples that early stopping listens to.
 MIN_VALIDATION: Final = 100
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Example:
-    """A text and what it asked for."""
-
-    text: str
-    #: The registered name; None where no function fits.
-    function: str | None
-    state: ConversationState | None = None
-    weight: float = 1.0
-
-
-def train(
+def train(  # noqa: PLR0913 - all of one training
     cards: Sequence[Card],
     examples: Sequence[Example],
     *,
@@ -104,39 +87,22 @@ def train(
         msg = "there is no example of any registered function to train on"
         raise ModelError(msg)
     held_out = trainer.known(validation)
-    if held_out:
+    if any(example.function for example in held_out):
         base = trainer.fit(known, held_out)
         inside, outside = trainer.judge(base, held_out, [e for e in known if e.function is None])
-        return trainer.tune(base, inside, outside)
+        progress("learning how the tiers hold together")
+        return tune(base, inside, outside)
     insides, outsides = [], []
     for part, rest, absent in trainer.folds(known):
+        if not rest or not any(example.function for example in part):
+            continue
         base = trainer.fit(part, ())
         inside, outside = trainer.judge(base, rest, absent)
         insides.append(inside)
         outsides.append(outside)
     final = trainer.fit(known, ())
-    return trainer.tune(final, _Judged.join(insides), _Judged.join(outsides))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Judged:
-    """What the tiers said of examples that they did not see."""
-
-    #: By tier, shape (examples, functions).
-    logits: Mapping[str, Floats]
-    #: The right function of each; -1 where there is none.
-    labels: Integers
-    #: Shape (examples, signals): of the default fusion; made again once the fusion is learnt.
-    signals: Callable[[Model], Numbers]
-
-    @classmethod
-    def join(cls, parts: Sequence["_Judged"]) -> "_Judged":
-        tiers = set.intersection(*(set(part.logits) for part in parts))
-        return cls(
-            logits={tier: np.concatenate([part.logits[tier] for part in parts]) for tier in tiers},
-            labels=np.concatenate([part.labels for part in parts]),
-            signals=lambda model: np.concatenate([part.signals(model) for part in parts]),
-        )
+    progress("learning how the tiers hold together")
+    return tune(final, Judged.join(insides), Judged.join(outsides)) if insides else final
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,6 +113,7 @@ class _Head:
     #: What is added to the start of the head, shape (functions, dimension).
     delta: Floats
     bias: Floats
+    foreign_scale: float
     distance: Distance
     network: tuple[Network, tuple[Epoch, ...]] | None
 
@@ -245,6 +212,7 @@ class _Trainer:
             },
             encoder="" if self._meaning is None else self._meaning.name,
             head=np.zeros((size, 0), np.float32) if head is None else head.delta,
+            foreign_scale=1.0 if head is None else head.foreign_scale,
             head_bias=np.zeros(size, np.float32) if head is None else head.bias,
             examples=self._remembered(examples),
             latent=None if latent is None else latent[0],
@@ -289,12 +257,34 @@ class _Trainer:
             rate=HEAD_RATE,
             epochs=HEAD_EPOCHS,
         )
+        head = fitted.parameters[0].T * scale
         return _Head(
             curve=fitted.curve,
-            delta=fitted.parameters[0].T * scale - start,
+            delta=head - start,
+            foreign_scale=self._foreign_scale(vectors, head),
             bias=fitted.parameters[1],
             distance=Distance.fit(vectors, labels, len(self._cards)),
-            network=self._network(vectors * scale, labels, weights),
+            network=self._network(*self._with_foreign(vectors, labels, weights)),
+        )
+
+    def _foreign_scale(self, vectors: Floats, head: Floats) -> float:
+        """How much farther apart the logits of requests are than those of the same ones in another language."""
+        foreign = None if self._meaning is None else self._meaning.foreign(vectors)
+        if foreign is None:
+            return 1.0
+        spread, foreign_spread = ((rows @ head.T).std(axis=1).mean() for rows in (vectors, foreign))
+        return float(np.clip(spread / max(foreign_spread, 1e-6), 1.0, 5.0))
+
+    def _with_foreign(self, vectors: Floats, labels: Integers, weights: Floats) -> tuple[Floats, Integers, Floats]:
+        """The examples, and as many as if in other languages, for a network that could not tell by itself."""
+        foreign = None if self._meaning is None else self._meaning.foreign(vectors)
+        vectors = vectors * np.float32(LENGTH)
+        if foreign is None:
+            return vectors, labels, weights
+        return (
+            np.concatenate((vectors, foreign * np.float32(LENGTH))),
+            np.concatenate((labels, labels)),
+            np.concatenate((weights, weights * np.float32(FOREIGN_WEIGHT))),
         )
 
     def _latent(self, inputs: Sparse, labels: Integers, weights: Floats) -> tuple[Latent, tuple[Epoch, ...]] | None:
@@ -364,11 +354,7 @@ class _Trainer:
             texts=tuple(text for text, _ in texts), columns=np.array([column for _, column in texts], dtype=np.int64)
         )
 
-    # --- what holds them together ---------------------------------------------------------------------------------
-
-    def judge(
-        self, model: Model, held_out: Sequence[Example], outside: Sequence[Example]
-    ) -> tuple[_Judged, _Judged]:
+    def judge(self, model: Model, held_out: Sequence[Example], outside: Sequence[Example]) -> tuple[Judged, Judged]:
         """What a model's tiers say of examples that they did not see, and of texts that nothing fits."""
         self._progress("judging held-out examples")
         nothing = len(self._cards)
@@ -387,98 +373,7 @@ class _Trainer:
             chosen = np.random.default_rng(self._seed).permutation(len(inside))[:MAX_HELD_OUT]
             inside = [inside[int(index)] for index in chosen]
         outside = [*(example for example in held_out if example.function is None), *outside]
-        return self._judge(snapshot, inside), self._judge(snapshot, outside)
-
-    def _judge(self, snapshot: Snapshot, examples: Sequence[Example]) -> _Judged:
-        if self._meaning is not None:
-            self._meaning.requests([example.text for example in examples])
-        readings = [snapshot.read(example.text, example.state) for example in examples]
-        scored = [snapshot.score(reading) for reading in readings]
-        tiers = scored[0].tiers.keys() if scored else ()
-        labels = [-1 if e.function is None else self._positions[e.function] for e in examples]
-
-        def signals(model: Model) -> Numbers:
-            snapshot.set_fusion(model.fusion)
-            found = [snapshot.signals(reading, snapshot.fuse(s.tiers)) for reading, s in zip(readings, scored, strict=True)]
-            return np.array(found).reshape(len(readings), len(SIGNALS))
-
-        return _Judged(
-            logits={tier: np.stack([scores.tiers[tier] for scores in scored]) for tier in tiers},
-            labels=np.array(labels, dtype=np.int64),
-            signals=signals,
-        )
-
-    def tune(self, model: Model, inside: _Judged, outside: _Judged) -> Model:
-        """Learn fusion, abstention and thresholds from held-out examples."""
-        self._progress("learning how the tiers hold together")
-        learnt = [tier for tier in inside.logits if tier in model.fusion.weights]
-        model = replace(
-            model,
-            fusion=fit_fusion(learnt, [inside.logits[tier] for tier in learnt], inside.labels, start=model.fusion),
-        )
-        signals = inside.signals(model)
-        right, sure = self._outcome(model, inside)
-        abstention = model.abstention
-        foreign = outside.signals(model) if len(outside.labels) else np.zeros((0, len(SIGNALS)))
-        if len(foreign) >= MIN_OUTSIDE:
-            abstention = fit_abstention(signals, foreign)
-        in_scope = np.array([abstention.in_scope(row) for row in signals])
-        thresholds = _thresholds(right, sure, in_scope)
-        return replace(
-            model,
-            abstention=abstention,
-            thresholds=thresholds,
-            metrics=_measure(right, sure, in_scope, np.array([abstention.in_scope(row) for row in foreign]), thresholds),
-        )
-
-    def _outcome(self, model: Model, judged: _Judged) -> tuple[npt.NDArray[np.bool_], Numbers]:
-        """Whether the first candidate of each was right, and its probability where a function is meant."""
-        gates = model.fusion.gates(model.calls)
-        fused = sum(
-            (gates[tier] * logits for tier, logits in judged.logits.items() if tier in gates),
-            start=np.zeros((len(judged.labels), len(self._cards)), np.float32),
-        )
-        fused -= fused.max(axis=1, keepdims=True)
-        powers = np.exp(fused)
-        powers /= powers.sum(axis=1, keepdims=True)
-        first = powers.argmax(axis=1)
-        return first == judged.labels, powers[np.arange(len(first)), first].astype(np.float64)
-
-
-def _thresholds(right: npt.NDArray[np.bool_], sure: Numbers, in_scope: Numbers) -> Thresholds:
-    """Abstain as much as costs few right selections; act where that costs less than asking."""
-    scores = np.sort(in_scope[right])
-    ask_at = float(scores[int(MAX_LOST * len(right))]) if len(scores) > int(MAX_LOST * len(right)) else 0.5
-    joint = sure * in_scope
-    kept = in_scope >= ask_at
-    choices = np.unique(np.round(joint[kept], 2))
-    costs = [
-        float((joint[kept] < at).sum() + WRONG_COST * ((joint[kept] >= at) & ~right[kept]).sum()) for at in choices
-    ]
-    act_at = float(choices[int(np.argmin(costs))]) if len(choices) else Thresholds().act_at
-    return Thresholds(act_at=round(min(max(act_at, 0.05), 0.95), 3), ask_at=round(ask_at, 4))
-
-
-def _measure(
-    right: npt.NDArray[np.bool_], sure: Numbers, in_scope: Numbers, foreign: Numbers, thresholds: Thresholds
-) -> dict[str, float]:
-    """What is known of the model from held-out examples."""
-    from dispatcher.selection.measures import calibration, roc
-
-    metrics = {
-        "accuracy": float(right.mean()),
-        "loss": float(-np.log(np.clip(np.where(right, sure, 1 - sure), 1e-6, 1)).mean()),
-        "accuracy_kept": float((right & (in_scope >= thresholds.ask_at)).mean()),
-        "examples": float(len(right)),
-    }
-    calibrated = calibration(sure.tolist(), right.tolist())
-    if calibrated is not None:
-        metrics["ece"] = calibrated.ece
-    curve = roc(in_scope.tolist(), foreign.tolist())
-    if curve is not None:
-        metrics["auroc"] = curve.auroc
-        metrics["refused"] = float((foreign < thresholds.ask_at).mean())
-    return metrics
+        return judge(snapshot, inside), judge(snapshot, outside)
 
 
 def _sparse(reads: Sequence[Read], width: int) -> Sparse:

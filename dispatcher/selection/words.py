@@ -7,6 +7,7 @@ cut at, becomes overlapping pairs of characters.
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 #: The languages a selector answers in.
@@ -26,6 +27,9 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 #: A character of a spaced word, for boundaries: `json` is a whole word in `校验json格式`, and is not in `jsonify`.
 WORD_CHARACTER = rf"[^\W{UNSPACED}]"
+
+#: Characters of a text whose normalised form is remembered.
+_SHORT = 512
 
 #: A colon that ends an instruction: not the one of `https://`, of `10:30` or of `host:80`.
 _COLON = re.compile(r"(?<![0-9A-Za-z])[:\uff1a](?!//)|[:\uff1a](?!\d|//)")
@@ -72,6 +76,16 @@ class Request:
 
 def normalise(text: str) -> str:
     """Bring a text to one form: NFKC (full-width letters become plain ones), case folded, blanks single."""
+    return _normalise_short(text) if len(text) <= _SHORT else _normalise(text)
+
+
+@lru_cache(maxsize=1024)
+def _normalise_short(text: str) -> str:
+    """Every part of a selector asks for the same text's form."""
+    return _normalise(text)
+
+
+def _normalise(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 

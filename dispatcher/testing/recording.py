@@ -20,6 +20,7 @@ from dispatcher.model.job import JobState, JobStatus, Priority
 from dispatcher.model.outcome import Cancelled, Expired, Failed, Outcome, Succeeded
 from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
+from dispatcher.selection.feedback import Feedback, MemoryFeedbackLog
 from dispatcher.selection.selector import Selector
 from dispatcher.settings import Settings
 from dispatcher.transport import outcomes
@@ -84,6 +85,7 @@ class RecordingDispatcher(Dispatcher):
         self._answers: dict[str, object] = {}
         self._handles: dict[str, Handle[Any]] = {}
         self._keys: dict[tuple[str, str], str] = {}
+        self._feedback_log = MemoryFeedbackLog()
         self.address = "recording"
         self.collector = cast("Collector", _NoCollector())
 
@@ -97,11 +99,18 @@ class RecordingDispatcher(Dispatcher):
         """
         self._answers[function.name] = answer
 
+    @property
+    def feedbacks(self) -> list[Feedback]:
+        """What was said of selections, in order; the selector has learnt from it."""
+        return [entry.feedback for entry in self._feedback_log.entries]
+
     async def start(self) -> None:
+        self._chooser.connect(self._feedback_log)
         self._url = "recording"
 
     async def close(self) -> None:
         self._url = None
+        await self._chooser.close()
 
     async def dispatch_job(
         self,

@@ -92,6 +92,11 @@ class Keys:
         return f"{self.prefix}feedback"
 
     @property
+    def trainer(self) -> str:
+        """A string with a short life: there while somebody trains a model."""
+        return f"{self.prefix}trainer"
+
+    @property
     def due(self) -> str:
         """A sorted set: every unsettled job by its next-look time, in milliseconds."""
         return f"{self.prefix}due"

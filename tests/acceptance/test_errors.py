@@ -30,7 +30,9 @@ from dispatcher.errors import (
     InvalidArgumentsError,
     InvalidToolCallError,
     LeaseLost,
+    ModelError,
     NoFunctionSelectedError,
+    NoSelectionError,
     NoServerError,
     OutcomeTimeoutError,
     RegistrationError,
@@ -45,11 +47,9 @@ from dispatcher.errors import (
     UnknownFunctionError,
     UnknownJobError,
 )
-from dispatcher.selection.feedback import Feedback, Verdict
-from dispatcher.transport.connection import connect, connect_async
+from dispatcher.selection.folder import FolderModelStore
+from dispatcher.transport.connection import connect
 from dispatcher.transport.embedded import EmbeddedServer
-from dispatcher.transport.feedback_log import RedisFeedbackLog
-from dispatcher.transport.keys import Keys
 from tests.acceptance import functions
 from tests.acceptance.helpers import LONG, Marks, soon
 
@@ -122,11 +122,19 @@ async def text_for_no_function(bench: Bench) -> None:
 
 
 async def too_much_said_by_one(bench: Bench) -> None:
-    said = Feedback(text="tell me a joke", verdict=Verdict.NOTHING, source="ann")
-    async with connect_async(bench.lonely.url) as client:
-        log = RedisFeedbackLog(client, Keys(bench.label), Settings(feedback_per_source=2))
+    async with bench.alone(feedback_per_source=2, namespace=bench.label, encoder="none") as dispatcher:
+        selection = await dispatcher.select("tell me a joke")
         for _ in range(3):
-            await log.append(said, producer="p")
+            await dispatcher.feedback(selection, nothing=True, source="ann")
+
+
+async def model_of_nowhere(bench: Bench) -> None:
+    await FolderModelStore(bench.folder).load("no-such")
+
+
+async def feedback_on_a_named_call(bench: Bench) -> None:
+    job = await bench.dispatcher.dispatch(functions.add.call(1))
+    await job.feedback(right=True)
 
 
 async def key_used_before(bench: Bench) -> None:
@@ -220,6 +228,8 @@ async def result_of_another_type(bench: Bench) -> None:
 MET_BY: dict[type[DispatcherError], tuple[Callable[[Bench], Awaitable[None]], Acceptance]] = {
     SettingsError: (wrong_setting, Acceptance.NO),
     RegistrationError: (unregistrable, Acceptance.NO),
+    ModelError: (model_of_nowhere, Acceptance.NO),
+    NoSelectionError: (feedback_on_a_named_call, Acceptance.NO),
     FeedbackRefusedError: (too_much_said_by_one, Acceptance.NO),
     CallRefusedError: (replay_of_a_job_that_lives, Acceptance.NO),
     UnknownFunctionError: (unknown_function, Acceptance.NO),

@@ -37,7 +37,7 @@ def join(left: str, right: str) -> str:
 
 
 def chosen(name: str, text: str) -> Selection:
-    return Selection(text=text, decision=Decision.ACT, reason="", chosen=registry.get(name))
+    return Selection(text=text, decision=Decision.ACT, stated_reason="", chosen=registry.get(name))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_text_that_no_argument_can_hold_gives_no_call_and_bind_says_why():
 
 
 def test_an_abstention_cannot_be_bound():
-    selection = Selection(text="x", decision=Decision.ABSTAIN, reason="nothing fits")
+    selection = Selection(text="x", decision=Decision.ABSTAIN, stated_reason="nothing fits")
     assert selection.function is None
     assert selection.call is None
     with pytest.raises(NoFunctionSelectedError, match="nothing fits"):

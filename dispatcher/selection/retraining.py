@@ -1,0 +1,172 @@
+"""A new model from everything that was said, and whether it is better than the one in use.
+
+A part of the texts, chosen by their own digest, is held out of every training. So a text that was held out once always
+is, and the model in use has not seen it either. A challenger takes the champion's place only where it is better there.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from dispatcher.errors import ModelError
+from dispatcher.registry.registry import Registry
+from dispatcher.selection.card import cards_of
+from dispatcher.selection.cascade import Cascade
+from dispatcher.selection.evaluation import Evaluation, Judged, Labelled, judge, summarise
+from dispatcher.selection.example import Example
+from dispatcher.selection.feedback import Feedback, Verdict
+from dispatcher.selection.meaning import Meaning
+from dispatcher.selection.model import Model
+from dispatcher.selection.selection import Decision
+from dispatcher.selection.selector import ConversationState
+from dispatcher.selection.training import train
+from dispatcher.selection.words import normalise
+
+#: Percent of the texts that are held out.
+HELD_OUT: Final = 15
+#: Fewer held-out texts cannot tell two models apart.
+MIN_HELD_OUT: Final = 10
+#: A weaker feedback was guessed from what happened: it takes no example away.
+SAID: Final = 0.5
+#: A right function's probability is taken for at least this: one that is not among the candidates has none.
+LEAST: Final = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gathered:
+    """What there is to learn from, each text once."""
+
+    examples: tuple[Example, ...]
+    held_out: tuple[Labelled, ...]
+    #: Texts by where they came from: `registry`, `files`, `feedback`.
+    sources: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """How good a selector is on the held-out texts."""
+
+    #: The share told rightly: called, or asked about first, where a function fits; abstained from where none does.
+    accuracy: float
+    #: The mean of -log P(what was right).
+    loss: float
+    evaluation: Evaluation
+
+    def beats(self, other: "Score") -> bool:
+        """Whether it is better: more is told rightly, or as much with more certainty."""
+        return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+
+
+def gather(registry: Registry, rows: Iterable[Labelled], feedback: Iterable[Feedback]) -> Gathered:
+    """Put everything together that is known of the functions that there are; the latest that was said of a text counts.
+
+    Args:
+        registry: its own examples come first, and are never held out: every selector knows them.
+        rows: from files. Of several labels the first is learnt.
+        feedback: the oldest first. RIGHT makes an example, NOTHING one that no function fits; WRONG takes one away.
+    """
+    found: dict[str, tuple[str, Example, tuple[str, ...]]] = {}
+    for function in registry:
+        for text in function.options.examples:
+            found[normalise(text)] = ("registry", Example(text=text, function=function.name), (function.name,))
+    for row in rows:
+        first = row.labels[0] if row.labels else None
+        found[normalise(row.text)] = ("files", Example(text=row.text, function=first, state=row.state), row.labels)
+    for said in feedback:
+        _take(said, registry, found)
+    examples, held_out = [], []
+    for key, (source, example, labels) in found.items():
+        if source != "registry" and _is_held_out(key):
+            held_out.append(Labelled(text=example.text, labels=labels, state=example.state))
+        else:
+            examples.append(example)
+    return Gathered(
+        examples=tuple(examples),
+        held_out=tuple(held_out),
+        sources=Counter(source for source, _, _ in found.values()),
+    )
+
+
+def _take(said: Feedback, registry: Registry, found: dict[str, tuple[str, Example, tuple[str, ...]]]) -> None:
+    key = normalise(said.text)
+    if said.verdict is Verdict.WRONG:
+        if said.weight >= SAID and key in found and _name(said.function, registry) == found[key][1].function:
+            del found[key]
+        return
+    function = None if said.verdict is Verdict.NOTHING else _name(said.function, registry)
+    if said.verdict is Verdict.RIGHT and function is None:
+        return
+    state = None
+    if said.previous_function or said.topic:
+        state = ConversationState(previous_function=said.previous_function or None, topic=said.topic or None)
+    example = Example(text=said.text, function=function, state=state, weight=said.weight)
+    found[key] = ("feedback", example, () if function is None else (function,))
+
+
+def _name(name: str, registry: Registry) -> str | None:
+    return registry.get(name).name if name in registry else None
+
+
+def _is_held_out(key: str) -> bool:
+    digest = hashlib.sha256(key.encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:4]) % 100 < HELD_OUT
+
+
+def challenge(
+    registry: Registry,
+    gathered: Gathered,
+    *,
+    validation: Sequence[Example] = (),
+    meaning: Meaning | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Model, Score]:
+    """Train a model, and say how good it is on what was held out. Its metrics say so too.
+
+    Raises:
+        ModelError: there is too little to learn from.
+    """
+    if len(gathered.held_out) < MIN_HELD_OUT:
+        msg = (
+            f"there is too little to learn from: {len(gathered.held_out)} texts beside the registry's own examples "
+            f"could be held out, and {MIN_HELD_OUT} are needed to tell whether a model is better; about "
+            f"{math.ceil(MIN_HELD_OUT * 100 / HELD_OUT)} labelled texts or feedbacks will do"
+        )
+        raise ModelError(msg)
+    model = train(cards_of(registry), gathered.examples, validation=validation, meaning=meaning, progress=progress)
+    progress("comparing on what was held out")
+    score = rate(registry, model, gathered.held_out, meaning=meaning)
+    metrics = {
+        **model.metrics,
+        "held_out": float(len(gathered.held_out)),
+        "held_out_accuracy": score.accuracy,
+        "held_out_loss": score.loss,
+    }
+    return replace(model, metrics=metrics), score
+
+
+def rate(registry: Registry, model: Model | None, held_out: Sequence[Labelled], *, meaning: Meaning | None) -> Score:
+    """How good a model is; None: what the functions say of themselves."""
+    judged = judge(Cascade(registry, meaning=meaning, model=model), held_out)
+    return Score(
+        accuracy=sum(map(_is_right, judged)) / len(judged),
+        loss=sum(map(_loss, judged)) / len(judged),
+        evaluation=summarise(judged),
+    )
+
+
+def _is_right(judged: Judged) -> bool:
+    if judged.expected is None:
+        return judged.decision is Decision.ABSTAIN
+    return judged.predicted in judged.accepted
+
+
+def _loss(judged: Judged) -> float:
+    if judged.expected is None:
+        right = 1 - judged.in_scope
+    else:
+        pairs = zip(judged.ranked, judged.probabilities, strict=True)
+        right = sum(probability for name, probability in pairs if name in judged.accepted)
+    return -math.log(min(1.0, max(LEAST, right)))

@@ -1,0 +1,137 @@
+"""Learns what holds the tiers together: fusion, abstention and thresholds, from examples that the tiers did not see."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dispatcher.selection.abstention import SIGNALS, Numbers, fit_abstention
+from dispatcher.selection.example import Example
+from dispatcher.selection.fusion import TIERS, fit_fusion
+from dispatcher.selection.loss import Floats, Integers, softmax
+from dispatcher.selection.measures import calibration, roc
+from dispatcher.selection.model import Model, Thresholds
+from dispatcher.selection.snapshot import Snapshot
+
+#: Texts that nothing fits, below which they are too few to learn from.
+MIN_OUTSIDE: Final = 20
+#: The share of right selections that abstaining may cost.
+MAX_LOST: Final = 0.015
+#: What a wrong call costs, asking being 1.
+WRONG_COST: Final = 3.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """What the tiers said of examples that they did not see."""
+
+    #: By tier, shape (examples, functions).
+    logits: Mapping[str, Floats]
+    #: The right function of each; -1 where there is none.
+    labels: Integers
+    #: Shape (examples, signals): of the default fusion; made again once the fusion is learnt.
+    signals: Callable[[Model], Numbers]
+
+    @classmethod
+    def join(cls, parts: Sequence["Judged"]) -> "Judged":
+        # A part without examples has no tiers.
+        judged = [part.logits for part in parts if len(part.labels)]
+        tiers = set.intersection(*map(set, judged)) if judged else set()
+        return cls(
+            logits={tier: np.concatenate([logits[tier] for logits in judged]) for tier in TIERS if tier in tiers},
+            labels=np.concatenate([part.labels for part in parts]),
+            signals=lambda model: np.concatenate([part.signals(model) for part in parts]),
+        )
+
+
+def judge(snapshot: Snapshot, examples: Sequence[Example]) -> Judged:
+    """What a snapshot's tiers say of examples."""
+    if snapshot.embedding is not None:
+        snapshot.embedding.meaning.requests([example.text for example in examples])
+    readings = [snapshot.read(example.text, example.state) for example in examples]
+    scored = [snapshot.score(reading) for reading in readings]
+    tiers = scored[0].tiers.keys() if scored else ()
+    labels = [-1 if e.function is None else snapshot.names[e.function] for e in examples]
+
+    def signals(model: Model) -> Numbers:
+        snapshot.set_fusion(model.fusion)
+        found = [snapshot.signals(reading, snapshot.fuse(s.tiers)) for reading, s in zip(readings, scored, strict=True)]
+        return np.array(found).reshape(len(readings), len(SIGNALS))
+
+    return Judged(
+        logits={tier: np.stack([scores.tiers[tier] for scores in scored]) for tier in tiers},
+        labels=np.array(labels, dtype=np.int64),
+        signals=signals,
+    )
+
+
+def tune(model: Model, inside: Judged, outside: Judged) -> Model:
+    """Learn fusion, abstention and thresholds.
+
+    Args:
+        model: with trained tiers.
+        inside: examples that ask for a function.
+        outside: texts that ask for none.
+    """
+    learnt = [tier for tier in inside.logits if tier in model.fusion.weights]
+    fused = fit_fusion(learnt, [inside.logits[tier] for tier in learnt], inside.labels, start=model.fusion)
+    model = replace(model, fusion=fused)
+    signals = inside.signals(model)
+    right, sure = _outcome(model, inside)
+    abstention = model.abstention
+    foreign = outside.signals(model) if len(outside.labels) else np.zeros((0, len(SIGNALS)))
+    if len(foreign) >= MIN_OUTSIDE:
+        abstention = fit_abstention(signals, foreign)
+    in_scope = np.array([abstention.in_scope(row) for row in signals])
+    refused = np.array([abstention.in_scope(row) for row in foreign])
+    thresholds = _find_thresholds(right, sure, in_scope)
+    metrics = _measure(right, sure, in_scope, refused, thresholds)
+    return replace(model, abstention=abstention, thresholds=thresholds, metrics=metrics)
+
+
+def _outcome(model: Model, judged: Judged) -> tuple[npt.NDArray[np.bool_], Numbers]:
+    """Whether the first candidate of each was right, and its probability where a function is meant."""
+    gates = model.fusion.gates(model.calls)
+    fused = np.zeros((len(judged.labels), len(model.functions)), dtype=np.float32)
+    for tier, logits in judged.logits.items():
+        if tier in gates:
+            fused += gates[tier] * logits
+    probabilities = softmax(fused)
+    first = probabilities.argmax(axis=1)
+    return first == judged.labels, probabilities.max(axis=1).astype(np.float64)
+
+
+def _find_thresholds(right: npt.NDArray[np.bool_], sure: Numbers, in_scope: Numbers) -> Thresholds:
+    """Abstain as much as costs few right selections; act where that costs less than asking."""
+    scores = np.sort(in_scope[right])
+    ask_at = float(scores[int(MAX_LOST * len(right))]) if len(scores) > int(MAX_LOST * len(right)) else 0.5
+    joint = sure * in_scope
+    kept = in_scope >= ask_at
+    choices = np.unique(np.round(joint[kept], 2))
+    costs = [
+        float((joint[kept] < at).sum() + WRONG_COST * ((joint[kept] >= at) & ~right[kept]).sum()) for at in choices
+    ]
+    act_at = float(choices[int(np.argmin(costs))]) if len(choices) else Thresholds().act_at
+    return Thresholds(act_at=round(min(max(act_at, 0.05), 0.95), 3), ask_at=round(ask_at, 4), together_at=0.0)
+
+
+def _measure(
+    right: npt.NDArray[np.bool_], sure: Numbers, in_scope: Numbers, foreign: Numbers, thresholds: Thresholds
+) -> dict[str, float]:
+    """What is known of the model from held-out examples."""
+    metrics = {
+        "accuracy": float(right.mean()),
+        "loss": float(-np.log(np.clip(np.where(right, sure, 1 - sure), 1e-6, 1)).mean()),
+        "accuracy_kept": float((right & (in_scope >= thresholds.ask_at)).mean()),
+        "examples": float(len(right)),
+    }
+    calibrated = calibration(sure.tolist(), right.tolist())
+    if calibrated is not None:
+        metrics["ece"] = calibrated.ece
+    curve = roc(in_scope.tolist(), foreign.tolist())
+    if curve is not None:
+        metrics["auroc"] = curve.auroc
+        metrics["refused"] = float((foreign < thresholds.ask_at).mean())
+    return metrics

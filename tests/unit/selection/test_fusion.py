@@ -1,0 +1,162 @@
+"""How tiers become one probability, and whether any function is meant at all."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dispatcher.selection.abstention import SIGNALS, Abstention, energy, fit_abstention
+from dispatcher.selection.defaults import MEANING_ABSTENTION, WORDS_ABSTENTION
+from dispatcher.selection.fusion import MEANING, WORDS, Fusion, Weight, fit_fusion
+from dispatcher.selection.model import Thresholds
+
+TWO = Fusion(weights={tier: Weight(untrained=0.5, trained=0.5) for tier in ("good", "noise")})
+
+
+def held_out(examples: int = 200, functions: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, a tier that knows them more or less, and one that knows nothing."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, functions, examples)
+    good = rng.standard_normal((examples, functions)).astype(np.float32)
+    good[np.arange(examples), labels] += 2
+    return labels, good, 3 * rng.standard_normal((examples, functions)).astype(np.float32)
+
+
+def test_the_tier_that_knows_more_comes_to_count_more():
+    labels, good, noise = held_out()
+    fitted = fit_fusion(["good", "noise"], [good, noise], labels, start=TWO)
+    assert fitted.weights["good"].trained > 5 * fitted.weights["noise"].trained
+    assert fitted.weights["good"].trained > 0.5
+
+
+def test_weights_stay_above_zero_even_of_a_tier_that_is_always_wrong():
+    labels, good, _ = held_out()
+    fitted = fit_fusion(["good", "noise"], [good, -good], labels, start=TWO)
+    assert all(weight.trained > 0 for weight in fitted.weights.values())
+
+
+def test_fitted_weights_make_probabilities_true():
+    labels, good, noise = held_out(2_000)
+    fitted = fit_fusion(["good", "noise"], [10 * good, noise], labels, start=TWO)
+    logits = fitted.weights["good"].trained * 10 * good + fitted.weights["noise"].trained * noise
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    sure = (powers / powers.sum(axis=1, keepdims=True)).max(axis=1)
+    assert sure.mean() == pytest.approx((logits.argmax(axis=1) == labels).mean(), abs=0.05)
+
+
+def test_a_strong_pull_keeps_the_weights_where_they_start():
+    labels, good, noise = held_out()
+    fitted = fit_fusion(["good", "noise"], [good, noise], labels, start=TWO, pull=1e6)
+    assert [weight.trained for weight in fitted.weights.values()] == pytest.approx([0.5, 0.5], abs=0.05)
+
+
+def test_what_untrained_functions_weigh_and_tiers_that_are_not_learnt_are_kept():
+    labels, good, noise = held_out()
+    start = Fusion(weights={**TWO.weights, "other": Weight(untrained=0.1, trained=0.9)})
+    fitted = fit_fusion(["good", "noise"], [good, noise], labels, start=start)
+    assert fitted.weights["other"] == start.weights["other"]
+    assert {weight.untrained for weight in fitted.weights.values()} == {0.5, 0.1}
+
+
+def test_a_functions_weights_go_from_untrained_to_trained_with_its_examples():
+    gates = Fusion(weights={"tier": Weight(untrained=1.0, trained=3.0)}).gates(
+        np.array([0, 1, 5, 50, 1e6], np.float32)
+    )["tier"]
+    assert gates[0] == 1
+    assert gates[-1] == pytest.approx(3, abs=0.01)
+    assert (np.diff(gates) > 0).all()
+
+
+@pytest.mark.parametrize("fusion", [WORDS, MEANING, TWO, Fusion()])
+def test_a_fusion_is_the_same_after_json(fusion):
+    assert Fusion.load(json.loads(json.dumps(fusion.dump()))) == fusion
+
+
+# --- abstention
+
+
+def make_signals(n: int, shift: float, seed: int, *, of: int = 1) -> np.ndarray:
+    rows = np.random.default_rng(seed).standard_normal((n, len(SIGNALS)))
+    rows[:, :of] += shift
+    rows[:, -1] = 0.7  # a signal that never changes
+    return rows
+
+
+def test_texts_that_can_be_told_apart_are_told_apart():
+    inside, outside = make_signals(200, 3, 0, of=3), make_signals(100, -3, 1, of=3)
+    abstention = fit_abstention(inside, outside)
+    assert min(abstention.in_scope(row) for row in inside) > 0.5
+    assert max(abstention.in_scope(row) for row in outside) < 0.5
+    assert np.isfinite(abstention.weights).all()
+
+
+def test_without_a_difference_the_signals_say_what_is_assumed_of_the_texts_in_use():
+    for share in (0.2, 0.5, 0.9):
+        abstention = fit_abstention(make_signals(2_000, 0, 0), make_signals(500, 0, 1), share=share)
+        mean = np.mean([abstention.in_scope(row) for row in make_signals(300, 0, 2)])
+        assert mean == pytest.approx(share, abs=0.08)
+
+
+def test_several_weak_signals_together_tell_more_than_the_best_alone():
+    inside, outside = make_signals(500, 0.7, 0, of=5), make_signals(500, -0.7, 1, of=5)
+    abstention = fit_abstention(inside, outside)
+    right = np.mean(
+        [abstention.in_scope(row) > 0.5 for row in inside] + [abstention.in_scope(row) < 0.5 for row in outside]
+    )
+    alone = np.mean([row[0] > 0 for row in inside] + [row[0] < 0 for row in outside])
+    assert right > alone + 0.1
+
+
+def test_one_text_of_each_kind_is_enough_not_to_fail():
+    abstention = fit_abstention(make_signals(1, 1, 0), make_signals(1, -1, 1))
+    assert 0 < abstention.in_scope(np.zeros(len(SIGNALS))) < 1
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=len(SIGNALS), max_size=len(SIGNALS)))
+def test_in_scope_is_a_probability_for_any_signals(row):
+    for abstention in (WORDS_ABSTENTION, MEANING_ABSTENTION):
+        assert 0 <= abstention.in_scope(np.array(row)) <= 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1_000))
+def test_an_abstention_is_the_same_after_json(seed):
+    abstention = fit_abstention(make_signals(20, 1, seed), make_signals(20, -1, seed + 1))
+    again = Abstention.load(json.loads(json.dumps(abstention.dump())))
+    for row in make_signals(5, 0, seed + 2):
+        assert again.in_scope(row) == abstention.in_scope(row)
+
+
+def test_signals_stored_in_another_order_or_unknown_are_read_by_name():
+    stored = MEANING_ABSTENTION.dump()
+    for key in ("signals", "weights", "means", "spreads"):
+        stored[key] = [*reversed(stored[key]), "of tomorrow" if key == "signals" else 5.0]
+    again = Abstention.load(stored)
+    assert (again.weights == MEANING_ABSTENTION.weights).all()
+    stored = {key: value[:3] if isinstance(value, list) else value for key, value in MEANING_ABSTENTION.dump().items()}
+    assert not Abstention.load(stored).weights[3:].any()
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=20))
+def test_the_energy_is_at_least_the_largest_logit(logits):
+    found = energy(np.array(logits, np.float32))
+    assert max(logits) - 1e-3 <= found <= max(logits) + np.log(len(logits)) + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("act_at", "ask_at"), [(1.1, 0.2), (-0.1, 0.2), (0.5, 1.5), (float("nan"), 0.2), (0.5, float("nan"))]
+)
+def test_thresholds_are_probabilities(act_at, ask_at):
+    with pytest.raises(ValueError, match="probabilities from 0 to 1"):
+        Thresholds(act_at=act_at, ask_at=ask_at)
+
+
+def test_weights_that_are_held_at_zero_stay_near_it_and_the_bias_is_free():
+    inside, outside = make_signals(200, 1, 0), make_signals(200, -1, 1)
+    free, held = (fit_abstention(inside, outside, share=0.8, l2=l2) for l2 in (1e-3, 1e4))
+    assert np.abs(held.weights).max() < 1e-3 < np.abs(free.weights).max()
+    assert held.in_scope(inside[0]) == pytest.approx(0.8, abs=0.01)

@@ -1,0 +1,347 @@
+"""The tiers over sentence vectors, with an encoder that costs nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dispatcher.selection import (
+    latent,
+)
+from dispatcher.selection import (
+    meaning as meaning_module,
+)
+from dispatcher.selection import (
+    neighbours as neighbours_module,
+)
+from dispatcher.selection import (
+    network as network_module,
+)
+from dispatcher.selection.card import Card
+from dispatcher.selection.distance import Distance
+from dispatcher.selection.embedding import Embedding, render
+from dispatcher.selection.latent import Latent, find_basis, project
+from dispatcher.selection.loss import Sparse, softmax
+from dispatcher.selection.meaning import Meaning, common_of, meaning_of, unit
+from dispatcher.selection.neighbours import Neighbours
+from dispatcher.selection.network import LENGTH, Layered, Network, make_up
+from dispatcher.selection.optimisers import Adam, fit
+from dispatcher.selection.softmax import Read
+from tests.unit.selection.making import HashedEncoder, make_cards, make_meaning
+
+
+def directions(seed: int, *shape: int) -> np.ndarray:
+    return unit(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
+
+
+# --- vectors
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(), max_size=5))
+def test_every_vector_has_length_one_or_is_nothing(texts):
+    meaning = make_meaning()
+    for rows in (meaning.requests(texts), meaning.descriptions(texts)):
+        assert rows.shape == (len(texts), meaning.dimension)
+        lengths = np.linalg.norm(rows, axis=1)
+        assert all(length == 0 or length == pytest.approx(1, abs=1e-4) for length in lengths)
+
+
+def test_what_all_requests_have_in_common_is_taken_away():
+    encoder = HashedEncoder()
+    texts = [f"please kindly do {word} for me" for word in ("gardening", "cooking", "painting", "sailing")]
+    plain = Meaning(encoder, np.zeros(encoder.dimension)).requests(texts)
+    without = Meaning(encoder, common_of(encoder, texts)).requests(texts)
+    assert (without @ without.T)[0, 1] < (plain @ plain.T)[0, 1] - 0.3
+
+
+def test_what_an_encoder_could_not_read_stays_nothing():
+    meaning = Meaning(HashedEncoder(), np.ones(48, np.float32))
+    assert not meaning.request("…").any()
+    assert not meaning.requests(["", "words"])[0].any()
+
+
+def test_one_text_and_many_are_read_alike():
+    meaning = Meaning(HashedEncoder(), directions(0, 48))
+    texts = ["count the words", "play a song"]
+    assert meaning.requests(texts) == pytest.approx(np.stack([meaning.request(text) for text in texts]), abs=1e-5)
+
+
+def test_descriptions_and_examples_are_encoded_once_however_often_the_registry_changes():
+    meaning = make_meaning()
+    Embedding(make_cards(), meaning)
+    asked = len(meaning.encoder.asked)
+    Embedding([*make_cards(), Card(name="new", description="Something new.")], meaning)
+    assert len(meaning.encoder.asked) == asked + 1
+
+
+def test_remembered_vectors_are_bounded(monkeypatch):
+    monkeypatch.setattr(meaning_module, "MAX_REMEMBERED", 3)
+    meaning = make_meaning()
+    texts = [f"text number {word}" for word in ("one", "two", "three", "four", "five")]
+    rows = meaning.requests(texts)
+    assert len(meaning._remembered) == 3
+    assert meaning.requests(texts) == pytest.approx(rows)
+
+
+def test_an_encoder_of_ones_own_has_nothing_in_common_taken_away():
+    own = meaning_of(HashedEncoder(8))
+    assert own.name == "hashed/1"
+    assert own.dimension == 8
+    assert own.request("word") == pytest.approx(HashedEncoder(8).encode(["word"])[0], abs=1e-5)
+
+
+def test_a_shipped_common_vector_of_another_size_is_not_used():
+    assert meaning_of(HashedEncoder(8, name="wordllama-l2-256/1")).request("word").any()
+
+
+# --- the head
+
+
+def test_without_an_example_the_function_of_the_nearest_description_is_first():
+    embedding = Embedding(make_cards(), make_meaning())
+    for position, card in enumerate(make_cards()):
+        assert int(embedding.logits(embedding.meaning.request(card.description)).argmax()) == position
+
+
+def test_a_card_is_rendered_with_everything_that_it_says():
+    card = Card(
+        name="mail.sendLetter", description="Send it.", parameters=(("toWhom", "the recipient"), ("copies", ""))
+    )
+    for part in ("mail send Letter", "Send it.", "to Whom", "the recipient", "copies"):
+        assert part in render(card)
+    assert render(Card(name="a.b")) == "a b"
+
+
+def test_an_example_moves_the_start_towards_itself():
+    cards = [Card(name="a", description="Alpha."), Card(name="b", description="Beta.")]
+    with_example = [cards[0], replace(cards[1], examples=("bring me a pizza",))]
+    before, after = (
+        Embedding(of, make_meaning()).logits(make_meaning().request("a pizza")) for of in (cards, with_example)
+    )
+    assert after[1] - after[0] > before[1] - before[0]
+
+
+def test_a_step_of_the_head_moves_the_logits_of_that_text():
+    embedding = Embedding(make_cards(), make_meaning())
+    vector = embedding.meaning.request("some odd request")
+    before = embedding.logits(vector)
+    embedding.learn(vector, {1: -0.8, 2: 0.5})
+    gained = embedding.logits(vector) - before
+    assert gained[1] > 0 > gained[2]
+    assert not np.delete(gained, [1, 2]).any()
+    assert (embedding.start != embedding.head).any()
+
+
+def test_what_the_head_learnt_is_loaded_by_function():
+    embedding = Embedding(make_cards(), make_meaning())
+    vector = embedding.meaning.request("some odd request")
+    before = embedding.logits(vector)
+    embedding.load(np.stack([np.zeros(48), vector]).astype(np.float32), np.array([9, 0.25], np.float32), {1: 3})
+    gained = embedding.logits(vector) - before
+    assert gained[3] == pytest.approx(1.25, abs=1e-3)
+    assert np.delete(gained, 3) == pytest.approx(0, abs=1e-5)
+
+
+def test_no_function_has_no_logits():
+    assert Embedding([], make_meaning()).logits(directions(0, 48)).shape == (0,)
+
+
+# --- neighbours
+
+
+def test_a_text_that_was_nearly_said_before_speaks_for_its_function():
+    neighbours, near = Neighbours(3, 8), directions(0, 8)
+    neighbours.add(near, 2, "before")
+    logits = neighbours.logits(unit(near + 0.05 * directions(1, 8)))
+    assert logits[2] > 1
+    assert not logits[:2].any()
+    assert Neighbours(3, 8).logits(near).tolist() == [0, 0, 0]
+
+
+def test_a_distant_text_counts_next_to_nothing():
+    neighbours = Neighbours(2, 8)
+    neighbours.add(np.eye(8, dtype=np.float32)[0], 1, "before")
+    assert neighbours.logits(np.eye(8, dtype=np.float32)[1])[1] < 0.01
+
+
+def test_a_text_that_a_function_was_wrong_for_speaks_against_it():
+    neighbours, vector = Neighbours(2, 8), directions(0, 8)
+    neighbours.add(vector, 1, "before", right=False)
+    assert neighbours.logits(vector)[1] < 0
+    assert neighbours.closeness(vector, 1) == (0.0, 0.0)
+    assert neighbours.nearest(vector, 1) == ("", 0.0)
+
+
+def test_closeness_tells_texts_of_functions_from_texts_that_nothing_fits():
+    neighbours, axes = Neighbours(3, 4), np.eye(4, dtype=np.float32)
+    neighbours.add(axes[0], 1, "of a function")
+    neighbours.add(axes[1], 2, "of none")
+    assert neighbours.closeness(axes[0], 2) == pytest.approx((1, 0))
+    assert neighbours.closeness(axes[1], 2) == pytest.approx((0, 1))
+    assert neighbours.closeness(-axes[0], 2) == pytest.approx((0, 0))
+
+
+def test_the_nearest_text_of_a_function_can_be_shown():
+    neighbours, axes = Neighbours(3, 4), np.eye(4, dtype=np.float32)
+    for axis, text in zip(axes, ("east", "north", "up"), strict=False):
+        neighbours.add(axis, 1, text)
+    assert neighbours.nearest(unit(axes[1] + 0.2 * axes[0]), 1)[0] == "north"
+    assert neighbours.nearest(axes[1], 0) == ("", 0.0)
+
+
+def test_a_functions_oldest_text_makes_room(monkeypatch):
+    monkeypatch.setattr(neighbours_module, "MAX_OF_FUNCTION", 2)
+    neighbours, axes = Neighbours(3, 4), np.eye(4, dtype=np.float32)
+    for axis, text in zip(axes, ("one", "two", "three"), strict=False):
+        neighbours.add(axis, 1, text)
+    assert len(neighbours) == 2
+    assert neighbours.nearest(axes[0], 1)[0] != "one"
+    assert neighbours.nearest(axes[2], 1) == ("three", 1.0)
+
+
+def test_texts_are_bounded_in_all_and_tables_grow_up_to_that(monkeypatch):
+    monkeypatch.setattr(neighbours_module, "MAX_TEXTS", 150)
+    neighbours, rows = Neighbours(300, 16), directions(0, 300, 16)
+    for position, row in enumerate(rows):
+        neighbours.add(row, position, f"text {position}")
+    assert len(neighbours) == 150
+    assert neighbours.nearest(rows[149], 149)[0] == "text 149"
+    assert int(neighbours.logits(rows[100]).argmax()) == 100
+
+
+# --- distance
+
+
+def test_a_text_among_a_functions_texts_is_nearer_than_one_between_or_beyond():
+    rng = np.random.default_rng(0)
+    centres = 3 * directions(1, 3, 10)
+    labels = rng.integers(0, 3, 120)
+    vectors = (centres[labels] + 0.3 * rng.standard_normal((120, 10))).astype(np.float32)
+    distance = Distance.fit(vectors, labels, 4)  # the fourth function has no text
+    inside = distance.nearest((centres + 0.1 * rng.standard_normal((3, 10))).astype(np.float32))
+    outside = distance.nearest(3 * directions(5, 20, 10))
+    assert inside.max() < outside.min()
+    assert len(distance.means) == 3
+    again = Distance.load(distance.dump())
+    assert again.nearest(vectors) == pytest.approx(distance.nearest(vectors), rel=0.1, abs=0.5)
+    assert Distance.load({}) is None
+
+
+def test_one_text_a_function_is_enough_for_a_distance():
+    assert np.isfinite(Distance.fit(directions(0, 2, 6), np.array([0, 1]), 2).nearest(directions(1, 3, 6))).all()
+
+
+# --- the network
+
+
+def clouds(seed: int = 0, classes: int = 4, each: int = 30, width: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.repeat(np.arange(classes), each)
+    centres = directions(99, classes, width)
+    spread = 0.15 * np.random.default_rng(seed).standard_normal((len(labels), width))
+    return unit(centres[labels] + spread.astype(np.float32)) * np.float32(LENGTH), labels
+
+
+@pytest.fixture(scope="module")
+def trained() -> Network:
+    vectors, labels = clouds()
+    between = make_up(vectors, labels, seed=0)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(network_module, "HIDDEN", 48)
+        objective = Layered(
+            vectors=np.concatenate((vectors, between)),
+            labels=np.concatenate((labels, np.full(len(between), 4))),
+            weights=np.ones(len(vectors) + len(between), np.float32),
+            classes=5,
+        )
+        inner, inner_bias, outer, outer_bias = fit(objective, Adam(batch_size=16, rate=0.003), epochs=40).parameters
+    return Network(inner=inner, inner_bias=inner_bias, outer=outer, outer_bias=outer_bias)
+
+
+def test_a_network_learns_its_functions_and_where_they_end(trained):
+    vectors, labels = clouds(seed=1)
+    logits = trained.logits(vectors)
+    assert (logits[:, :4].argmax(axis=1) == labels).mean() > 0.95
+    between = make_up(vectors, labels, seed=1)
+    assert softmax(trained.logits(between))[:, -1].mean() > softmax(logits)[:, -1].mean() + 0.2
+
+
+def test_made_up_points_lie_between_examples_and_are_as_long():
+    vectors, labels = clouds()
+    between = make_up(vectors, labels, seed=3)
+    assert len(between) > 0
+    assert np.linalg.norm(between, axis=1) == pytest.approx(LENGTH, rel=1e-3)
+    neighbours = vectors @ vectors.T
+    np.fill_diagonal(neighbours, 0)
+    assert (between @ vectors.T).max(axis=1).mean() < neighbours.max(axis=1).mean()
+    assert len(make_up(vectors[:10], np.zeros(10, np.int64), seed=0)) == 0  # between texts of one function lies nothing
+
+
+def test_a_network_is_arranged_by_function_and_unknown_ones_are_never_likely(trained):
+    vectors, _ = clouds(seed=2)
+    arranged = trained.arrange({0: 5, 1: 0, 3: 2}, 6).logits(vectors)
+    plain = trained.logits(vectors)
+    assert arranged.shape == (len(vectors), 7)
+    assert arranged[:, [5, 0, 2, 6]] == pytest.approx(plain[:, [0, 1, 3, 4]], abs=1e-4)
+    assert (softmax(arranged)[:, [1, 3, 4]] < 1e-3).all()
+
+
+def test_a_stored_network_says_the_same(trained):
+    vectors, _ = clouds(seed=2)
+    again = Network.load(trained.dump())
+    assert again.logits(vectors) == pytest.approx(trained.logits(vectors), abs=0.1)
+    assert Network.load({}) is None
+
+
+# --- latent dimensions
+
+
+def as_sparse(rows: np.ndarray) -> Sparse:
+    places = [np.flatnonzero(row) for row in rows]
+    return Sparse(
+        starts=np.r_[0, np.cumsum([len(place) for place in places])],
+        columns=np.concatenate(places),
+        values=np.concatenate([row[place] for row, place in zip(rows, places, strict=True)]).astype(np.float32),
+        width=rows.shape[1],
+    )
+
+
+def test_the_basis_spans_what_a_full_decomposition_finds(monkeypatch):
+    monkeypatch.setattr(latent, "DIMENSIONS", 3)
+    rng = np.random.default_rng(0)
+    rows = (
+        rng.standard_normal((40, 3)) * [9, 6, 4] @ rng.standard_normal((3, 20)) + 0.01 * rng.standard_normal((40, 20))
+    ).astype(np.float32)
+    rows[np.abs(rows) < 0.5] = 0
+    basis = find_basis(as_sparse(rows), seed=0)
+    assert basis.shape == (20, 3)
+    assert basis.T @ basis == pytest.approx(np.eye(3), abs=1e-2)
+    _, _, expected = np.linalg.svd(rows)
+    assert np.linalg.svd(expected[:3] @ basis, compute_uv=False) == pytest.approx(1, abs=2e-2)
+
+
+def test_texts_without_a_shared_ngram_come_near_where_their_ngrams_occur_together(monkeypatch):
+    monkeypatch.setattr(latent, "DIMENSIONS", 2)
+    # N-grams 0 and 1 occur with 2, n-grams 3 and 4 with 5.
+    rows = np.zeros((8, 6), np.float32)
+    for text, present in enumerate([(0, 2), (1, 2), (0, 1, 2), (2,), (3, 5), (4, 5), (3, 4, 5), (5,)]):
+        rows[text, list(present)] = 1
+    inputs = as_sparse(rows)
+    basis = find_basis(inputs, seed=0)
+    first, second, other = basis[0], basis[1], basis[3]
+    assert unit(first) @ unit(second) > 0.9
+    assert abs(unit(first) @ unit(other)) < 0.3
+    assert np.linalg.norm(project(inputs, basis), axis=1) == pytest.approx(LENGTH, rel=1e-3)
+
+
+def test_a_latent_network_reads_only_ngrams_that_it_was_trained_with(trained):
+    basis = directions(0, 5, 12)
+    tier = Latent(basis=basis, network=trained)
+    known = Read(np.array([1, 3]), np.array([0.6, 0.8], np.float32))
+    more = Read(np.array([1, 3, 7]), np.array([0.6, 0.8, 0.5], np.float32))
+    assert tier.logits(more) == pytest.approx(tier.logits(known), abs=1e-5)
+    assert np.isfinite(tier.logits(Read(np.empty(0, np.int64), np.empty(0, np.float32)))).all()
+    assert Latent.load(tier.dump()).logits(known) == pytest.approx(tier.logits(known), abs=0.1)
+    assert Latent.load({}) is None

@@ -1,0 +1,374 @@
+"""What was learnt offline, put away and taken out again; and what is refused."""
+
+import io
+import json
+import pickle
+import zipfile
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dispatcher.errors import ModelError
+from dispatcher.selection import network, softmax, stored, training
+from dispatcher.selection.cascade import Cascade
+from dispatcher.selection.example import Example
+from dispatcher.selection.model import FORMAT, Model
+from dispatcher.selection.selector import ConversationState
+from dispatcher.selection.stored import StoredModel, dump_model, load_model, make_version
+from dispatcher.selection.training import train
+from tests.unit.selection.making import (
+    DESCRIPTIONS,
+    add,
+    make_cards,
+    make_meaning,
+    make_registry,
+    sentences,
+    trained,
+)
+
+NOW = datetime(2026, 11, 25, 10, 15, tzinfo=UTC)
+HELD_OUT = [example for example in sentences(held_out=True) if example.function]
+
+
+@pytest.fixture(scope="module")
+def deep() -> Model:
+    """A model with both networks, trained on few texts."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(training, "MIN_NETWORK", 50)
+        patched.setattr(network, "HIDDEN", 24)
+        model = train(make_cards(), sentences(held_out=False), meaning=make_meaning())
+    assert model.network is not None
+    assert model.latent is not None
+    return model
+
+
+@pytest.fixture(scope="module")
+def kept(deep) -> StoredModel:
+    return deep.store(NOW)
+
+
+def again(model: Model) -> Model:
+    return Model.load(load_model(dump_model(model.store(NOW))))
+
+
+def make_cascade(model: Model | None, registry=None) -> Cascade:
+    meaning = make_meaning() if model is not None and model.encoder else None
+    return Cascade(make_registry() if registry is None else registry, meaning=meaning, model=model)
+
+
+# --- there and back
+
+
+@pytest.mark.parametrize("kind", ["words", "meaning", "deep"])
+def test_a_model_that_was_put_away_selects_the_same(kind, deep):
+    model = {"words": trained(), "meaning": trained(with_meaning=True), "deep": deep}[kind]
+    before, after = make_cascade(model), make_cascade(again(model))
+    for example in sentences(held_out=True):
+        mine, yours = before.select(example.text), after.select(example.text)
+        assert mine.candidates[0].function == yours.candidates[0].function
+        assert mine.candidates[0].probability == pytest.approx(yours.candidates[0].probability, abs=0.02)
+
+
+def test_everything_that_is_known_of_a_model_is_kept(deep, kept):
+    model = again(deep)
+    assert model.version == kept.version
+    assert model.functions == deep.functions
+    assert model.metrics == deep.metrics
+    assert {tier: len(curve) for tier, curve in model.curves.items()} == {
+        tier: len(c) for tier, c in deep.curves.items()
+    }
+    assert set(model.curves) == {"softmax", "latent", "embedding", "network"}
+    assert model.thresholds == deep.thresholds
+    assert model.fusion == deep.fusion
+    assert model.states == deep.states
+    assert model.examples.texts == deep.examples.texts
+
+
+def test_states_are_kept_by_name():
+    examples = [
+        *sentences(held_out=False),
+        Example(text="once more", function="music.play", state=ConversationState(topic="party")),
+    ]
+    model = again(train(make_cards(), examples))
+    assert model.states["topic=party"]["music.play"] == 1
+    cascade = make_cascade(model)
+    plain, party = (
+        cascade.select("please go on", state).candidates for state in (None, ConversationState(topic="party"))
+    )
+    chance = [{c.function: c.probability for c in candidates}["music.play"] for candidates in (plain, party)]
+    assert chance[1] > chance[0]
+
+
+def test_versions_sort_by_time_and_tell_contents_apart():
+    one, other = {"a": np.zeros(3)}, {"a": np.ones(3)}
+    later = NOW.replace(hour=11)
+    assert make_version(NOW, one) == make_version(NOW, {"a": np.zeros(3)})
+    assert make_version(NOW, one) != make_version(NOW, other)
+    assert max(make_version(NOW, one), make_version(NOW, other)) < make_version(later, one)
+    assert make_version(NOW, one).startswith("20261125T101500Z-")
+
+
+# --- a registry that has changed since
+
+
+@pytest.mark.parametrize("with_meaning", [False, True])
+def test_a_model_serves_a_registry_that_has_changed_since(with_meaning):
+    registry = make_registry(dict(reversed(DESCRIPTIONS.items())))
+    registry.remove("text.slugify")
+    add(registry, "food.order", "Order a pizza or another meal.")
+    cascade = make_cascade(trained(with_meaning=with_meaning), registry)
+    still = [example for example in HELD_OUT if example.function != "text.slugify"]
+    firsts = [cascade.select(example.text).candidates[0].function for example in still]
+    assert np.mean([first == example.function for first, example in zip(firsts, still, strict=True)]) > 0.9
+    assert "text.slugify" not in firsts
+    assert cascade.select("order a pizza or another meal").candidates[0].function == "food.order"
+
+
+def test_a_deep_model_serves_a_registry_that_has_changed_since(deep):
+    registry = make_registry()
+    registry.remove("weather.forecast")
+    add(registry, "food.order", "Order a pizza.")
+    cascade = make_cascade(again(deep), registry)
+    assert cascade.select("play harvest moon loud").candidates[0].function == "music.play"
+    assert cascade.select("weather in the north").function != "weather.forecast"
+
+
+def test_a_model_of_other_functions_only_does_no_harm():
+    cascade = make_cascade(trained(), make_registry({"food.order": "Order a pizza.", "food.cook": "Cook a meal."}))
+    assert cascade.select("cook a meal").candidates[0].function == "food.cook"
+
+
+def test_a_model_serves_a_registry_that_has_grown_beyond_what_its_tables_hold(monkeypatch):
+    monkeypatch.setattr(softmax, "MAX_CELLS", 1)  # as for a registry of very many functions
+    assert len(trained().buckets) > 1_024
+    registry = make_registry()
+    for word in ("gardens", "kitchens", "bridges"):
+        add(registry, f"about.{word}", f"Tell about {word}.")
+    assert make_cascade(trained(), registry).select("tell about gardens").candidates[0].function == "about.gardens"
+
+
+def test_a_model_of_another_encoder_serves_by_its_words():
+    model = replace(trained(with_meaning=True), encoder="another/1", head=np.zeros((6, 3), np.float32))
+    right = [make_cascade(model).select(e.text).candidates[0].function == e.function for e in HELD_OUT[::3]]
+    assert np.mean(right) > 0.7
+
+
+def test_a_model_with_vectors_serves_where_there_is_no_encoder():
+    cascade = Cascade(make_registry(), model=trained(with_meaning=True))
+    assert cascade.select("play harvest moon loud").candidates[0].function == "music.play"
+
+
+# --- what is refused
+
+
+def test_a_model_of_another_format_is_refused_and_says_what_to_do(kept):
+    with pytest.raises(ModelError, match=f"format {FORMAT + 1}.*train anew"):
+        Model.load(replace(kept, meta={**kept.meta, "format": FORMAT + 1}))
+
+
+@pytest.mark.parametrize(
+    "key", ["format", "functions", "unmet", "states", "encoder", "examples", "fusion", "abstention", "thresholds"]
+)
+def test_a_model_that_lacks_something_is_refused(kept, key):
+    with pytest.raises(ModelError, match="cannot be used"):
+        Model.load(replace(kept, meta={name: value for name, value in kept.meta.items() if name != key}))
+
+
+def test_a_model_that_lacks_an_array_is_refused(kept):
+    optional = ("distance_whitening", "network_inner", "latent_network_inner")
+    for name in kept.arrays:
+        if name not in optional:
+            with pytest.raises(ModelError, match="cannot be used"):
+                Model.load(
+                    replace(kept, arrays={other: array for other, array in kept.arrays.items() if other != name})
+                )
+
+
+def use(kept: StoredModel) -> None:
+    """Load a model and select with it: what does not fit must be found out before."""
+    model = Model.load(kept)
+    cascade = make_cascade(model)
+    cascade.select("weather in paris")
+
+
+SHAPES = (
+    "buckets", "idf", "ngrams", "ngrams_bias", "counts_rows", "counts_columns", "counts_values", "calls", "head", "head_bias", "examples",
+    "distance_whitening", "distance_general_whitening", "distance_general_mean",
+    "network_inner", "network_inner_bias", "network_outer", "network_outer_bias",
+    "latent_basis", "latent_network_inner", "latent_network_inner_bias", "latent_network_outer", "latent_network_outer_bias",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_arrays_that_do_not_fit_together_are_refused(kept, name):
+    array = kept.arrays[name]
+    for spoilt in (array[:-1], array[..., :-1], array[None], np.concatenate((array, array))):
+        if name == "latent_basis" and spoilt.shape[1:] == array.shape[1:]:
+            continue  # n-grams that the basis does not know say nothing to it
+        with pytest.raises(ModelError):
+            use(replace(kept, arrays={**kept.arrays, name: spoilt}))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in (*SHAPES, "distance_means")
+        if not name.startswith(("buckets", "counts_r", "counts_c", "examples"))
+    ],
+)
+def test_arrays_that_hold_what_is_no_number_are_refused(kept, name, value):
+    array = kept.arrays[name].copy()
+    array.flat[0] = value
+    with pytest.raises(ModelError):
+        use(replace(kept, arrays={**kept.arrays, name: array}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("buckets", -1), ("buckets", 1 << 20), ("counts_rows", -1), ("counts_rows", 1 << 30)]
+)
+def test_places_outside_the_tables_are_refused(kept, name, value):
+    array = kept.arrays[name].copy()
+    array.flat[0] = value
+    with pytest.raises(ModelError):
+        use(replace(kept, arrays={**kept.arrays, name: array}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("functions", None),
+        ("fusion", []),
+        ("fusion", {"ngrams": [1.0]}),
+        ("abstention", {}),
+        ("thresholds", {"act_at": 7}),
+        ("states", None),
+        ("states", {"topic=a": 3}),
+        ("unmet", "much"),
+        ("unmet", float("nan")),
+        ("fusion", {"ngrams": [float("nan"), 1.0]}),
+    ],
+)
+def test_what_json_says_must_make_sense_too(kept, key, value):
+    with pytest.raises(ModelError):
+        use(replace(kept, meta={**kept.meta, key: value}))
+
+
+# --- bytes
+
+
+def rewrite(data: bytes, **changes: bytes) -> bytes:
+    """The archive with other contents in some of its members."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, changes.pop(name.replace(".", "_"), None) or old.read(name))
+    return buffer.getvalue()
+
+
+class Trap:
+    """Says so when it is unpickled."""
+
+    sprung = False
+
+    def __reduce__(self):
+        return setattr, (Trap, "sprung", True)
+
+
+def test_a_pickle_is_refused_and_never_opened(kept):
+    data = dump_model(kept)
+    array = io.BytesIO()
+    np.lib.format.write_array(array, np.array([Trap()], dtype=object), allow_pickle=True)
+    for changes in (
+        {"idf_npy": array.getvalue()},
+        {"idf_npy": pickle.dumps(Trap())},
+        {"meta_json": pickle.dumps(Trap())},
+    ):
+        with pytest.raises(ModelError):
+            load_model(rewrite(data, **changes))
+    assert not Trap.sprung
+
+
+def test_what_holds_objects_is_not_even_written(kept):
+    with pytest.raises(ValueError):
+        dump_model(replace(kept, arrays={"a": np.array([object()])}))
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"{}", pickle.dumps({"format": 1}), b"\x00" * 1_000])
+def test_what_is_no_model_is_refused(data):
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(data)
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        b"[]",
+        b"null",
+        b"{}",
+        b"{",
+        b"[" * 50_000,
+        b"\xff",
+        b'{"version": 1, "created_at": "yesterday", "metrics": {}, "position": "", "meta": {}}',
+    ],
+)
+def test_a_description_that_says_something_else_is_refused(kept, described):
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(rewrite(dump_model(kept), meta_json=described))
+
+
+def test_an_array_that_claims_to_be_larger_than_any_memory_is_refused(kept):
+    for shape in ("(1 << 50,)", "(1125899906842624,)", "(-1,)", "(9223372036854775807, 9223372036854775807)"):
+        header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+        spoilt = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+        with pytest.raises(ModelError, match="cannot be read"):
+            load_model(rewrite(dump_model(kept), idf_npy=spoilt))
+
+
+def test_a_model_larger_than_is_read_is_refused_unread(kept, monkeypatch):
+    data = dump_model(kept)
+    monkeypatch.setattr(stored, "MAX_MODEL_BYTES", 1_000)
+    with pytest.raises(ModelError, match="at most 1,000 are read"):
+        load_model(data)
+
+
+SMALL = dump_model(
+    StoredModel(
+        version="v",
+        created_at=NOW,
+        metrics={"accuracy": 0.5},
+        position="7",
+        meta={"format": 1},
+        arrays={"a": np.arange(50.0)},
+    )
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, len(SMALL) - 1), st.integers(0, 255)), min_size=1, max_size=4),
+    st.integers(0, len(SMALL)),
+)
+def test_a_damaged_file_is_refused_or_read_and_nothing_else(changes, length):
+    spoilt = bytearray(SMALL)
+    for place, value in changes:
+        spoilt[place] = value
+    for data in (bytes(spoilt), bytes(spoilt[:length])):
+        try:
+            model = load_model(data)
+        except ModelError:
+            continue
+        assert isinstance(model.version, str)
+
+
+def test_a_small_model_is_the_same_after_its_bytes():
+    model = load_model(SMALL)
+    assert (model.version, model.created_at, model.position) == ("v", NOW, "7")
+    assert model.metrics == {"accuracy": 0.5}
+    assert (model.arrays["a"] == np.arange(50.0)).all()
+    assert json.loads(zipfile.ZipFile(io.BytesIO(SMALL)).read("meta.json"))["meta"] == {"format": 1}

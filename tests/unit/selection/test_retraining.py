@@ -1,0 +1,128 @@
+"""A model is made from everything that was said, and takes the place of another only where it is better."""
+
+import pytest
+
+from dispatcher import Registry
+from dispatcher.errors import ModelError
+from dispatcher.selection.evaluation import Labelled
+from dispatcher.selection.feedback import Feedback, Verdict
+from dispatcher.selection.retraining import challenge, gather, rate
+
+
+def make_registry() -> Registry:
+    registry = Registry()
+
+    @registry.function(aliases=["rain"], examples=["is it going to rain"])
+    def weather() -> str:
+        """Tell the forecast."""
+        return "rain"
+
+    @registry.function
+    def mail(to: str) -> None:
+        """Send a mail."""
+
+    return registry
+
+
+REGISTRY = make_registry()
+
+
+def said(text: str, verdict: str, function: str = "", weight: float = 1.0, **more: str) -> Feedback:
+    return Feedback(text=text, verdict=Verdict(verdict), function=function, weight=weight, **more)
+
+
+def known(*feedback: Feedback, rows: tuple[Labelled, ...] = ()) -> dict[str, str | None]:
+    gathered = gather(REGISTRY, rows, feedback)
+    found = {example.text: example.function for example in gathered.examples}
+    return found | {row.text: row.labels[0] if row.labels else None for row in gathered.held_out}
+
+
+START = {"is it going to rain": "weather"}
+
+
+def test_examples_come_from_the_registry_files_and_what_was_said() -> None:
+    rows = (Labelled(text="a letter", labels=("mail", "weather")), Labelled(text="sing"))
+    assert known(said("will it pour", "right", "weather"), said("dance", "nothing"), rows=rows) == {
+        **START, "a letter": "mail", "sing": None, "will it pour": "weather", "dance": None,
+    }  # fmt: skip
+    sources = gather(REGISTRY, rows, [said("dance", "nothing")]).sources
+    assert sources == {"registry": 1, "files": 2, "feedback": 1}
+
+
+def test_the_latest_that_was_said_of_a_text_counts() -> None:
+    assert known(said("x", "right", "weather"), said(" X", "right", "mail")) == {**START, " X": "mail"}
+    assert known(said("x", "right", "weather"), said("x", "nothing")) == {**START, "x": None}
+    assert known(said("x", "right", "weather"), said("x", "wrong", "weather")) == START
+    assert known(said("x", "right", "weather"), said("x", "wrong", "mail")) == {**START, "x": "weather"}
+    assert known(said("Is it going to RAIN", "wrong", "rain")) == {}
+
+
+def test_a_guess_takes_no_example_away() -> None:
+    assert known(said("x", "right", "weather"), said("x", "wrong", "weather", 0.1)) == {**START, "x": "weather"}
+
+
+def test_aliases_count_and_functions_that_are_gone_do_not() -> None:
+    assert known(said("x", "right", "rain"), said("y", "right", "gone"), said("z", "wrong", "gone")) == {
+        **START, "x": "weather",
+    }  # fmt: skip
+
+
+def test_the_state_goes_with_an_example() -> None:
+    gathered = gather(REGISTRY, (), [said(f"x{n}", "right", "weather", topic="sky") for n in range(5)])
+    states = [
+        example.state for example in gathered.examples if example.function and example.text != "is it going to rain"
+    ]
+    assert {state.topic for state in states} == {"sky"}
+
+
+def test_the_same_texts_are_held_out_every_time_and_never_the_registrys_own() -> None:
+    rows = [Labelled(text=f"text {n}", labels=("mail",)) for n in range(1_000)]
+    first, again = gather(REGISTRY, rows, []), gather(REGISTRY, reversed([*rows, Labelled(text="more")]), [])
+    held_out = {row.text for row in first.held_out}
+    assert held_out == {row.text for row in again.held_out} - {"more"}
+    assert 120 < len(held_out) < 180
+    assert not held_out & {example.text for example in first.examples}
+    assert "is it going to rain" not in held_out
+
+
+TAILS = ("it", "that", "this", "the lot", "them", "all", "some", "half")
+
+
+def rows(words: dict[str | None, str]) -> list[Labelled]:
+    tails = [f"{a} {b}" for a in TAILS for b in ("now", "soon", "please", "again", "once", "twice")]
+    return [
+        Labelled(text=f"{word} {tail}", labels=() if function is None else (function,))
+        for function, word in words.items()
+        for tail in tails
+    ]
+
+
+def test_a_challenger_that_has_learnt_beats_one_that_has_not() -> None:
+    gathered = gather(REGISTRY, rows({"weather": "wug", "mail": "dax", None: "blicket"}), [])
+    steps: list[str] = []
+    model, score = challenge(REGISTRY, gathered, progress=steps.append)
+    untrained = rate(REGISTRY, None, gathered.held_out, meaning=None)
+    assert score.beats(untrained)
+    assert not untrained.beats(score)
+    assert not score.beats(score)
+    assert score.accuracy > 0.8
+    assert model.metrics["held_out_accuracy"] == score.accuracy
+    assert model.metrics["held_out"] == len(gathered.held_out)
+    assert steps[-1] == "comparing on what was held out"
+
+
+def test_one_that_was_taught_the_wrong_things_does_not() -> None:
+    true = rows({"weather": "wug", "mail": "dax", None: "blicket"})
+    gathered = gather(REGISTRY, true, [])
+    _, good = challenge(REGISTRY, gathered)
+    lies = gather(REGISTRY, rows({"mail": "wug", "weather": "dax", None: "blicket"}), [])
+    model, _ = challenge(REGISTRY, lies)
+    assert not rate(REGISTRY, model, gathered.held_out, meaning=None).beats(good)
+
+
+def test_too_little_to_learn_from_is_told_with_how_much_is_needed() -> None:
+    with pytest.raises(ModelError, match=r"0 texts beside the registry's own examples .* about 67 labelled texts"):
+        challenge(REGISTRY, gather(REGISTRY, (), ()))
+    nothing = gather(Registry(), [Labelled(text=f"text {n}") for n in range(200)], [])
+    with pytest.raises(ModelError, match="no example of any registered function"):
+        challenge(Registry(), nothing)

@@ -1,0 +1,221 @@
+"""Training on a small made-up assistant: better than before it, on sentences that it did not see."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from dispatcher.errors import ModelError
+from dispatcher.selection import network, training
+from dispatcher.selection.card import Card
+from dispatcher.selection.cascade import Cascade
+from dispatcher.selection.example import Example
+from dispatcher.selection.model import Model
+from dispatcher.selection.selection import Decision
+from dispatcher.selection.selector import ConversationState
+from dispatcher.selection.training import train
+from tests.unit.selection.making import (
+    make_cards,
+    make_meaning,
+    make_registry,
+    make_validation,
+    sentences,
+    trained,
+)
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+HELD_OUT = sentences(held_out=True)
+INSIDE = [example for example in HELD_OUT if example.function]
+OUTSIDE = [example for example in HELD_OUT if not example.function]
+
+
+def accuracy(model: Model | None, *, with_meaning: bool = False) -> float:
+    """How often the first candidate is right, on sentences that nobody trained on."""
+    cascade = Cascade(make_registry(), meaning=make_meaning() if with_meaning else None, model=model)
+    return float(
+        np.mean([cascade.select(example.text).candidates[0].function == example.function for example in INSIDE])
+    )
+
+
+@pytest.mark.parametrize("with_meaning", [False, True])
+@pytest.mark.parametrize("with_outside", [False, True])
+@pytest.mark.parametrize("with_validation", [False, True])
+def test_training_clearly_beats_not_training(with_meaning, with_outside, with_validation):
+    examples, validation = make_validation() if with_validation else (sentences(held_out=False), [])
+    if not with_outside:
+        examples = [example for example in examples if example.function]
+        validation = [example for example in validation if example.function]
+    model = train(make_cards(), examples, validation=validation, meaning=make_meaning() if with_meaning else None)
+    reached = accuracy(model, with_meaning=with_meaning)
+    assert reached >= 0.9
+    assert reached >= accuracy(None, with_meaning=with_meaning) + 0.1
+
+
+@pytest.mark.parametrize("with_meaning", [False, True])
+def test_texts_that_nothing_fits_are_told_from_the_others(with_meaning):
+    cascade = Cascade(
+        make_registry(), meaning=make_meaning() if with_meaning else None, model=trained(with_meaning=with_meaning)
+    )
+    inside, outside = ([cascade.select(example.text) for example in examples] for examples in (INSIDE, OUTSIDE))
+    ranked = np.mean([one.in_scope > other.in_scope for one in inside for other in outside])
+    assert ranked > 0.9
+    told_off = [np.mean([selection.decision is Decision.ABSTAIN for selection in group]) for group in (outside, inside)]
+    assert told_off[0] > 0.8
+    assert told_off[0] > told_off[1] + 0.2
+
+
+def test_both_networks_are_trained_where_there_are_texts_enough(monkeypatch):
+    monkeypatch.setattr(training, "MIN_NETWORK", 50)
+    monkeypatch.setattr(network, "HIDDEN", 24)
+    model = train(make_cards(), sentences(held_out=False), meaning=make_meaning())
+    assert set(model.curves) == {"softmax", "latent", "embedding", "network"}
+    assert accuracy(model, with_meaning=True) >= 0.9
+
+
+def test_every_trained_tier_has_a_learning_curve_that_falls():
+    examples, validation = make_validation()
+    for model in (
+        trained(with_meaning=True),
+        train(make_cards(), examples, validation=validation, meaning=make_meaning()),
+    ):
+        assert set(model.curves) == {"softmax", "embedding"}
+        for curve in model.curves.values():
+            assert [epoch["epoch"] for epoch in curve] == list(range(1, len(curve) + 1))
+            assert curve[-1]["train_loss"] < curve[0]["train_loss"]
+
+
+def test_early_stopping_looks_at_validation_where_there_is_enough_of_it(monkeypatch):
+    monkeypatch.setattr(training, "MIN_VALIDATION", 10)
+    examples, validation = make_validation()
+    model = train(make_cards(), examples, validation=validation)
+    assert all("valid_loss" in epoch for epoch in model.curves["softmax"])
+    assert accuracy(model) >= 0.9
+
+
+def test_what_is_known_of_a_model_was_measured_on_texts_that_it_did_not_see():
+    for model in (trained(), trained(with_meaning=True)):
+        assert 0.8 <= model.metrics["accuracy"] <= 1
+        assert 0 <= model.metrics["ece"] <= 0.2
+        assert model.metrics["auroc"] > 0.9
+        assert model.metrics["examples"] == len([e for e in sentences(held_out=False) if e.function])
+
+
+@pytest.mark.parametrize("with_meaning", [False, True])
+def test_one_seed_makes_one_model(with_meaning):
+    def version(seed: int) -> str:
+        meaning = make_meaning() if with_meaning else None
+        return train(make_cards(), sentences(held_out=False), meaning=meaning, seed=seed).store(NOW).version
+
+    assert version(1) == version(1)
+    assert version(1) != version(2)
+
+
+def test_it_says_what_it_is_doing():
+    told = []
+    train(make_cards(), sentences(held_out=False), meaning=make_meaning(), progress=told.append)
+    assert {"training the softmax tier", "training the embedding tier"} <= set(told)
+
+
+# --- what it is given
+
+
+def test_examples_of_functions_that_there_are_not_are_left_out():
+    gone = [Example(text=f"dance {word}", function="dance.tango") for word in ("slowly", "now", "twice")]
+    with_gone = train(make_cards(), [*sentences(held_out=False), *gone])
+    assert with_gone.store(NOW).version == trained().store(NOW).version
+    assert "dance.tango" not in with_gone.functions
+
+
+def test_without_an_example_of_any_function_there_is_nothing_to_train_on():
+    for examples in ([], [Example(text="dance", function="dance.tango")], [Example(text="hello", function=None)] * 30):
+        with pytest.raises(ModelError, match="no example of any registered function"):
+            train(make_cards(), examples)
+
+
+def test_examples_under_an_alias_are_examples_of_the_function():
+    cards = [replace(card, aliases=("sing",)) if card.name == "music.play" else card for card in make_cards()]
+    examples = [replace(e, function="sing") if e.function == "music.play" else e for e in sentences(held_out=False)]
+    model = train(cards, examples)
+    assert model.functions == tuple(card.name for card in cards)
+    assert model.calls[model.functions.index("music.play")] == 20
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("with_meaning", [False, True])
+def test_very_few_examples_are_enough_not_to_fail(count, with_meaning):
+    few = [e for e in sentences(held_out=False) if e.function][::17][:count]
+    model = train(make_cards(), few, meaning=make_meaning() if with_meaning else None)
+    cascade = Cascade(
+        make_registry(), meaning=make_meaning() if with_meaning else None, model=Model.load(model.store(NOW))
+    )
+    assert cascade.select("count the words of a text").candidates[0].function == "text.count_words"
+    assert cascade.select(few[0].text).candidates[0].function == few[0].function
+
+
+def test_examples_of_one_function_only_are_enough_not_to_fail():
+    model = train(make_cards(), [e for e in sentences(held_out=False) if e.function == "music.play"])
+    cascade = Cascade(make_registry(), model=model)
+    assert cascade.select("play harvest moon loud").candidates[0].function == "music.play"
+
+
+def test_a_registry_of_one_function_can_be_trained():
+    card = Card(name="music.play", description="Play a song.")
+    examples = [e for e in sentences(held_out=False) if e.function in {None, "music.play"}]
+    model = train([card], examples)
+    cascade = Cascade(make_registry({card.name: card.description}), model=model)
+    assert cascade.select("play harvest moon loud").candidates[0].function == "music.play"
+
+
+@pytest.mark.parametrize("kind", ["inside", "outside"])
+def test_validation_of_one_kind_only_is_enough_not_to_fail(kind):
+    validation = INSIDE if kind == "inside" else OUTSIDE
+    model = train(make_cards(), sentences(held_out=False), validation=validation)
+    assert accuracy(model) >= 0.9
+
+
+def test_odd_texts_can_be_trained_on():
+    odd = [
+        Example(text=text, function="music.play")
+        for text in ("", "🎉", "\x00", "\ud800", "a" * 5_000, "   ", "放一首歌")
+    ]
+    for meaning in (None, make_meaning()):
+        model = train(
+            make_cards(), [*sentences(held_out=False), *odd, Example(text="", function=None)], meaning=meaning
+        )
+        assert accuracy(model, with_meaning=meaning is not None) >= 0.9
+
+
+def test_only_odd_texts_can_be_trained_on():
+    model = train(make_cards(), [Example(text=text, function="music.play") for text in ("", "🎉", "!?")])
+    assert (
+        Cascade(make_registry(), model=model).select("play a song of an artist").candidates[0].function == "music.play"
+    )
+
+
+def test_a_heavier_example_teaches_more():
+    def probability(weight: float) -> float:
+        contested = [
+            Example(text="zany request", function="music.play", weight=weight),
+            Example(text="zany request", function="text.slugify"),
+        ]
+        cascade = Cascade(make_registry(), model=train(make_cards(), [*sentences(held_out=False), *contested]))
+        return {c.function: c.probability for c in cascade.select("zany requests").candidates}["music.play"]
+
+    assert probability(5.0) > probability(0.2)
+
+
+def test_the_state_of_an_example_is_learnt():
+    again = [Example(text="again", function="music.play", state=ConversationState(previous_function="music.play"))] * 3
+    model = train(make_cards(), [*sentences(held_out=False), *again])
+    assert model.states["previous=music.play"] == {"music.play": 3}
+
+
+def test_a_function_without_examples_among_trained_ones_can_still_be_selected():
+    examples = [e for e in sentences(held_out=False) if e.function != "weather.forecast"]
+    for meaning in (None, make_meaning()):
+        cascade = Cascade(make_registry(), meaning=meaning, model=train(make_cards(), examples, meaning=meaning))
+        assert (
+            cascade.select("tell the weather of the coming days in my city").candidates[0].function
+            == "weather.forecast"
+        )
