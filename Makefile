@@ -21,7 +21,7 @@ UNSTEERED := env $(addprefix -u ,$(FOREIGN))
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench-selection docs settings-doc build secrets constraints clean
+.PHONY: help demo test check format bench-selection common-vectors docs settings-doc build secrets constraints clean
 
 help: ## List the targets
 	@echo "make TARGET [ARGS=\"…\"]"
@@ -49,6 +49,10 @@ format: $(TOOLS) ## Format the code and mend what ruff can mend
 bench-selection: $(RUNTIME) ## Measure the selector on data sets outside the project (DATA=folder ARGS="--only NAME --quick")
 	@env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m benchmarks.selection $(if $(DATA),--data "$(DATA)") $(ARGS)
 
+common-vectors: $(RUNTIME) ## Write what requests have in common, for the encoders installed (dispatcher/selection/common)
+	@env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} \
+		$(BIN)/python -c 'from dispatcher.selection.meaning import write_common; write_common()'
+
 docs: settings-doc ## Write every page that is made from the code
 
 settings-doc: $(TOOLS) ## Write docs/settings.md from dispatcher/settings.py
@@ -73,7 +77,7 @@ constraints: ## Resolve every dependency anew, on the oldest Python we support (
 		&& $(or $(PYTHON),python3.11) -m venv "$$scratch" \
 		&& pip="$$scratch/bin/python -m pip --disable-pip-version-check" \
 		&& $$pip install -qq --upgrade pip \
-		&& $$pip install -qq ".[all]" --group test --group dev && $$pip check \
+		&& $$pip install -qq ".[all,embedding-fast,embedding-e5]" --group test --group dev && $$pip check \
 		&& { echo "# What we test with. Written by \`make constraints\`; edit pyproject.toml instead."; \
 			$$pip freeze -qq --all --exclude function-dispatcher --exclude setuptools --exclude wheel; } > "$$scratch/pins" \
 		&& ! grep -n ' @ \|://' "$$scratch/pins" && cp "$$scratch/pins" constraints.txt \

@@ -13,7 +13,7 @@ from benchmarks.selection.kinds import Row
 from dispatcher.clock import Clock
 from dispatcher.errors import ModelError
 from dispatcher.selection.encoders import CachedEncoder, CombinedEncoder, Encoder, make_encoder
-from dispatcher.selection.encoders.combined import split_name
+from dispatcher.selection.encoders.combined import weighted_parts
 from dispatcher.selection.meaning import Meaning, default_name, meaning_of
 from dispatcher.selection.model import Model
 
@@ -82,7 +82,7 @@ class Bench:
         Raises:
             ModelError: it is not installed.
         """
-        parts = [(weight, self._kept(make_encoder(part))) for part, weight in split_name(name)]
+        parts = [(weight, self._kept(make_encoder(part))) for part, weight in weighted_parts(name)]
         if len(parts) == 1:
             return meaning_of(parts[0][1])
         return meaning_of(CombinedEncoder([encoder for _, encoder in parts], [weight for weight, _ in parts]))

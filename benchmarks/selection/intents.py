@@ -14,11 +14,11 @@ from dispatcher.selection.cache import SelectionCache
 from dispatcher.selection.card import cards_of
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.evaluation import Evaluation, Judged, Labelled, judge, summarise
+from dispatcher.selection.example import Example
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.measures import Share
 from dispatcher.selection.model import Model
 from dispatcher.selection.selection import Decision
-from dispatcher.selection.example import Example
 from dispatcher.selection.training import train
 
 

@@ -13,7 +13,7 @@ from benchmarks.selection.stopwatch import WARM_UP, Stopwatch, Timing, time_each
 from dispatcher.selection.cache import SelectionCache
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.encoders import Encoder, Rows, make_encoder
-from dispatcher.selection.encoders.combined import split_name
+from dispatcher.selection.encoders.combined import weighted_parts
 from dispatcher.selection.encoders.minilm import NAMES
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.meaning import meaning_of
@@ -105,7 +105,7 @@ def _encoders(bench: Bench) -> list[tuple[str, str]]:
     best = bench.meaning.name
     if best in NAMES.values():
         return [(figures.WITH_MINILM, best)]
-    small = [(figures.WITH_MINILM, part) for part, _ in split_name(best) if part in NAMES.values()]
+    small = [(figures.WITH_MINILM, part) for part, _ in weighted_parts(best) if part in NAMES.values()]
     return [*small[:1], (figures.WITH_ALL, best)]
 
 

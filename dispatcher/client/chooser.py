@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,8 +20,6 @@ from dispatcher.selection.selector import ConversationState, LearningSelector, S
 from dispatcher.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from dispatcher.selection.stored import ModelStore
 
 logger = logging.getLogger(__name__)
@@ -35,7 +33,7 @@ class SelectionCounts:
     """What a dispatcher has selected and been told since it was made."""
 
     #: By decision.
-    selections: "Mapping[str, int]"
+    selections: Mapping[str, int]
     #: Selections found in this process's cache and in the shared one, and those that were not.
     cache_hits: int
     cache_misses: int
@@ -213,7 +211,7 @@ class Chooser:
         except (DispatcherError, ValueError) as error:
             logger.info("implicit_feedback_not_logged", extra={"reason": str(error), "function": feedback.function})
 
-    def _start(self, work: "Coroutine[Any, Any, None]") -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something that nobody waits for."""
         if self._log is None or len(self._under_way) >= MAX_AT_ONCE:
             work.close()

@@ -9,11 +9,12 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 from dispatcher.client.acceptor import Acceptor
+from dispatcher.client.arriving import arriving
 from dispatcher.client.bulk import Bulk
 from dispatcher.client.chooser import Chooser, SelectionCounts
 from dispatcher.client.collector import Collector, Pending
 from dispatcher.client.handle import Handle
-from dispatcher.client.jobs import check_delay, make_job, sendable
+from dispatcher.client.jobs import check_delay, make_job, sendable, time_left
 from dispatcher.client.selecting import make_selector
 from dispatcher.client.shared_selections import SharedSelections
 from dispatcher.client.tool_calls import run_tool_calls
@@ -22,7 +23,6 @@ from dispatcher.client.verdicts import Opinion
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.errors import (
     Acceptance,
-    CallRefusedError,
     InvalidArgumentsError,
     NoFunctionSelectedError,
     ServerUnreachableError,
@@ -225,14 +225,15 @@ class Dispatcher:
         self._must_be_started()
         await self._turns.take()
         function = self.registry.get(calls[0].function)
-        time_left = self._time_left(deadline, function)
+        default = timedelta(seconds=self.settings.default_deadline_seconds)
+        left = time_left(function, deadline, default=default, now=self.clock.now())
         if deadline is None and delay is not None:
-            check_delay(function, time_left, delay)
+            check_delay(function, left, delay)
         job = make_job(
             function,
             calls,
             producer=self.producer,
-            deadline=time_left,
+            deadline=left,
             delay=delay,
             priority=priority,
             idempotency_key=idempotency_key,
@@ -263,18 +264,6 @@ class Dispatcher:
         pending = Pending(job_id, self.clock.monotonic())
         pending.resolve(outcomes.encode(job_id, record, now).encode())
         return Handle(self, pending, self.registry.get(call.function), now, cached=True)
-
-    def _time_left(self, deadline: timedelta | datetime | None, function: Function[..., Any]) -> timedelta:
-        """From now to the deadline that was asked for, else the function's, else the settings'."""
-        if deadline is None:
-            default = timedelta(seconds=self.settings.default_deadline_seconds)
-            return default if function.options.deadline is None else function.options.deadline
-        if isinstance(deadline, timedelta):
-            return deadline
-        if deadline.tzinfo is None:
-            msg = f"{function.name}: a deadline needs a time zone, as in datetime.now(UTC) + timedelta(hours=1)"
-            raise CallRefusedError(msg)
-        return deadline - self.clock.now()
 
     async def select(
         self, text: str, state: ConversationState | None = None, *, only: Collection[str] | None = None
@@ -438,18 +427,8 @@ class Dispatcher:
         timeout: timedelta | None = None,
     ) -> AsyncIterator[Handle[R]]:
         """Yield handles as their outcomes arrive; `await handle.outcome()` then returns at once."""
-        # One queue for all: `asyncio.wait` would look at all that still wait for each that arrives.
-        arrived: asyncio.Queue[asyncio.Task[Handle[R]]] = asyncio.Queue()
-        tasks = [asyncio.create_task(_wait_for(handle, timeout)) for handle in handles]
-        for task in tasks:
-            task.add_done_callback(arrived.put_nowait)
-        try:
-            for _ in tasks:
-                yield (await arrived.get()).result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        async for handle in arriving(handles, timeout):
+            yield handle
 
     async def handle(self, job_id: str) -> Handle[object]:
         """A handle on a job dispatched by anybody, also long ago.
@@ -504,8 +483,3 @@ class Dispatcher:
         if self._url is None:
             msg = "this Dispatcher is not started; use it as `async with Dispatcher(registry) as dispatcher:`"
             raise SettingsError(msg)
-
-
-async def _wait_for(handle: Handle[R], timeout: timedelta | None) -> Handle[R]:
-    await handle.record(timeout)
-    return handle

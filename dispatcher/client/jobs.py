@@ -3,7 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar, get_args
 
 from dispatcher.errors import CallRefusedError
@@ -66,6 +66,24 @@ def make_job(
         producer=producer,
         arguments_shown=shown if len(calls) == 1 else f"{len(calls)} calls, the first: {shown}",
     )
+
+
+def time_left(
+    function: Function[..., Any], deadline: timedelta | datetime | None, *, default: timedelta, now: datetime
+) -> timedelta:
+    """From now to the deadline that was asked for, else the function's, else `default`.
+
+    Raises:
+        CallRefusedError: the deadline is a moment without a time zone.
+    """
+    if deadline is None:
+        return default if function.options.deadline is None else function.options.deadline
+    if isinstance(deadline, timedelta):
+        return deadline
+    if deadline.tzinfo is None:
+        msg = f"{function.name}: a deadline needs a time zone, as in datetime.now(UTC) + timedelta(hours=1)"
+        raise CallRefusedError(msg)
+    return deadline - now
 
 
 def check_delay(function: Function[..., Any], deadline: timedelta, delay: timedelta) -> None:

@@ -1,10 +1,10 @@
 """The selector that puts all tiers together, and learns.
 
 1. A text that names a function, or that is known word for word, is decided at once (`exact`).
-2. Else every tier gives its logits, the fusion makes one probability of them, and the abstention model says whether any
-   function is meant at all.
-3. Two thresholds decide: act, ask, or abstain. A text that asks for several functions, each for itself beyond doubt, is
-   told apart into its parts.
+2. Else every tier gives its logits (`snapshot`), the fusion makes one probability of them, and the abstention model
+   says whether any function is meant at all.
+3. Two thresholds decide: act, ask, or abstain (`deciding`). A text that asks for several functions, each for itself
+   beyond doubt, is told apart into its parts.
 
 Words alone take a fraction of a millisecond, sentence vectors some milliseconds. What was selected is kept in a cache
 under the normalised text, the state, what the registry says, and what was learnt.
@@ -13,44 +13,29 @@ under the normalised text, the state, what the registry says, and what was learn
 import hashlib
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from threading import Lock, RLock
 from typing import Final
 
-import numpy as np
-
-from dispatcher.errors import UnknownFunctionError
 from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
 from dispatcher.selection import explanation
-from dispatcher.selection.abstention import Abstention
 from dispatcher.selection.cache import SelectionCache
 from dispatcher.selection.card import cards_of
-from dispatcher.selection.compound import split_request
+from dispatcher.selection.deciding import MAX_CANDIDATES, Decider, ranked
 from dispatcher.selection.defaults import MEANING_ABSTENTION, WORDS_ABSTENTION
-from dispatcher.selection.exact import NOTHING
 from dispatcher.selection.feedback import Feedback
 from dispatcher.selection.lookalike_log import log_lookalikes
-from dispatcher.selection.loss import Floats
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model, Thresholds
-from dispatcher.selection.responses import DEFAULT_RESPONSES, Responses, question
-from dispatcher.selection.rules import CompiledRule, KeywordRule
-from dispatcher.selection.selection import Candidate, Decision, Selection
+from dispatcher.selection.responses import DEFAULT_RESPONSES, Responses
+from dispatcher.selection.rules import KeywordRule, compile_rules
+from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState
-from dispatcher.selection.snapshot import Reading, Snapshot
-from dispatcher.selection.words import Language, language_of
+from dispatcher.selection.snapshot import Snapshot
+from dispatcher.selection.words import Language
 
-#: Candidates in a Selection.
-MAX_CANDIDATES: Final = 10
-#: What a named function, or a text that is known, is given as a probability.
-SURE: Final = 0.99
-#: From this probability on a text asks for one function only: two would share what there is.
-BEYOND_DOUBT: Final = 0.97
 #: Feedback that is kept to be learnt again when the registry changes; the oldest goes first.
 MAX_KEPT: Final = 20_000
-#: A candidate of less than this share of the first one's probability is not asked about.
-WORTH_ASKING: Final = 0.25
 
 
 class Cascade:
@@ -87,11 +72,8 @@ class Cascade:
         Raises:
             UnknownFunctionError: a rule names a function that is not registered.
         """
-        for rule in rules:
-            if rule.function not in registry:
-                raise UnknownFunctionError(rule.function, hint="a KeywordRule names it")
         self._registry = registry
-        self._rules = tuple(CompiledRule(rule) for rule in rules)
+        self._rules = compile_rules(rules, registry)
         self._meaning = None if callable(meaning) else meaning
         self._load_meaning = meaning if callable(meaning) else None
         self._loading = Lock()
@@ -103,12 +85,10 @@ class Cascade:
         self._responses = Responses(default_response)
         self.cache = cache if cache is not None else SelectionCache()
         self._kept: list[Feedback] = []
-        self._learnt = 0
         # Selecting reads arrays that learning changes.
         self._lock = RLock()
         self._revision = -1
-        self._functions: tuple[Function[..., object], ...] = ()
-        self._snapshot: Snapshot | None = None
+        self._decider: Decider | None = None
         #: With the revision of the registry that it is of.
         self._fingerprint = (-1, b"")
 
@@ -119,13 +99,13 @@ class Cascade:
     ) -> Selection:
         """Say which function the text asks for; see `Selector.select`."""
         with self._lock:
-            snapshot = self._current()
-            key = self.cache.key(text, state, only, case_matters=snapshot.exact.case_matters)
+            decider = self._decider_now()
+            key = self.cache.key(text, state, only, case_matters=decider.snapshot.exact.case_matters)
             cached = self.cache.find(key)
             # The parts of a text give arguments: they must be those of this one.
             if cached is not None and (not cached.parts or cached.text == text):
                 return _as_said(cached, text)
-            selection = self._select(text, state, self._allowed(snapshot, only), snapshot)
+            selection = decider.decide(text, state, only)
             self.cache.keep(key, selection)
             return selection
 
@@ -141,112 +121,17 @@ class Cascade:
             scores = snapshot.score(reading)
             return {
                 snapshot.cards[i].name: explanation.explain(snapshot, reading, scores, i)
-                for i in _ranked(scores.logs, MAX_CANDIDATES)
+                for i in ranked(scores.logs, MAX_CANDIDATES)
             }
-
-    def _select(
-        self, text: str, state: ConversationState | None, allowed: Floats | None, snapshot: Snapshot
-    ) -> Selection:
-        if not snapshot.size:
-            return self._abstain(text, state, "the registry holds no function")
-        if allowed is not None and np.isneginf(allowed).all():
-            return self._abstain(text, state, "no function of the registry is among those that may be selected")
-        reading = snapshot.read(text, state)
-        if not len(reading.buckets):
-            return self._abstain(text, state, "the text is empty" if not text.strip() else "the text holds no word")
-        exact = self._exact(reading, allowed, snapshot)
-        if exact is not None and exact.decision is not Decision.ASK:
-            return exact
-        whole = exact or self._weigh(reading, allowed, snapshot)
-        return self._several(whole, state, allowed, snapshot) or whole
-
-    def _exact(self, reading: Reading, allowed: Floats | None, snapshot: Snapshot) -> Selection | None:
-        """A selection of what the text names, or is known to mean; None where it does neither."""
-        text, state = reading.text, reading.state
-        named = snapshot.exact.named(text, reading.request)
-        why = "named in the text"
-        if not named:
-            known = snapshot.exact.known(text, "" if state is None else state.user or "")
-            if known == NOTHING:
-                return self._abstain(text, state, "known word for word as a text that no function fits")
-            named = [] if known is None else [known]
-            why = "known word for word"
-        if not named:
-            return None
-        if allowed is not None:
-            named = [position for position in named if allowed[position] == 0]
-            if not named:
-                return self._abstain(text, state, "what the text asks for may not be selected here")
-        candidates = tuple(
-            Candidate(function=snapshot.cards[i].name, probability=SURE / len(named), explain=why)
-            for i in named[:MAX_CANDIDATES]
-        )
-        if len(named) > 1:
-            return self._ask(text, state, candidates, "several functions are named", 1.0)
-        return self._act(text, candidates, named[0], 1.0)
-
-    def _weigh(self, reading: Reading, allowed: Floats | None, snapshot: Snapshot) -> Selection:
-        """A selection by all tiers."""
-        scores = snapshot.score(reading)
-        in_scope = self._abstention.in_scope(snapshot.signals(reading, scores))
-        logs = scores.logs if allowed is None else scores.logs + allowed
-        ranked = _ranked(logs, MAX_CANDIDATES)
-        candidates = tuple(
-            Candidate(
-                function=snapshot.cards[i].name,
-                probability=in_scope * probability,
-                explain=partial(explanation.summarise, snapshot, reading, scores, i),
-            )
-            for i, probability in zip(ranked, np.exp(logs[ranked]).tolist(), strict=True)
-        )
-        if allowed is not None:
-            # What a text means does not change with what its caller may call.
-            in_scope *= float(np.exp(logs).sum())
-        thresholds = self.thresholds
-        note = "; only the beginning of the text was read" if reading.request.cut else ""
-        together = sum(candidate.probability for candidate in candidates[:3])
-        if in_scope < thresholds.ask_at or together < thresholds.together_at:
-            reason = f"no function fits the text well enough{note}"
-            return self._abstain(reading.text, reading.state, reason, candidates, in_scope)
-        if candidates[0].probability < thresholds.act_at:
-            return self._ask(reading.text, reading.state, candidates, f"several functions may be meant{note}", in_scope)
-        return self._act(reading.text, candidates, ranked[0], in_scope, note)
-
-    def _several(
-        self, whole: Selection, state: ConversationState | None, allowed: Floats | None, snapshot: Snapshot
-    ) -> Selection | None:
-        """The parts of a text that asks for several functions; None where it asks for one."""
-        if whole.candidates[0].probability >= BEYOND_DOUBT:
-            return None
-        parts = split_request(whole.text)
-        if len(parts) < 2:  # noqa: PLR2004 - one part is the whole
-            return None
-        selections = []
-        for part in parts:
-            reading = snapshot.read(part, state)
-            if not len(reading.buckets):
-                return None
-            selection = self._exact(reading, allowed, snapshot) or self._weigh(reading, allowed, snapshot)
-            if selection.decision is not Decision.ACT:
-                return None
-            selections.append(selection)
-        if len({selection.function for selection in selections}) < len(selections):
-            return None
-        return Selection(
-            text=whole.text,
-            candidates=whole.candidates,
-            decision=Decision.SEVERAL,
-            stated_reason="the text asks for " + " and ".join(str(selection.function) for selection in selections),
-            in_scope=min(selection.in_scope for selection in selections),
-            parts=tuple(selections),
-            model=self.version,
-        )
 
     @property
     def thresholds(self) -> Thresholds:
+        return self._thresholds_of(self._model)
+
+    def _thresholds_of(self, model: Model | None) -> Thresholds:
         found = self._thresholds
         if found is None:
-            found = Thresholds() if self._model is None else self._model.thresholds
+            found = Thresholds() if model is None else model.thresholds
         if self._act_at is None and self._ask_at is None:
             return found
         return Thresholds(
@@ -259,66 +144,6 @@ class Cascade:
     def version(self) -> str:
         """Of the model in use; empty where none was trained."""
         return "" if self._model is None else self._model.version
-
-    @property
-    def _abstention(self) -> Abstention:
-        if self._model is not None:
-            return self._model.abstention
-        return WORDS_ABSTENTION if self._meaning is None else MEANING_ABSTENTION
-
-    def _act(
-        self, text: str, candidates: tuple[Candidate, ...], first: int, in_scope: float, note: str = ""
-    ) -> Selection:
-        reason = f"{candidates[0].why}{note}" if note else ""
-        return Selection(
-            text=text,
-            candidates=candidates,
-            decision=Decision.ACT,
-            stated_reason=reason,
-            in_scope=in_scope,
-            model=self.version,
-            chosen=self._functions[first],
-        )
-
-    def _ask(
-        self,
-        text: str,
-        state: ConversationState | None,
-        candidates: tuple[Candidate, ...],
-        reason: str,
-        in_scope: float,
-    ) -> Selection:
-        least = candidates[0].probability * WORTH_ASKING
-        near = [c.function for c in candidates[:3] if c.probability >= least]
-        if len(near) == 1:
-            reason = reason.replace("several functions", "one function")
-        return Selection(
-            text=text,
-            candidates=candidates,
-            decision=Decision.ASK,
-            stated_reason=reason,
-            response=question(near, language_of(text, otherwise=_language(state))),
-            in_scope=in_scope,
-            model=self.version,
-        )
-
-    def _abstain(
-        self,
-        text: str,
-        state: ConversationState | None,
-        reason: str,
-        candidates: tuple[Candidate, ...] = (),
-        in_scope: float = 0.0,
-    ) -> Selection:
-        return Selection(
-            text=text,
-            candidates=candidates,
-            decision=Decision.ABSTAIN,
-            stated_reason=reason,
-            response=self._responses.default(text, _language(state)),
-            in_scope=in_scope,
-            model=self.version,
-        )
 
     # --- learn --------------------------------------------------------------------------------------------------
 
@@ -339,11 +164,11 @@ class Cascade:
         """
         revision, functions = self._registry.revision, tuple(self._registry)
         kept = list(since)[-MAX_KEPT:]
-        snapshot = self._build(functions, model, kept)
+        decider = self._build(functions, model, kept)
         with self._lock:
             self._model = model
             self._kept = kept
-            self._revision, self._functions, self._snapshot = revision, functions, snapshot
+            self._revision, self._decider = revision, decider
             self.cache.clear()
 
     @property
@@ -361,7 +186,7 @@ class Cascade:
     @property
     def quick(self) -> bool:
         """Whether a selection takes a fraction of a millisecond now: no encoder, nothing to build, nobody before it."""
-        if self.uses_encoder or self._snapshot is None or self._revision != self._registry.revision:
+        if self.uses_encoder or self._built is None:
             return False
         if not self._lock.acquire(blocking=False):
             return False
@@ -397,9 +222,10 @@ class Cascade:
             self._lock.release()
 
     def _key(self, text: str, state: ConversationState | None, only: Collection[str] | None) -> Hashable | None:
-        if self._snapshot is None or self._revision != self._registry.revision:
+        decider = self._built
+        if decider is None:
             return None
-        return self.cache.key(text, state, only, case_matters=self._snapshot.exact.case_matters)
+        return self.cache.key(text, state, only, case_matters=decider.snapshot.exact.case_matters)
 
     @property
     def fingerprint(self) -> bytes:
@@ -422,25 +248,41 @@ class Cascade:
 
     # --- the registry -------------------------------------------------------------------------------------------
 
-    def _current(self) -> Snapshot:
-        """The tiers of the registry as it is now."""
-        if self._snapshot is None or self._revision != self._registry.revision:
+    @property
+    def _built(self) -> Decider | None:
+        """The tiers, where they are those of the registry as it is now."""
+        return self._decider if self._revision == self._registry.revision else None
+
+    def _decider_now(self) -> Decider:
+        """The tiers of the registry as it is now, built where it has changed."""
+        decider = self._built
+        if decider is None:
             log_lookalikes(self._registry)
             revision, functions = self._registry.revision, tuple(self._registry)
-            snapshot = self._build(functions, self._model, self._kept)
-            self._revision, self._functions, self._snapshot = revision, functions, snapshot
+            decider = self._build(functions, self._model, self._kept)
+            self._revision, self._decider = revision, decider
             self.cache.clear()
-        return self._snapshot
+        return decider
+
+    def _current(self) -> Snapshot:
+        return self._decider_now().snapshot
 
     def _build(
         self, functions: Sequence[Function[..., object]], model: Model | None, kept: Sequence[Feedback]
-    ) -> Snapshot:
-        snapshot = Snapshot(
-            cards_of(functions), rules=self._rules, meaning=self._find_meaning(), model=model, tiers=self._tiers
-        )
+    ) -> Decider:
+        meaning = self._find_meaning()
+        snapshot = Snapshot(cards_of(functions), rules=self._rules, meaning=meaning, model=model, tiers=self._tiers)
         for feedback in kept:
             snapshot.learn(feedback)
-        return snapshot
+        untrained = WORDS_ABSTENTION if meaning is None else MEANING_ABSTENTION
+        return Decider(
+            snapshot,
+            functions,
+            abstention=untrained if model is None else model.abstention,
+            thresholds=self._thresholds_of(model),
+            responses=self._responses,
+            version="" if model is None else model.version,
+        )
 
     def _find_meaning(self) -> Meaning | None:
         """The sentence vectors, loaded when they are first asked for."""
@@ -448,27 +290,6 @@ class Cascade:
             if self._load_meaning is not None:
                 self._meaning, self._load_meaning = self._load_meaning(), None
             return self._meaning
-
-    @staticmethod
-    def _allowed(snapshot: Snapshot, only: Collection[str] | None) -> Floats | None:
-        """0 for the functions that may be selected, -inf for the others; None where all may."""
-        if only is None:
-            return None
-        allowed = np.full(snapshot.size, -np.inf, dtype=np.float32)
-        allowed[[snapshot.names[name] for name in only if name in snapshot.names]] = 0
-        return allowed
-
-
-def _ranked(logs: Floats, most: int) -> list[int]:
-    """The positions of the likeliest functions, the first first; those that may not be selected are left out."""
-    top = np.argpartition(logs, -most)[-most:] if len(logs) > most else np.arange(len(logs))
-    order = top[np.lexsort((top, -logs[top]))]
-    ranked: list[int] = order[logs[order] > -np.inf].tolist()
-    return ranked
-
-
-def _language(state: ConversationState | None) -> Language | None:
-    return None if state is None else state.language
 
 
 def _as_said(selection: Selection, text: str) -> Selection:

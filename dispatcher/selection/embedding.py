@@ -12,10 +12,11 @@ from typing import Final
 import numpy as np
 
 from dispatcher.selection.card import Card
-from dispatcher.selection.lexical import split_name
+from dispatcher.selection.encoders.encoder import unit
 from dispatcher.selection.loss import Floats
-from dispatcher.selection.meaning import Meaning, unit
+from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.stored import Array
+from dispatcher.selection.words import split_name
 
 #: What a cosine of 1 is worth as a logit, before anything is learnt.
 SCALE: Final = 20.0

@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from dispatcher.selection import fusion
 from dispatcher.selection.features import hash_tokens, tokens
-from dispatcher.selection.lexical import stem, terms
+from dispatcher.selection.lexical import stem
 from dispatcher.selection.words import STOP_WORDS
 
 if TYPE_CHECKING:
@@ -100,18 +98,3 @@ def _like(snapshot: "Snapshot", reading: "Reading", position: int) -> str:
 def _rules(snapshot: "Snapshot", reading: "Reading", position: int) -> str:
     whys = [why for share, why in snapshot.matches(reading, position) if share > 0]
     return "; ".join(dict.fromkeys(whys))
-
-
-def likeness(one: str, other: str) -> float:
-    """Dice's likeness of two texts' terms, from 0 to 1."""
-    first, second = set(terms(one)), set(terms(other))
-    return 2 * len(first & second) / max(1, len(first) + len(second))
-
-
-def nearest_example(examples: tuple[str, ...], text: str) -> str:
-    """The example that shares most words with a text; empty where none shares enough."""
-    if not examples:
-        return ""
-    scores = np.array([likeness(example, text) for example in examples])
-    best = int(scores.argmax())
-    return examples[best] if scores[best] >= LIKE else ""

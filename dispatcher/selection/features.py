@@ -106,11 +106,6 @@ def hash_tokens(found: list[str]) -> Buckets:
     return (hashes >> _SHIFT).astype(np.int64)
 
 
-def bucket_of(feature: str) -> int:
-    """The bucket of one word, or of two with a blank between: to say which words a weight belongs to."""
-    return int(hash_tokens(feature.split())[0 if " " not in feature else 2])
-
-
 @lru_cache(maxsize=65_536)
 def _hash_word(word: str) -> int:
     return crc32(word.encode("utf-8", "surrogatepass"))

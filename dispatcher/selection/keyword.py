@@ -22,14 +22,13 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from dispatcher.errors import UnknownFunctionError
 from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.card import cards_of
 from dispatcher.selection.evidence import Evidence, Index
 from dispatcher.selection.lookalike_log import log_lookalikes
 from dispatcher.selection.responses import DEFAULT_RESPONSES, Responses, question
-from dispatcher.selection.rules import CompiledRule, KeywordRule
+from dispatcher.selection.rules import CompiledRule, KeywordRule, compile_rules
 from dispatcher.selection.selection import Candidate, Decision, Selection
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.words import WORD_CHARACTER, Language, Request, language_of, normalise, read_request, words
@@ -118,11 +117,8 @@ class KeywordSelector:
         Raises:
             UnknownFunctionError: if a rule names a function that is not registered.
         """
-        for rule in rules:
-            if rule.function not in registry:
-                raise UnknownFunctionError(rule.function, hint="a KeywordRule names it")
         self._registry = registry
-        self._rules = tuple(CompiledRule(rule) for rule in rules)
+        self._rules = compile_rules(rules, registry)
         self._responses = Responses(default_response)
         self._weights = weights if weights is not None else Weights()
         self._snapshot = self._index()
@@ -251,12 +247,14 @@ class KeywordSelector:
             Candidate(function=snapshot.functions[i].name, probability=probabilities[i][0], explain=probabilities[i][1])
             for i in ranked
         )
+        # The rest is the share of "none of these".
+        in_scope = min(1.0, sum(probability for probability, _ in probabilities.values()))
         note = "; only the beginning of the text was read" if cut else ""
         if not candidates or candidates[0].probability < self._weights.ask_at:
             reason = (
                 "no function fits the text well enough" if candidates else "no function shares a word with the text"
             )
-            return self._abstain(text, state, reason + note, candidates)
+            return self._abstain(text, state, reason + note, candidates, in_scope)
         first = candidates[0]
         if first.probability < self._weights.act_at:
             near = [c.function for c in candidates if c.probability >= self._weights.ask_at / 2]
@@ -264,19 +262,26 @@ class KeywordSelector:
                 text=text,
                 candidates=candidates,
                 decision=Decision.ASK,
-                stated_reason="several functions may be meant" if len(near) > 1 else "one function may be meant" + note,
+                stated_reason=f"{'several functions' if len(near) > 1 else 'one function'} may be meant{note}",
                 response=question(near, language_of(text, otherwise=state.language)),
+                in_scope=in_scope,
             )
         return Selection(
             text=text,
             candidates=candidates,
             decision=Decision.ACT,
             stated_reason=first.why + note,
+            in_scope=in_scope,
             chosen=snapshot.functions[ranked[0]],
         )
 
     def _abstain(
-        self, text: str, state: ConversationState, reason: str, candidates: tuple[Candidate, ...] = ()
+        self,
+        text: str,
+        state: ConversationState,
+        reason: str,
+        candidates: tuple[Candidate, ...] = (),
+        in_scope: float = 0.0,
     ) -> Selection:
         return Selection(
             text=text,
@@ -284,6 +289,7 @@ class KeywordSelector:
             decision=Decision.ABSTAIN,
             stated_reason=reason,
             response=self._responses.default(text, state.language),
+            in_scope=in_scope,
         )
 
 

@@ -15,8 +15,8 @@ from typing import Final
 
 import numpy as np
 
+from dispatcher.selection.encoders.encoder import unit
 from dispatcher.selection.loss import Floats, Integers, Sparse
-from dispatcher.selection.meaning import unit
 from dispatcher.selection.network import LENGTH, Network
 from dispatcher.selection.softmax import Read
 from dispatcher.selection.stored import Array

@@ -20,7 +20,7 @@ import numpy as np
 
 from dispatcher.selection.card import Card
 from dispatcher.selection.loss import Floats, Integers
-from dispatcher.selection.words import STOP_PAIRS, STOP_WORDS, UNSPACED, normalise
+from dispatcher.selection.words import CAMEL, STOP_PAIRS, STOP_WORDS, UNSPACED, normalise, split_name
 
 #: How soon a term's repetitions stop counting, and how much a long text is held against it.
 K1: Final = 1.5
@@ -33,7 +33,6 @@ MAX_CHARACTERS: Final = 2_000
 
 _RUN = re.compile(rf"[{UNSPACED}]+|\d+|[^\W\d_{UNSPACED}]+")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 #: Endings that make other words of one stem, the longest first.
 _ENDINGS: Final = tuple(
@@ -49,15 +48,10 @@ _ENDINGS: Final = tuple(
 _SHORTEST_STEM: Final = 3
 
 
-def split_name(name: str) -> str:
-    """The words of a name: `text.countWords_fast` → `text count Words fast`."""
-    return re.sub(r"[\W_]+", " ", _CAMEL.sub(" ", name)).strip()
-
-
 def terms(text: str) -> list[str]:
     """The terms of a text: stems of words that mean something, pairs of Chinese characters, numbers."""
     found: list[str] = []
-    for run in _RUN.findall(normalise(_CAMEL.sub(" ", text))):
+    for run in _RUN.findall(normalise(CAMEL.sub(" ", text))):
         if _UNSPACED.match(run):
             pairs = [run[i : i + 2] for i in range(len(run) - 1)] or [run]
             found.extend(pair for pair in pairs if pair not in STOP_PAIRS)

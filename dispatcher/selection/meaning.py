@@ -19,8 +19,8 @@ import numpy as np
 
 from dispatcher.errors import ModelError
 from dispatcher.selection.encoders.available import find_encoders, make_encoder
-from dispatcher.selection.encoders.combined import split_name
-from dispatcher.selection.encoders.encoder import Encoder, Rows
+from dispatcher.selection.encoders.combined import weighted_parts
+from dispatcher.selection.encoders.encoder import Encoder, Rows, unit
 from dispatcher.selection.loss import Floats
 
 #: How many descriptions the general mean is worth beside the registry's own.
@@ -33,9 +33,10 @@ MAX_REQUESTED: Final = 1_000
 
 #: Shares of the encoders that are used together where they are installed, the best mixture first.
 MIXTURES: Final = (
-    {"minilm-l6-int8-max/1": 0.6, "use-multilingual-v3/1": 0.4},
-    {"minilm-l6-int8-max/1": 1.0},
+    {"minilm-l6-int8/1": 0.6, "use-multilingual-v3/1": 0.4},
+    {"minilm-l6-int8/1": 1.0},
     {"use-multilingual-v3/1": 1.0},
+    {"e5-small-multilingual-q4/1": 1.0},
     {"wordllama-l2-256/1": 1.0},
 )
 
@@ -142,9 +143,8 @@ def default_name() -> str:
 
 def meaning_of(encoder: Encoder) -> Meaning:
     """A meaning from an encoder, with its shipped common vector; an encoder of one's own has zeros instead."""
-    with np.load(_COMMON, allow_pickle=False) as shipped:
-        known: dict[str, Floats] = {name: shipped[name] for name in shipped.files}
-    parts = split_name(encoder.name)
+    known = _shipped()
+    parts = weighted_parts(encoder.name)
     total = sum(weight for _, weight in parts)
     if all(_key(name) in known for name, _ in parts):
         common = np.concatenate([known[_key(name)] * np.float32((share / total) ** 0.5) for name, share in parts])
@@ -164,22 +164,20 @@ def common_of(encoder: Encoder, requests: Sequence[str]) -> Rows:
 
 
 def write_common(path: Path = _COMMON) -> None:
-    """Write the common vectors of all encoders that are installed."""
+    """Write the common vectors of all encoders that are installed, and keep what the file holds of the others."""
     requests = path.with_name("requests.txt").read_text(encoding="utf-8").splitlines()
-    vectors = {_key(offer.name): common_of(offer.make(1), requests) for offer in find_encoders()}
+    vectors = _shipped(path) | {_key(offer.name): common_of(offer.make(1), requests) for offer in find_encoders()}
     np.savez(path, allow_pickle=False, **{name: vectors[name] for name in sorted(vectors)})
+
+
+def _shipped(path: Path = _COMMON) -> dict[str, Floats]:
+    with np.load(path, allow_pickle=False) as shipped:
+        return {name: shipped[name] for name in shipped.files}
 
 
 def _key(name: str) -> str:
     """An encoder's name as an array may be called."""
     return name.replace("/", "-")
-
-
-def unit(rows: Floats) -> Floats:
-    """Rows scaled to length 1; a row of zeros stays one."""
-    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    scaled: Floats = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
-    return scaled
 
 
 def _without(rows: Floats, common: Floats) -> Floats:

@@ -13,7 +13,7 @@ Z_95: Final = 1.959963984540054
 #: Bins of a calibration. Source: Guo et al. 2017, who use 15.
 BINS: Final = 15
 
-Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,8 +138,8 @@ def calibration(confidences: Sequence[float], right: Sequence[bool], bins: int =
     """
     if not confidences:
         return None
-    said: Floats = np.asarray(confidences, dtype=np.float64)
-    was: Floats = np.asarray(right, dtype=np.float64)
+    said: Numbers = np.asarray(confidences, dtype=np.float64)
+    was: Numbers = np.asarray(right, dtype=np.float64)
     edges = np.linspace(0.0, 1.0, bins + 1)
     place = np.digitize(said, edges[1:-1], right=True)
     rows = np.bincount(place, minlength=bins)

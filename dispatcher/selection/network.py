@@ -7,8 +7,8 @@ Nobody has examples of everything that people may say. What lies between two fun
 examples of different functions, a point on the line between them, as long as the first, is an example of none. That
 teaches the network where a function's texts end, which a linear model cannot say.
 
-Source: Zhang et al. 2018, "mixup", for lines between examples; Zhou, Liu and Qiu 2022 ("Learning Placeholders for
-Open-Set Recognition", CVPR 2021) for such points as a class of their own; Srivastava et al. 2014 for dropout.
+Source: Zhang et al. 2018, "mixup", for lines between examples; Zhou, Ye and Zhan 2021, "Learning Placeholders for
+Open-Set Recognition", for such points as a class of their own; Srivastava et al. 2014 for dropout.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from dispatcher.selection.loss import Floats, Integers, Slope, cross_entropy
 from dispatcher.selection.stored import Array
 
 #: Hidden units.
-HIDDEN: Final = 384
+HIDDEN: Final = 512
 #: Made-up examples of none, by one real example.
 MADE_UP: Final = 0.25
 #: How far from the nearer end they may lie.
@@ -105,8 +105,6 @@ class Layered:
     #: Functions, and one more for none.
     classes: int
     seed: int = 0
-    #: Whether to drop units, as training does and judging does not.
-    dropping: bool = True
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -35,6 +35,12 @@ SAID: Final = 0.5
 LEAST: Final = 1e-3
 
 
+#: Accuracies that differ by less are the same.
+SAME: Final = 1e-9
+#: The share by which a loss must be lower to count.
+MARGIN: Final = 0.01
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gathered:
     """What there is to learn from, each text once."""
@@ -56,8 +62,13 @@ class Score:
     evaluation: Evaluation
 
     def beats(self, other: "Score") -> bool:
-        """Whether it is better: more is told rightly, or as much with more certainty."""
-        return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+        """Whether it is better: more is told rightly, or as much with clearly more certainty.
+
+        A model that was stored is rounded: the same one trained twice is no better than itself.
+        """
+        if abs(self.accuracy - other.accuracy) < SAME:
+            return self.loss < other.loss * (1 - MARGIN)
+        return self.accuracy > other.accuracy
 
 
 def gather(registry: Registry, rows: Iterable[Labelled], feedback: Iterable[Feedback]) -> Gathered:

@@ -2,11 +2,13 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 
+from dispatcher.errors import UnknownFunctionError
+from dispatcher.registry.registry import Registry
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.words import WORD_CHARACTER, Request, normalise
 
@@ -97,6 +99,18 @@ class CompiledRule:
             return 0.0, ""
         conditions = [f"{key} is {value}" for key, value in self.rule.state.items()]
         return share, "rule: " + ", ".join(dict.fromkeys((*found, *conditions)))
+
+
+def compile_rules(rules: Sequence[KeywordRule], registry: Registry) -> tuple[CompiledRule, ...]:
+    """Make rules ready to be matched.
+
+    Raises:
+        UnknownFunctionError: one names a function that is not registered.
+    """
+    for rule in rules:
+        if rule.function not in registry:
+            raise UnknownFunctionError(rule.function, hint="a KeywordRule names it")
+    return tuple(CompiledRule(rule) for rule in rules)
 
 
 class _Term:

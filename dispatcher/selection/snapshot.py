@@ -44,6 +44,8 @@ BEYOND_DOUBT = 0.9
 WORD_WEIGHT, EXAMPLE_WEIGHT = 3.0, 5.0
 #: Functions above which shared words are left to BM25, which is quicker.
 MAX_EVIDENCE = 500
+#: How far above the mean a tier's favourite is.
+FAVOUR = 0.3
 #: What a rule found only in the material counts.
 MATERIAL_WEIGHT = 0.25
 
@@ -182,9 +184,10 @@ class Snapshot:
         #: What was scored last, and how much had been learnt by then: feedback often comes right after.
         self._last: tuple[Reading, Scores, int] | None = None
         self._learnt = 0
-        self._weigh_tiers()
+        self._gates: dict[str, Floats] = {}
         if model is not None:
             model.install(self)
+        self._weigh_tiers()
 
     def _remember_examples(self) -> None:
         for position, card in enumerate(self.cards):
@@ -389,9 +392,8 @@ class Snapshot:
         """Add to the examples that functions are known to have."""
         for position, count in counts.items():
             self.examples[position] += count
-        self._weigh_tiers()
 
 
 def _favours(logits: Floats, position: int) -> bool:
-    """Whether a function is a tier's favourite; a tier that says the same of all has none."""
-    return int(logits.argmax()) == position and bool((logits < logits[position]).any())
+    """Whether a function is a tier's favourite; a tier that says nearly the same of all has none."""
+    return int(logits.argmax()) == position and float(logits[position] - logits.mean()) > FAVOUR

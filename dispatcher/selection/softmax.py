@@ -19,9 +19,9 @@ import numpy as np
 from dispatcher.selection.card import Card
 from dispatcher.selection.features import BUCKETS, Buckets, buckets, hash_tokens, tokens
 from dispatcher.selection.grid import Grid, Vocabulary
-from dispatcher.selection.lexical import split_name
 from dispatcher.selection.loss import Floats, Integers
 from dispatcher.selection.stored import Array
+from dispatcher.selection.words import split_name
 
 #: What a cosine of 1 is worth as a logit, before anything is learnt.
 SCALE: Final = 12.0

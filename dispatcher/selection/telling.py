@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from dispatcher.selection.card import Card
-from dispatcher.selection.words import UNSPACED, normalise, words
+from dispatcher.selection.words import UNSPACED, normalise, split_name, words
 
 #: Words named of a function; more would not be read.
 _MOST: Final = 3
@@ -17,7 +17,6 @@ _LONGEST: Final = 4
 
 _ALPHABETIC: Final = re.compile(rf"[^\W\d_{UNSPACED}]+")
 _UNSPACED: Final = re.compile(f"[{UNSPACED}]")
-_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def words_apart(
@@ -49,8 +48,7 @@ def _own(
 
 def _text(card: Card) -> str:
     """Give all that its stems were taken from."""
-    name = _CAMEL.sub(" ", card.name).replace(".", " ")
-    parts = (name, card.description, *(part for parameter in card.parameters for part in parameter))
+    parts = (split_name(card.name), card.description, *(part for parameter in card.parameters for part in parameter))
     return normalise(" ".join(parts).replace("_", " "))
 
 

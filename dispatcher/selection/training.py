@@ -44,7 +44,7 @@ HEAD_PULL: Final = 2.0
 #: How much of the start the head is pulled to: a description says less than examples do, where there are any.
 HEAD_START: Final = 0.5
 #: Passes of the network, and examples below which there is too little to train one.
-NETWORK_EPOCHS: Final = 8
+NETWORK_EPOCHS: Final = 10
 MIN_NETWORK: Final = 300
 #: With more texts than this, n-grams of one text only are left out.
 MANY_TEXTS: Final = 2_000

@@ -18,7 +18,7 @@ from dispatcher.selection.snapshot import Snapshot
 #: Texts that nothing fits, below which they are too few to learn from.
 MIN_OUTSIDE: Final = 20
 #: The share of right selections that abstaining may cost.
-MAX_LOST: Final = 0.015
+MAX_LOST: Final = 0.0175
 #: What a wrong call costs, asking being 1.
 WRONG_COST: Final = 3.0
 
@@ -106,7 +106,9 @@ def _outcome(model: Model, judged: Judged) -> tuple[npt.NDArray[np.bool_], Numbe
 def _find_thresholds(right: npt.NDArray[np.bool_], sure: Numbers, in_scope: Numbers) -> Thresholds:
     """Abstain as much as costs few right selections; act where that costs less than asking."""
     scores = np.sort(in_scope[right])
-    ask_at = float(scores[int(MAX_LOST * len(right))]) if len(scores) > int(MAX_LOST * len(right)) else 0.5
+    # One more than the share: of a few examples the least likely one would decide alone.
+    lost = int(MAX_LOST * len(right)) + 1
+    ask_at = float(scores[lost]) if len(scores) > lost else 0.5
     joint = sure * in_scope
     kept = in_scope >= ask_at
     choices = np.unique(np.round(joint[kept], 2))

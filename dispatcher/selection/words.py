@@ -23,7 +23,8 @@ _RUN = re.compile(rf"[{UNSPACED}]+|[^\W\d_{UNSPACED}]+")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 _KANA = re.compile("[\u3040-\u30ff]")
 _LETTER = re.compile(r"[^\W\d_]")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+#: Where a word of a name begins with a capital: `count|Words`, `parse|HTTP|Header`.
+CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 #: A character of a spaced word, for boundaries: `json` is a whole word in `校验json格式`, and is not in `jsonify`.
 WORD_CHARACTER = rf"[^\W{UNSPACED}]"
@@ -125,9 +126,14 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def split_name(name: str) -> str:
+    """Give the words of a name as people write them: `text.countWords_fast` → `text count Words fast`."""
+    return re.sub(r"[\W_]+", " ", CAMEL.sub(" ", name)).strip()
+
+
 def name_words(name: str) -> tuple[str, ...]:
-    """Give the words of a function's name: `text.countWords_fast` → text, count, word, fast."""
-    return words(normalise(_CAMEL.sub(" ", name).replace("_", " ").replace(".", " ")))
+    """Give the words of a function's name that mean something: `text.countWords_fast` → text, count, word, fast."""
+    return words(normalise(split_name(name)))
 
 
 def stem(word: str) -> str:

@@ -98,7 +98,7 @@ class TestContents:
         tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
         assert tops == {"dispatcher", f"function_dispatcher-{wheel.name.split('-')[1]}.dist-info"}
 
-    def test_every_file_of_the_library_with_scripts_and_type_marker(self, wheel: Path) -> None:
+    def test_every_file_of_the_library_with_scripts_data_and_type_marker(self, wheel: Path) -> None:
         packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("dispatcher/")}
         ours = {
             str(file.relative_to(ROOT))
@@ -108,6 +108,11 @@ class TestContents:
         assert packed == ours
         assert "dispatcher/py.typed" in packed
         assert any(name.endswith(".lua") for name in packed)
+        assert {
+            "dispatcher/selection/common/requests.txt",
+            "dispatcher/selection/common/vectors.npz",
+            "dispatcher/selection/encoders/bert-base-uncased-vocab.txt.gz",
+        } <= packed
 
     def test_the_metadata_say_what_it_is_and_ask_for_plain_versions(self, wheel: Path) -> None:
         archive = zipfile.ZipFile(wheel)
@@ -116,9 +121,14 @@ class TestContents:
         assert metadata["Name"] == "function-dispatcher"
         assert metadata["License-Expression"] == "Apache-2.0"
         assert metadata["Requires-Python"] == ">=3.11"
-        assert set(metadata.get_all("Provides-Extra", [])) == {"server", "dashboard", "all"}
+        assert set(metadata.get_all("Provides-Extra", [])) == {
+            "server", "dashboard", "embedding", "embedding-fast", "embedding-e5", "plots", "all",
+        }  # fmt: skip
         assert [asked for asked in metadata.get_all("Requires-Dist", []) if "://" in asked] == []
-        assert info.replace("METADATA", "licenses/LICENSE") in archive.namelist()
+        assert metadata.get_all("License-File") == ["LICENSE", "NOTICE"]
+        assert {info.replace("METADATA", f"licenses/{name}") for name in ("LICENSE", "NOTICE")} <= set(
+            archive.namelist()
+        )
 
 
 class TestInstalled:

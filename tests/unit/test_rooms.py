@@ -12,7 +12,8 @@ LINTER = Path(sysconfig.get_path("scripts")) / "lint-imports"
 
 MODULES = [
     "dispatcher.errors", "dispatcher.clock", "dispatcher.settings", "dispatcher.model.call", "dispatcher.registry.registry",
-    "dispatcher.selection.selector", "dispatcher.transport.ledger", "dispatcher.client.handle",
+    "dispatcher.selection.selector", "dispatcher.selection.encoders.minilm", "dispatcher.transport.ledger",
+    "dispatcher.client.handle",
     "dispatcher.execution.execute", "dispatcher.monitoring.flower", "dispatcher.cli.main", "tasks.text", "workers.app",
 ]  # fmt: skip
 
@@ -41,6 +42,8 @@ def lint(tree: Path) -> "subprocess.CompletedProcess[str]":
 
 def test_imports_down_the_house_are_fine(tree: Path) -> None:
     _file(tree, "dispatcher.transport.ledger").write_text("import celery, kombu, redis, dispatcher.model.call\n")
+    _file(tree, "dispatcher.selection.encoders.minilm").write_text("import numpy, onnxruntime, tokenizers\n")
+    _file(tree, "dispatcher.selection.selector").write_text("import dispatcher.selection.encoders.minilm\n")
     _file(tree, "dispatcher.cli.main").write_text("import dispatcher.client.handle, dispatcher.execution.execute\n")
     _file(tree, "tasks.text").write_text("import dispatcher\nimport re\n")
     _file(tree, "workers.app").write_text("import celery, dispatcher, tasks\n")
@@ -57,6 +60,9 @@ def test_imports_down_the_house_are_fine(tree: Path) -> None:
         ("dispatcher.registry.registry", "celery"),
         ("dispatcher.registry.registry", "dispatcher.selection.selector"),
         ("dispatcher.selection.selector", "dispatcher.transport.ledger"),
+        ("dispatcher.model.call", "numpy"),
+        ("dispatcher.selection.selector", "onnxruntime"),
+        ("dispatcher.selection.encoders.minilm", "redis"),
         ("dispatcher.transport.ledger", "dispatcher.client.handle"),
         ("dispatcher.transport.ledger", "dispatcher.monitoring.flower"),
         ("dispatcher.client.handle", "dispatcher.execution.execute"),
@@ -65,6 +71,8 @@ def test_imports_down_the_house_are_fine(tree: Path) -> None:
         ("dispatcher.execution.execute", "kombu"),
         ("dispatcher.cli.main", "celery"),
         ("dispatcher.cli.main", "tasks.text"),
+        ("dispatcher.cli.main", "wordllama"),
+        ("dispatcher.cli.main", "benchmarks"),
         ("dispatcher.execution.execute", "workers.app"),
         ("tasks.text", "workers.app"),
         ("tasks.text", "dispatcher.registry.registry"),

@@ -7,7 +7,7 @@ from typing import Final
 
 from dispatcher.errors import ModelError
 from dispatcher.selection.encoders import e5, minilm, use, wordllama
-from dispatcher.selection.encoders.combined import TIMES, CombinedEncoder, split_name
+from dispatcher.selection.encoders.combined import TIMES, CombinedEncoder, weighted_parts
 from dispatcher.selection.encoders.encoder import Encoder
 from dispatcher.selection.encoders.pinned import is_installed
 
@@ -114,7 +114,7 @@ def make_encoder(name: str, *, threads: int = 1) -> Encoder:
         ModelError: there is none of that name, or it is not installed, or its weights are not the pinned ones.
     """
     try:
-        parts = split_name(name)
+        parts = weighted_parts(name)
     except ValueError as error:
         msg = f"{name!r} names no encoder: {error}"
         raise ModelError(msg) from None

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from dispatcher.selection.encoders.encoder import Encoder, Rows, normalise_rows
+from dispatcher.selection.encoders.encoder import Encoder, Rows, unit
 
 #: Between the parts of a combined name.
 AND: Final = " + "
@@ -14,7 +14,7 @@ AND: Final = " + "
 TIMES: Final = "*"
 
 
-def split_name(name: str) -> list[tuple[str, float]]:
+def weighted_parts(name: str) -> list[tuple[str, float]]:
     """Each encoder and its weight in a combined name; the encoder alone where nothing is combined.
 
     Raises:
@@ -61,4 +61,4 @@ class CombinedEncoder:
 
     def encode(self, texts: Sequence[str]) -> Rows:
         rows = [encoder.encode(texts) * np.float32(scale) for encoder, scale in self._parts]
-        return normalise_rows(np.concatenate(rows, axis=1))
+        return unit(np.concatenate(rows, axis=1))

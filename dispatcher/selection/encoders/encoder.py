@@ -84,15 +84,15 @@ def encode_distinct(texts: Sequence[str], dimension: int, encode: Callable[[list
     places = {text: place for place, text in enumerate(dict.fromkeys(filter(None, read)))}
     rows = np.zeros((len(read), dimension), dtype=np.float32)
     if places:
-        distinct = normalise_rows(encode(list(places)))
+        distinct = unit(encode(list(places)))
         for row, text in zip(rows, read, strict=True):
             if text:
                 row[:] = distinct[places[text]]
     return rows
 
 
-def normalise_rows(rows: Rows) -> Rows:
-    """Scale each row to length 1. A row of zeros stays one."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+def unit(rows: Rows) -> Rows:
+    """Rows scaled to length 1; a row of zeros stays one."""
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
     scaled: Rows = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
     return scaled

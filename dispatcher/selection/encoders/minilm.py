@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dispatcher.errors import ModelError
-from dispatcher.selection.encoders.encoder import MAX_TOKENS, Rows, encode_distinct, is_latin, normalise_rows
+from dispatcher.selection.encoders.encoder import MAX_TOKENS, Rows, encode_distinct, is_latin, unit
 from dispatcher.selection.encoders.pinned import PinnedFile, not_installed, refuse_other
 
 #: How the vectors of a text's tokens become one: their mean, or the mean and, beside it, the greatest of each number
@@ -136,7 +136,7 @@ class MiniLM:
         elif self._pooling == "mean+cls":
             parts.append(hidden[:, 0])
         # Each part counts the same, whatever its scale.
-        return np.concatenate([normalise_rows(part) for part in parts], axis=1)
+        return np.concatenate([unit(part) for part in parts], axis=1)
 
 
 def _read_vocabulary(path: Path) -> list[str]:

@@ -5,7 +5,6 @@ import pytest
 
 from dispatcher.selection import explanation
 from dispatcher.selection.cascade import Cascade
-from dispatcher.selection.explanation import likeness, nearest_example
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.rules import KeywordRule
 from dispatcher.selection.snapshot import Snapshot
@@ -89,12 +88,3 @@ def test_the_evidence_is_ranked_and_adds_up_to_what_tells_two_functions_apart():
 def test_explaining_ranks_the_functions_as_selecting_does():
     cascade, text = Cascade(make_registry()), "count the words of a song"
     assert list(cascade.explain(text)) == [candidate.function for candidate in cascade.select(text).candidates]
-
-
-def test_texts_are_alike_by_the_words_that_they_share():
-    assert likeness("count the words", "counting words") == 1
-    assert likeness("count words", "play songs") == 0
-    assert likeness("", "") == 0
-    assert nearest_example(("play a song", "count the words"), "word counts") == "count the words"
-    assert nearest_example(("play a song",), "word counts") == ""
-    assert nearest_example((), "word counts") == ""

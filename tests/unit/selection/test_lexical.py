@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.card import Card, card_of
-from dispatcher.selection.lexical import Lexicon, split_name, stem, terms
+from dispatcher.selection.lexical import Lexicon, stem, terms
 from dispatcher.selection.shape import Shape
+from dispatcher.selection.words import split_name
 
 CARDS = (
     Card(name="text.countWords", description="Count the words of a text."),

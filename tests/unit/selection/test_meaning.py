@@ -22,9 +22,10 @@ from dispatcher.selection import (
 from dispatcher.selection.card import Card
 from dispatcher.selection.distance import Distance
 from dispatcher.selection.embedding import Embedding, render
+from dispatcher.selection.encoders.encoder import unit
 from dispatcher.selection.latent import Latent, find_basis, project
 from dispatcher.selection.loss import Sparse, softmax
-from dispatcher.selection.meaning import Meaning, common_of, meaning_of, unit
+from dispatcher.selection.meaning import Meaning, common_of, meaning_of
 from dispatcher.selection.neighbours import Neighbours
 from dispatcher.selection.network import LENGTH, Layered, Network, make_up
 from dispatcher.selection.optimisers import Adam, fit
