@@ -24,6 +24,7 @@ from dispatcher.selection.card import cards_of
 from dispatcher.selection.deciding import MAX_CANDIDATES, Decider, ranked
 from dispatcher.selection.defaults import MEANING_ABSTENTION, WORDS_ABSTENTION
 from dispatcher.selection.feedback import Feedback
+from dispatcher.selection.fusion import TIERS
 from dispatcher.selection.lookalike_log import log_lookalikes
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model, Thresholds
@@ -71,6 +72,7 @@ class Cascade:
 
         Raises:
             UnknownFunctionError: a rule names a function that is not registered.
+            ValueError: there is no tier of one of these names.
         """
         self._registry = registry
         self._rules = compile_rules(rules, registry)
@@ -78,6 +80,9 @@ class Cascade:
         self._load_meaning = meaning if callable(meaning) else None
         self._loading = Lock()
         self._model = model
+        if tiers is not None and not set(tiers) <= set(TIERS):
+            msg = f"no tier is called {', '.join(sorted(set(tiers) - set(TIERS)))}; there are {', '.join(TIERS)}"
+            raise ValueError(msg)
         self._tiers = None if tiers is None else frozenset(tiers)
         self._thresholds = thresholds
         self._act_at = act_at

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from dispatcher.selection import fusion
 from dispatcher.selection.features import hash_tokens, tokens
-from dispatcher.selection.lexical import stem
+from dispatcher.selection.lexical import root
 from dispatcher.selection.words import STOP_WORDS
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _detail(tier: str, snapshot: "Snapshot", reading: "Reading", position: int) 
 def _shared_terms(snapshot: "Snapshot", reading: "Reading", position: int) -> str:
     shares = snapshot.lexicon.shared(dict.fromkeys(reading.terms), position)
     strongest = sorted(shares, key=lambda term: -shares[term])[:MAX_WORDS]
-    written = {stem(word): word for word in reversed(tokens(reading.text))}
+    written = {root(word): word for word in reversed(tokens(reading.text))}
     return "words: " + ", ".join(written.get(term, term) for term in strongest) if strongest else ""
 
 

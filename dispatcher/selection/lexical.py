@@ -29,7 +29,7 @@ B: Final = 0.5
 NAME, DESCRIPTION, EXAMPLE, TAG, PARAMETER, PARAMETER_DESCRIPTION = 1.0, 1.0, 1.0, 0.7, 0.5, 0.5
 
 #: Characters of a request that are read.
-MAX_CHARACTERS: Final = 2_000
+MAX_TERM_CHARACTERS: Final = 2_000
 
 _RUN = re.compile(rf"[{UNSPACED}]+|\d+|[^\W\d_{UNSPACED}]+")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
@@ -56,13 +56,16 @@ def terms(text: str) -> list[str]:
             pairs = [run[i : i + 2] for i in range(len(run) - 1)] or [run]
             found.extend(pair for pair in pairs if pair not in STOP_PAIRS)
         elif run not in STOP_WORDS:
-            found.append(stem(run))
+            found.append(root(run))
     return found
 
 
 @lru_cache(maxsize=65_536)
-def stem(word: str) -> str:
-    """Take English endings off. Only ever compared with other stems: it need not be a word, nor a root."""
+def root(word: str) -> str:
+    """Take English endings off, more of them than `words.stem` does: BM25 weighs what is left by how rare it is.
+
+    Only ever compared with other roots: it need not be a word.
+    """
     if len(word) <= _SHORTEST_STEM or not word.isascii():
         return word
     if word.endswith("ies"):

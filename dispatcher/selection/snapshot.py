@@ -18,7 +18,7 @@ from dispatcher.selection.exact import NOTHING, Exact
 from dispatcher.selection.features import Buckets, buckets
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.fusion import Fusion
-from dispatcher.selection.lexical import MAX_CHARACTERS, Lexicon, terms
+from dispatcher.selection.lexical import MAX_TERM_CHARACTERS, Lexicon, terms
 from dispatcher.selection.loss import Floats, log_softmax
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model
@@ -39,7 +39,7 @@ MOST_SURE = 0.98
 #: The probability from which on a function was thought of by the selector itself.
 PLAUSIBLE = 0.02
 #: The probability of a favourite from which on it is not plausible that nothing fits.
-BEYOND_DOUBT = 0.9
+CLEAR_FAVOURITE = 0.9
 #: What shared words, and a like example, add at most, as in the keyword selector.
 WORD_WEIGHT, EXAMPLE_WEIGHT = 3.0, 5.0
 #: Functions above which shared words are left to BM25, which is quicker.
@@ -69,7 +69,7 @@ class Reading:
 
     @cached_property
     def terms(self) -> list[str]:
-        return terms(self.text[:MAX_CHARACTERS])
+        return terms(self.text[:MAX_TERM_CHARACTERS])
 
     @cached_property
     def buckets(self) -> Buckets:
@@ -151,7 +151,6 @@ class Snapshot:
         self.cards = tuple(cards)
         self.size = len(self.cards)
         self.names = {name: position for position, card in enumerate(self.cards) for name in card.names}
-        self.version = "" if model is None else model.version
         self.exact = Exact(self.cards)
         self.lexicon = Lexicon(self.cards)
         self.shape = Shape(self.cards)
@@ -364,7 +363,7 @@ class Snapshot:
 
     def _learn_nothing(self, reading: Reading, scores: Scores, feedback: Feedback) -> None:
         """Remember a text as one that no function fits."""
-        plausible = float(np.exp(scores.logs.max())) < BEYOND_DOUBT
+        plausible = float(np.exp(scores.logs.max())) < CLEAR_FAVOURITE
         if feedback.weight >= 1:
             self.exact.learn(reading.text, NOTHING, source=feedback.source, plausible=plausible)
         if self.neighbours is not None:

@@ -32,7 +32,7 @@ from dispatcher.selection.network import LENGTH, Layered, Network, make_up
 from dispatcher.selection.optimisers import Adam, Epoch, Fitted, MiniBatch, fit
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
-from dispatcher.selection.tuning import MIN_OUTSIDE, Judged, judge, tune
+from dispatcher.selection.tuning import MIN_OUTSIDE, HeldOut, look_at, tune
 
 #: Passes over the examples, and rates of the two linear tiers.
 EPOCHS: Final = 10
@@ -102,7 +102,7 @@ def train(  # noqa: PLR0913 - all of one training
         outsides.append(outside)
     final = trainer.fit(known, ())
     progress("learning how the tiers hold together")
-    return tune(final, Judged.join(insides), Judged.join(outsides)) if insides else final
+    return tune(final, HeldOut.join(insides), HeldOut.join(outsides)) if insides else final
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -354,7 +354,7 @@ class _Trainer:
             texts=tuple(text for text, _ in texts), columns=np.array([column for _, column in texts], dtype=np.int64)
         )
 
-    def judge(self, model: Model, held_out: Sequence[Example], outside: Sequence[Example]) -> tuple[Judged, Judged]:
+    def judge(self, model: Model, held_out: Sequence[Example], outside: Sequence[Example]) -> tuple[HeldOut, HeldOut]:
         """What a model's tiers say of examples that they did not see, and of texts that nothing fits."""
         self._progress("judging held-out examples")
         nothing = len(self._cards)
@@ -373,7 +373,7 @@ class _Trainer:
             chosen = np.random.default_rng(self._seed).permutation(len(inside))[:MAX_HELD_OUT]
             inside = [inside[int(index)] for index in chosen]
         outside = [*(example for example in held_out if example.function is None), *outside]
-        return judge(snapshot, inside), judge(snapshot, outside)
+        return look_at(snapshot, inside), look_at(snapshot, outside)
 
 
 def _sparse(reads: Sequence[Read], width: int) -> Sparse:

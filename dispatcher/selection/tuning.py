@@ -24,18 +24,18 @@ WRONG_COST: Final = 3.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
+class HeldOut:
     """What the tiers said of examples that they did not see."""
 
     #: By tier, shape (examples, functions).
     logits: Mapping[str, Floats]
     #: The right function of each; -1 where there is none.
     labels: Integers
-    #: Shape (examples, signals): of the default fusion; made again once the fusion is learnt.
+    #: Weighs the tiers as a model does, and gives the signals that come of it, shape (examples, signals).
     signals: Callable[[Model], Numbers]
 
     @classmethod
-    def join(cls, parts: Sequence["Judged"]) -> "Judged":
+    def join(cls, parts: Sequence["HeldOut"]) -> "HeldOut":
         # A part without examples has no tiers.
         judged = [part.logits for part in parts if len(part.labels)]
         tiers = set.intersection(*map(set, judged)) if judged else set()
@@ -46,7 +46,7 @@ class Judged:
         )
 
 
-def judge(snapshot: Snapshot, examples: Sequence[Example]) -> Judged:
+def look_at(snapshot: Snapshot, examples: Sequence[Example]) -> HeldOut:
     """What a snapshot's tiers say of examples."""
     if snapshot.embedding is not None:
         snapshot.embedding.meaning.requests([example.text for example in examples])
@@ -60,14 +60,14 @@ def judge(snapshot: Snapshot, examples: Sequence[Example]) -> Judged:
         found = [snapshot.signals(reading, snapshot.fuse(s.tiers)) for reading, s in zip(readings, scored, strict=True)]
         return np.array(found).reshape(len(readings), len(SIGNALS))
 
-    return Judged(
+    return HeldOut(
         logits={tier: np.stack([scores.tiers[tier] for scores in scored]) for tier in tiers},
         labels=np.array(labels, dtype=np.int64),
         signals=signals,
     )
 
 
-def tune(model: Model, inside: Judged, outside: Judged) -> Model:
+def tune(model: Model, inside: HeldOut, outside: HeldOut) -> Model:
     """Learn fusion, abstention and thresholds.
 
     Args:
@@ -91,7 +91,7 @@ def tune(model: Model, inside: Judged, outside: Judged) -> Model:
     return replace(model, abstention=abstention, thresholds=thresholds, metrics=metrics)
 
 
-def _outcome(model: Model, judged: Judged) -> tuple[npt.NDArray[np.bool_], Numbers]:
+def _outcome(model: Model, judged: HeldOut) -> tuple[npt.NDArray[np.bool_], Numbers]:
     """Whether the first candidate of each was right, and its probability where a function is meant."""
     gates = model.fusion.gates(model.calls)
     fused = np.zeros((len(judged.labels), len(model.functions)), dtype=np.float32)

@@ -418,3 +418,8 @@ def test_a_chinese_text_that_nothing_fits_is_answered_in_chinese():
     selection = Cascade(make_registry(CHINESE)).select("唱首歌")
     assert selection.decision is Decision.ABSTAIN
     assert "抱歉" in selection.response
+
+
+def test_a_tier_that_there_is_not_is_told_with_those_that_there_are():
+    with pytest.raises(ValueError, match="no tier is called lexica; there are lexical, "):
+        Cascade(Registry(), tiers=["lexica"])

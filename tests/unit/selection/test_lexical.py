@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.card import Card, card_of
-from dispatcher.selection.lexical import Lexicon, stem, terms
+from dispatcher.selection.lexical import Lexicon, root, terms
 from dispatcher.selection.shape import Shape
 from dispatcher.selection.words import split_name
 
@@ -61,13 +61,13 @@ def test_every_field_of_a_function_finds_it(text, position):
     ],
 )
 def test_forms_of_a_word_have_one_stem(one, other):
-    assert stem(one) == stem(other)
+    assert root(one) == root(other)
 
 
 @settings(deadline=None)
 @given(st.text(alphabet=st.characters(categories=["Ll", "Lo"]), min_size=1, max_size=20))
 def test_no_word_loses_itself(word):
-    assert stem(word)
+    assert root(word)
 
 
 @settings(deadline=None)
