@@ -58,9 +58,7 @@ def key_of(
         selector: what it reads of the functions, as a digest.
         learnt: its model, and what it has learnt since.
     """
-    known = None
-    if state is not None:
-        known = [state.previous_function, state.topic, state.language, sorted(state.slots.items()), state.user]
+    known = None if state is None else state.key
     parts = [FORMAT, " ".join(text.split()), known, None if only is None else sorted(set(only)), selector.hex(), learnt]
     return hashlib.sha256(json.dumps(parts).encode()).digest()
 

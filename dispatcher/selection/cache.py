@@ -49,11 +49,7 @@ class SelectionCache:
         said = " ".join(text.split()) if case_matters else normalise(text)
         if state is None and only is None:
             return said
-        known = None
-        if state is not None:
-            slots = tuple(sorted(state.slots.items()))
-            known = (state.previous_function, state.topic, state.language, slots, state.user)
-        return said, known, None if only is None else frozenset(only)
+        return said, None if state is None else state.key, None if only is None else frozenset(only)
 
     def find(self, key: Hashable | None) -> Selection | None:
         """The selection kept under a key."""

@@ -1,7 +1,7 @@
 """The one protocol of all selectors, and what they may know of the conversation."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -32,6 +32,12 @@ class ConversationState:
     def __post_init__(self) -> None:
         # A copy behind a read-only view: a state that is used as a cache key must not change later.
         object.__setattr__(self, "slots", MappingProxyType(dict(self.slots)))
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Everything it says, in an order of its own: equal states have equal keys."""
+        own = (getattr(self, part.name) for part in fields(self))
+        return tuple(tuple(sorted(value.items())) if isinstance(value, Mapping) else value for value in own)
 
 
 class Selector(Protocol):

@@ -45,7 +45,7 @@ HEAD_PULL: Final = 2.0
 HEAD_START: Final = 0.5
 #: Passes of the network, and examples below which there is too little to train one.
 NETWORK_EPOCHS: Final = 10
-MIN_NETWORK: Final = 300
+MIN_NETWORK: Final = 500
 #: With more texts than this, n-grams of one text only are left out.
 MANY_TEXTS: Final = 2_000
 #: What an example counts as if in another language.
