@@ -85,7 +85,8 @@ def _learnt_words(snapshot: "Snapshot", reading: "Reading", position: int) -> st
             read = snapshot.ngrams.read(hash_tokens([word]))
             weights[word] = float(snapshot.softmax.shares(read, position).sum()) if len(read.rows) else 0.0
     strongest = [word for word in sorted(weights, key=lambda word: -weights[word]) if weights[word] > 0.5]  # noqa: PLR2004
-    return "words: " + ", ".join(strongest[:MAX_WORDS]) if strongest else ""
+    shown = [word if word.strip("0") else "a number" for word in strongest[:MAX_WORDS]]
+    return "words: " + ", ".join(shown) if shown else ""
 
 
 def _like(snapshot: "Snapshot", reading: "Reading", position: int) -> str:
