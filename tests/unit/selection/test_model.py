@@ -18,6 +18,7 @@ from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.example import Example
 from dispatcher.selection.model import FORMAT, Model
 from dispatcher.selection.selector import ConversationState
+from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.stored import StoredModel, dump_model, load_model, make_version
 from dispatcher.selection.training import train
 from tests.unit.selection.making import (
@@ -372,3 +373,18 @@ def test_a_small_model_is_the_same_after_its_bytes():
     assert model.metrics == {"accuracy": 0.5}
     assert (model.arrays["a"] == np.arange(50.0)).all()
     assert json.loads(zipfile.ZipFile(io.BytesIO(SMALL)).read("meta.json"))["meta"] == {"format": 1}
+
+
+def test_everything_that_was_trained_is_asked(deep):
+    snapshot = Snapshot(make_cards(), meaning=make_meaning(), model=again(deep))
+    asked = snapshot.score(snapshot.read(HELD_OUT[0].text)).tiers
+    assert {"ngrams", "bayes", "latent", "embedding", "network", "neighbours"} <= asked.keys()
+
+
+def test_a_network_is_asked_with_vectors_as_long_as_those_that_it_was_trained_on(deep):
+    meaning = make_meaning()
+    snapshot = Snapshot(make_cards(), meaning=meaning, model=deep)
+    for example in HELD_OUT[:5]:
+        vector = meaning.request(example.text) * np.float32(network.LENGTH)
+        expected = deep.network.logits(vector)[: snapshot.size]
+        assert snapshot.score(snapshot.read(example.text)).tiers["network"] == pytest.approx(expected, abs=1e-4)
