@@ -171,7 +171,7 @@ class Snapshot:
             # One place more than functions: the texts that nothing fits.
             self.neighbours = Neighbours(self.size + 1, meaning.dimension)
         #: How many examples each function has.
-        self.examples = np.array([len(card.examples) for card in self.cards], dtype=np.float32)
+        self.examples = np.zeros(self.size, dtype=np.float32)
         default = fusion.WORDS if meaning is None else fusion.MEANING
         self.fusion = default if model is None else model.fusion
         if tiers is not None:
@@ -179,7 +179,8 @@ class Snapshot:
         self.distance: Distance | None = None
         self.network: Network | None = None
         self.latent: Latent | None = None
-        self._remember_examples()
+        # A model remembers what it was trained on, the functions' own examples among it: they count once.
+        self._remember_examples(frozenset() if model is None else frozenset(model.examples.texts))
         #: What was scored last, and how much had been learnt by then: feedback often comes right after.
         self._last: tuple[Reading, Scores, int] | None = None
         self._learnt = 0
@@ -188,16 +189,15 @@ class Snapshot:
             model.install(self)
         self._weigh_tiers()
 
-    def _remember_examples(self) -> None:
-        for position, card in enumerate(self.cards):
-            for example in card.examples:
-                self.bayes.add(self.ngrams.read(buckets(example)), position)
-        if self.neighbours is None or self.embedding is None:
-            return
-        examples = [(position, example) for position, card in enumerate(self.cards) for example in card.examples]
-        if examples:
-            vectors = self.embedding.meaning.requests([example for _, example in examples])
-            for (position, example), vector in zip(examples, vectors, strict=True):
+    def _remember_examples(self, known: frozenset[str]) -> None:
+        """Count and remember the functions' own examples, but for those that are known already."""
+        own = [(i, example) for i, card in enumerate(self.cards) for example in card.examples if example not in known]
+        for position, example in own:
+            self.bayes.add(self.ngrams.read(buckets(example)), position)
+            self.examples[position] += 1
+        if own and self.neighbours is not None and self.embedding is not None:
+            vectors = self.embedding.meaning.requests([example for _, example in own])
+            for (position, example), vector in zip(own, vectors, strict=True):
                 self.neighbours.add(vector, position, example)
 
     # --- select -------------------------------------------------------------------------------------------------

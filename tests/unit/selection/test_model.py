@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dispatcher.errors import ModelError
 from dispatcher.selection import network, softmax, stored, training
+from dispatcher.selection.card import Card
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.example import Example
 from dispatcher.selection.model import FORMAT, Model
@@ -388,3 +389,13 @@ def test_a_network_is_asked_with_vectors_as_long_as_those_that_it_was_trained_on
         vector = meaning.request(example.text) * np.float32(network.LENGTH)
         expected = deep.network.logits(vector)[: snapshot.size]
         assert snapshot.score(snapshot.read(example.text)).tiers["network"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_functions_own_examples_count_once_where_a_model_was_trained_on_them():
+    said = {"a.one": ("count the words", "how many words"), "b.two": ("play a song", "some music please")}
+    cards = [Card(name=name, examples=texts) for name, texts in said.items()]
+    model = train(cards, [Example(text=text, function=name) for name, texts in said.items() for text in texts])
+    late = replace(cards[0], examples=(*cards[0].examples, "an example of later"))
+    snapshot = Snapshot([late, cards[1]], model=model)
+    assert snapshot.bayes.calls.tolist() == [3, 2]
+    assert snapshot.examples.tolist() == [3, 2]
