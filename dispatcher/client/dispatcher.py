@@ -39,8 +39,9 @@ from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, Selector
 from dispatcher.settings import Settings
 from dispatcher.transport import outcomes
+from dispatcher.transport.admission import Admission
 from dispatcher.transport.announcements import Announcements
-from dispatcher.transport.app import create_app
+from dispatcher.transport.app import create_app, list_prefix
 from dispatcher.transport.broker import Broker
 from dispatcher.transport.cache import ResultCache
 from dispatcher.transport.commands import Commands
@@ -52,7 +53,6 @@ from dispatcher.transport.feedback_log import RedisFeedbackLog
 from dispatcher.transport.ledger import AsyncLedger
 from dispatcher.transport.model_store import RedisModelStore
 from dispatcher.transport.publisher import Publisher
-from dispatcher.transport.replies import WakeUp
 from dispatcher.transport.selection_cache import SharedSelectionCache
 
 logger = logging.getLogger(__name__)
@@ -122,10 +122,13 @@ class Dispatcher:
         self._subscriber = connect_async(url, role="collector", blocking=True)
         self.ledger = AsyncLedger(self._client)
         self._cache = ResultCache(self._client, self.commands.keys)
-        app = create_app(self.settings, url, self.registry)
-        self._publisher = Publisher(Broker(app, origin=f"producer-{self.producer[:8]}"))
+        app, origin = create_app(self.settings, url, self.registry), f"producer-{self.producer[:8]}"
+        self._publisher = Publisher(Broker(app, origin=origin))
         self._turns = Turns(TURN)
-        self._acceptor = Acceptor(self.ledger, self.clock, self.address, self.settings.dispatch_timeout_seconds)
+        admission = Admission(
+            self.ledger, self.commands, self._publisher, origin=origin, list_prefix=list_prefix(self.settings)
+        )
+        self._acceptor = Acceptor(admission, self.clock, self.address, self.settings.dispatch_timeout_seconds)
         keys = self.commands.keys
         self.collector = Collector(
             Announcements(self._subscriber, keys, self.producer),
@@ -239,12 +242,8 @@ class Dispatcher:
             idempotency_key=idempotency_key,
         )
         pending = self.collector.expect(job.id)
-        accepted = await self._acceptor.accept(self.commands.accept(job))
+        accepted = await self._acceptor.accept(job)
         self.collector.server_answered()
-        if accepted.sequence > 0:
-            self._publisher.put(
-                WakeUp(job_id=job.id, function=job.function, queue=job.queue, shown=job.arguments_shown)
-            )
         if not accepted.new:
             pending = self.collector.expect(accepted.job_id)
             self.collector.fetch_soon(pending)

@@ -24,7 +24,7 @@ from dispatcher.execution.invoke import AnyFunction
 from dispatcher.execution.retry import Retry, decide
 from dispatcher.registry.redaction import HIDDEN
 from dispatcher.registry.registry import Registry
-from dispatcher.transport.broker import WAKE_UP_HEADER
+from dispatcher.transport.message import WAKE_UP_HEADER, named_jobs
 
 #: A plain Celery call has no deadline of ours; its retries are bounded by their number.
 _NO_DEADLINE = timedelta.max
@@ -100,7 +100,8 @@ class FunctionTask(Task):
     def run(self, *args: object, **kwargs: object) -> object:
         """Deliver a wake-up, or run a plain Celery call."""
         if self.request.get(WAKE_UP_HEADER) is not None:
-            ending = self._executor().execute(self.request.id, self.request.hostname or "")
+            for job_id in named_jobs(self.request.id, vars(self.request)):
+                ending = self._executor().execute(job_id, self.request.hostname or "")
             return self._report(ending)
         return self._run_plain(args, kwargs)
 

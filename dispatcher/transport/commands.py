@@ -8,7 +8,9 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
+
+import redis
 
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.errors import BacklogFullError, IdempotencyConflictError
@@ -18,6 +20,7 @@ from dispatcher.model.outcome import ErrorInfo, ErrorKind
 from dispatcher.settings import Settings
 from dispatcher.transport import outcomes
 from dispatcher.transport.keys import Keys
+from dispatcher.transport.message import Message
 from dispatcher.transport.replies import Accepted, Lease, Looked, LookedAction, NoLease, QueueState, WakeUp
 from dispatcher.transport.script import Command, milliseconds, text_of, time_of
 
@@ -36,39 +39,64 @@ class Commands:
         return max(self._settings.dead_letter_ttl_seconds, self._settings.result_ttl_seconds) * 1000
 
     def accept(self, job: Job) -> Command[Accepted]:
-        """Accept a job.
+        """Accept a job. Its wake-up is to be published by the caller.
 
         Raises (when read):
             IdempotencyConflictError, BacklogFullError: nothing was accepted.
         """
+        command = self.accept_many([job])
+
+        def read(reply: Any) -> Accepted:  # noqa: ANN401 - as redis-py gives it
+            (accepted,) = command.read(reply)
+            if isinstance(accepted, Exception):
+                raise accepted
+            return accepted
+
+        return Command(command.script, command.keys, command.args, read)
+
+    def accept_many(self, jobs: Sequence[Job], messages: Sequence[Message] = ()) -> Command[list[Accepted | Exception]]:
+        """Accept jobs and publish their wake-ups, at once; a refusal of one is its own entry.
+
+        Args:
+            jobs: at most as many as one script may take without holding up the server.
+            messages: their wake-ups, where the broker is this server; each is for jobs that stand together.
+        """
         settings = self._settings
-        args = (
-            job.id,
-            job.queue,
-            milliseconds(job.delay),
-            milliseconds(job.deadline),
-            job.digest,
-            _idempotency_name(job),
+        queues = list(dict.fromkeys(message.list_key for message in messages))
+        args: list[str | int] = [
             settings.idempotency_ttl_seconds * 1000,
             settings.max_backlog,
             self._keep_ms,
-            *_job_fields(job),
+            len(jobs),
+        ]
+        for job in jobs:
+            fields = _job_fields(job)
+            delay, deadline = milliseconds(job.delay), milliseconds(job.deadline)
+            args += (job.id, job.queue, delay, deadline, job.digest, _idempotency_name(job), len(fields))
+            args += fields
+        for message in messages:
+            # Lua counts from 1, and the first key is the prefix.
+            args += (queues.index(message.list_key) + 2, message.first + 1, message.last + 1, message.text)
+
+        def read(replies: list[list[bytes]]) -> list[Accepted | Exception]:
+            return [self._read_accepted(job, reply) for job, reply in zip(jobs, replies, strict=True)]
+
+        return Command("accept", (self.keys.prefix, *queues), tuple(args), read)
+
+    def _read_accepted(self, job: Job, reply: list[bytes]) -> Accepted | Exception:
+        word = text_of(reply[0])
+        if word == "backlog":
+            return BacklogFullError(job.queue, self._settings.max_backlog)
+        if word == "error":
+            return redis.ResponseError(text_of(reply[1]))
+        if word == "conflict":
+            return IdempotencyConflictError(job.idempotency_key or "", job.function, text_of(reply[1]))
+        return Accepted(
+            job_id=text_of(reply[1]),
+            deadline_at=time_of(reply[2]),
+            new=word != "repeated",
+            sequence=int(reply[3]),
         )
-
-        def read(reply: list[bytes]) -> Accepted:
-            word = text_of(reply[0])
-            if word == "backlog":
-                raise BacklogFullError(job.queue, settings.max_backlog)
-            if word == "conflict":
-                raise IdempotencyConflictError(job.idempotency_key or "", job.function, text_of(reply[1]))
-            return Accepted(
-                job_id=text_of(reply[1]),
-                deadline_at=time_of(reply[2]),
-                new=word != "repeated",
-                sequence=int(reply[3]),
-            )
-
-        return Command("accept", (self.keys.prefix,), args, read)
 
     def lease(self, job_id: str, worker: str, nonce: str) -> Command[Lease | NoLease]:
         """Ask for a job on behalf of one delivery of its wake-up; `nonce` makes a repeated request harmless."""

@@ -67,6 +67,8 @@ class WakeUp:
     head: bool = False
     #: Attempts made before, for Flower's retries.
     attempts: int = 0
+    #: Further jobs of the same function and queue that this wake-up is for.
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
