@@ -11,6 +11,7 @@ from celery.signals import after_setup_logger, worker_process_init, worker_ready
 from dispatcher.clock import SystemClock
 from dispatcher.execution import celery_task
 from dispatcher.execution.execute import Executor
+from dispatcher.execution.gathered_events import GatheredEvents
 from dispatcher.execution.log_lines import show_fields
 from dispatcher.execution.sweeper import Sweeper
 from dispatcher.registry.registry import Registry
@@ -91,6 +92,7 @@ def make_worker_app(registry: Registry, settings: Settings, url: str, *, name: s
         name: the Celery app's own name.
     """
     app = create_app(settings, url, registry, name=name)
+    app.steps["consumer"].add(GatheredEvents)
     side = WorkerSide(app, registry, settings, url)
     celery_task.register(app, registry, side.executor)
     # weak=False: the signals are all that keeps the worker's side alive.
