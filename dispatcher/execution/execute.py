@@ -3,7 +3,6 @@
 import inspect
 import json
 import logging
-import threading
 import uuid
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -13,6 +12,7 @@ from dispatcher.clock import Clock, SystemClock
 from dispatcher.errors import Acceptance, CallCancelled, CallTimedOut, DispatcherError, LeaseLost
 from dispatcher.execution import supervisor
 from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt, CurrentJob
+from dispatcher.execution.coroutines import CoroutineRunner
 from dispatcher.execution.ending import Ending, ending_of_look, ending_of_record, ending_of_refusal, error_text
 from dispatcher.execution.failure import describe, secrets_of
 from dispatcher.execution.invoke import AnyFunction, Invoker
@@ -80,6 +80,7 @@ class Executor:
         clock: for timeouts.
         in_pool_process: whether ending this process harms nobody else, so that a function that does not stop can be
             ended with it.
+        coroutines: runs those of the process; one of its own by default.
     """
 
     def __init__(
@@ -90,13 +91,15 @@ class Executor:
         clock: Clock | None = None,
         *,
         in_pool_process: bool = False,
+        coroutines: CoroutineRunner | None = None,
     ) -> None:
         self._registry = registry
         self._ledger = ledger
         self._settings = settings
         self._clock = clock or SystemClock()
         self._commands = Commands(settings, self._clock)
-        self._invoker = Invoker()
+        self._coroutines = coroutines or CoroutineRunner()
+        self._invoker = Invoker(self._coroutines)
         self._supervisor = supervisor.Supervisor(ledger, self._commands, self._clock, settings, self._abandon)
         self._in_pool_process = in_pool_process
         self._runs: dict[Attempt, Run] = {}
@@ -366,7 +369,7 @@ class Executor:
                 if self._is_past(give_up):
                     logger.error("ledger_unreachable", extra={"command": command.script, "reason": str(error)})  # noqa: TRY400
                     return None
-            threading.Event().wait(pause)
+            self._coroutines.pause(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _is_past(self, moment: float) -> bool:

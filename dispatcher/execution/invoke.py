@@ -15,10 +15,14 @@ AnyFunction = Function[..., Any]
 
 
 class Invoker:
-    """One a process."""
+    """One a process.
 
-    def __init__(self) -> None:
-        self._coroutines = CoroutineRunner()
+    Args:
+        coroutines: what runs them.
+    """
+
+    def __init__(self, coroutines: CoroutineRunner) -> None:
+        self._coroutines = coroutines
 
     def close(self) -> None:
         """End the event loop."""
@@ -89,8 +93,8 @@ class Invoker:
                 raise attempt.interruption(INTERRUPTION_TEXT[attempt.interruption])
             return await function.callable(*args, **kwargs)  # type: ignore[misc]  # is_async says that it can be
 
-        attempt.waited_for = context.run(self._coroutines.submit, run())
+        waited_for = attempt.waited_for = context.run(self._coroutines.submit, run())
         try:
-            return attempt.waited_for.result()
+            return self._coroutines.result(waited_for)
         finally:
             attempt.task = attempt.waited_for = None

@@ -5,6 +5,7 @@ a function that holds the interpreter lock for longer than the lease loses its j
 """
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -13,7 +14,7 @@ from types import FrameType
 
 from dispatcher.clock import Clock
 from dispatcher.errors import CallCancelled, CallTimedOut, Interrupted, LeaseLost
-from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt
+from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt, OneOfMany, UnderWay
 from dispatcher.settings import Settings
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.failure import SERVER_FAILURES
@@ -80,13 +81,16 @@ class Supervisor:
     def watch(self, attempt: Attempt) -> None:
         """Keep this attempt's lease, and its times, until `release`."""
         with self._changed:
-            if not self._attempts:
+            idle = not self._attempts
+            if idle:
                 self._next_beat = self._clock.monotonic() + self._beat
             self._attempts[attempt.job_id] = attempt
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="dispatcher-supervisor", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            elif idle:
+                # Otherwise it wakes for the others' heartbeat, which is this one's too.
+                self._changed.notify()
 
     def release(self, attempt: Attempt) -> None:
         """The attempt has ended."""
@@ -116,6 +120,8 @@ class Supervisor:
                     self._changed.wait()
                 if self._closed:
                     return
+                # Whoever begins a call while this is worked out must not take an old time for the new one.
+                self._asleep_until = math.inf
                 self._asleep_until = self._next_event()
                 self._changed.wait(max(0.0, self._asleep_until - self._clock.monotonic()))
                 attempts = list(self._attempts.values())
@@ -128,9 +134,10 @@ class Supervisor:
     def _next_event(self) -> float:
         times = [self._next_beat]
         for attempt in self._attempts.values():
-            if attempt.abandoned or attempt.stop_at is None:
-                continue
-            times.append(attempt.stop_at if attempt.interrupted_at is None else attempt.interrupted_at + self._grace)
+            for call in attempt.under_way():
+                if call.abandoned or call.stop_at is None:
+                    continue
+                times.append(call.stop_at if call.interrupted_at is None else call.interrupted_at + self._grace)
         return min(times)
 
     def look(self, attempts: list[Attempt]) -> None:
@@ -140,11 +147,17 @@ class Supervisor:
             self._next_beat = now + self._beat
             self._keep_leases([a for a in attempts if a.token and not a.abandoned])
         for attempt in attempts:
-            if attempt.interrupted_at is not None:
-                if attempt.abandon(now, self._grace):
-                    self._give_up(attempt)
-            elif attempt.stop_at is not None:
-                self.interrupt(attempt, CallTimedOut)
+            for call in attempt.under_way():
+                if call.interrupted_at is None:
+                    if call.stop_at is not None and now >= call.stop_at:
+                        self._tell(attempt, call, CallTimedOut)
+                elif call.abandon(now, self._grace):
+                    if isinstance(call, OneOfMany):
+                        call.leave()
+                    else:
+                        self._give_up(attempt)
+            if attempt.abandon_all(now, self._grace):
+                self._give_up(attempt)
 
     def _give_up(self, attempt: Attempt) -> None:
         try:
@@ -172,18 +185,27 @@ class Supervisor:
                 self.interrupt(attempt, LeaseLost)
 
     def interrupt(self, attempt: Attempt, reason: type[Interrupted]) -> None:
-        """Tell a running function to stop: raised into a coroutine or the main thread, else left for it to ask."""
-        if not attempt.interrupt(reason, self._clock.monotonic()):
+        """Tell a running function to stop: raised into a coroutine or the main thread, else left for it to ask.
+
+        Of several calls that run at once each is told.
+        """
+        self._tell(attempt, attempt, reason)
+        if reason is not CallTimedOut:
+            for call in attempt.under_way()[1:]:
+                self._tell(attempt, call, reason)
+
+    def _tell(self, attempt: Attempt, call: UnderWay, reason: type[Interrupted]) -> None:
+        if not call.interrupt(reason, self._clock.monotonic()):
             return
         logger.info(
             "call_interrupted",
             extra={"job_id": attempt.job_id, "function": attempt.function, "attempt": attempt.number,
                    "reason": reason.__name__},
         )  # fmt: skip
-        task = attempt.task  # taken once: the thread that runs the call forgets it at its end
+        task = call.task  # taken once: the thread that runs the call forgets it at its end
         if task is not None:
             task.get_loop().call_soon_threadsafe(task.cancel)
-        elif attempt.thread is threading.main_thread():
+        elif call.thread is threading.main_thread():
             signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT_SIGNAL)
 
 
