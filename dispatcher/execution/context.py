@@ -3,6 +3,7 @@
 import asyncio
 import math
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -74,21 +75,17 @@ class UnderWay:
 
 @dataclass(kw_only=True, eq=False)
 class OneOfMany(UnderWay):
-    """One of several calls of a job that run at once, each with a time of its own."""
+    """One of several calls of a job that run at once on an event loop, each with a time of its own."""
 
     #: Its position in the job.
     index: int
-    #: Where its end is waited for; set from the loop's thread only.
-    ended: asyncio.Future[None]
+    loop: asyncio.AbstractEventLoop
+    #: Called with it on the loop's thread when it has ended, or was abandoned. May be called twice.
+    on_end: Callable[["OneOfMany"], object]
 
     def leave(self) -> None:
-        """Stop waiting for it. Safe from every thread."""
-        self.ended.get_loop().call_soon_threadsafe(self.say_ended)
-
-    def say_ended(self) -> None:
-        """Its place is free. On the loop's thread."""
-        if not self.ended.done():
-            self.ended.set_result(None)
+        """Go on without it. Safe from every thread."""
+        self.loop.call_soon_threadsafe(self.on_end, self)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -118,6 +115,10 @@ class Attempt(UnderWay):
     #: Set when the supervisor has done all it does about an attempt that it abandoned.
     given_up: threading.Event = field(default_factory=threading.Event)
     progress: Progress | None = None
+    #: When the calls that have ended by then are recorded next, on the monotonic clock; None where that is not done.
+    save_at: float | None = None
+    #: How many were recorded.
+    saved: int = 0
 
     def begin_one(self, call: OneOfMany) -> bool:
         """Start one of several calls that run at once; False when the job must stop altogether."""

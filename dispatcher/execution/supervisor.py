@@ -19,6 +19,7 @@ from dispatcher.settings import Settings
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.ledger import Ledger
+from dispatcher.transport.outcomes import CallRecord
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,14 @@ INTERRUPT_SIGNAL = signal.SIGUSR2
 
 #: Seconds. A cancelled job is told within this time, however long its lease.
 LONGEST_BEAT = 1.0
+
+#: Jobs whose leases are kept in one command: the server does nothing else meanwhile.
+BEATS_AT_ONCE = 500
+
+#: Seconds after which a job of many calls has those recorded that have ended; a shorter one is repeated whole.
+FIRST_SAVE = 1.0
+#: Recording takes at most one part in so many of the time: all that have ended are written each time.
+SAVING_SHARE = 20
 
 #: The attempt whose function runs in this process's main thread.
 _in_main_thread: Attempt | None = None
@@ -56,6 +65,7 @@ class Supervisor:
         clock: for timeouts.
         settings: lease and grace.
         abandon: called with an attempt that did not stop within the grace; settles it and may end the process.
+        done_so_far: the calls of an attempt that would not be made again, were its worker lost.
     """
 
     def __init__(
@@ -65,6 +75,7 @@ class Supervisor:
         clock: Clock,
         settings: Settings,
         abandon: Callable[[Attempt], None],
+        done_so_far: Callable[[Attempt], dict[int, CallRecord]] = lambda _: {},
     ) -> None:
         self._ledger = ledger
         self._commands = commands
@@ -72,6 +83,7 @@ class Supervisor:
         self._grace = settings.kill_grace_seconds
         self._beat = min(settings.lease_seconds / 3, LONGEST_BEAT)
         self._abandon = abandon
+        self._done_so_far = done_so_far
         self._attempts: dict[str, Attempt] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -145,7 +157,10 @@ class Supervisor:
         now = self._clock.monotonic()
         if now >= self._next_beat:
             self._next_beat = now + self._beat
-            self._keep_leases([a for a in attempts if a.token and not a.abandoned])
+            kept = [a for a in attempts if a.token and not a.abandoned]
+            for start in range(0, len(kept), BEATS_AT_ONCE):
+                self._keep_leases(kept[start : start + BEATS_AT_ONCE])
+            self._save([a for a in kept if a.save_at is not None and now >= a.save_at and not a.settling])
         for attempt in attempts:
             for call in attempt.under_way():
                 if call.interrupted_at is None:
@@ -183,6 +198,22 @@ class Supervisor:
                 self.interrupt(attempt, CallCancelled)
             elif what == "lost":
                 self.interrupt(attempt, LeaseLost)
+
+    def _save(self, attempts: list[Attempt]) -> None:
+        """Record the calls of long jobs that have ended, so that a worker that is lost repeats none of them."""
+        for attempt in attempts:
+            began = self._clock.monotonic()
+            done = self._done_so_far(attempt)
+            if len(done) <= attempt.saved:
+                continue
+            try:
+                self._ledger.run(self._commands.save(attempt.job_id, attempt.token, done))
+            except SERVER_FAILURES as error:
+                logger.warning("calls_not_recorded: %s", error, extra={"job_id": attempt.job_id, "reason": str(error)})
+            else:
+                attempt.saved = len(done)
+            now = self._clock.monotonic()
+            attempt.save_at = now + max(self._beat, (now - began) * SAVING_SHARE)
 
     def interrupt(self, attempt: Attempt, reason: type[Interrupted]) -> None:
         """Tell a running function to stop: raised into a coroutine or the main thread, else left for it to ask.

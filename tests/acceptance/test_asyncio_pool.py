@@ -256,7 +256,8 @@ class TestLife:
         async with Dispatcher(functions.registry, settings=own) as dispatcher:
             job = await dispatcher.dispatch(functions.hold_async_first.call(label, 60))
             await soon(lambda: marks.started(label) == 1)
-            worker.signal(signal.SIGQUIT)
+            assert worker.process is not None
+            worker.process.send_signal(signal.SIGQUIT)
             assert worker.process is not None
             await asyncio.to_thread(worker.process.wait, 10)
             start_worker(own, "--pool", "asyncio", "-c", "5")
