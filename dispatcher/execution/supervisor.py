@@ -160,7 +160,6 @@ class Supervisor:
             kept = [a for a in attempts if a.token and not a.abandoned]
             for start in range(0, len(kept), BEATS_AT_ONCE):
                 self._keep_leases(kept[start : start + BEATS_AT_ONCE])
-            self._save([a for a in kept if a.save_at is not None and now >= a.save_at and not a.settling])
         for attempt in attempts:
             for call in attempt.under_way():
                 if call.interrupted_at is None:
@@ -173,6 +172,9 @@ class Supervisor:
                         self._give_up(attempt)
             if attempt.abandon_all(now, self._grace):
                 self._give_up(attempt)
+        self._save(
+            [a for a in attempts if a.save_at is not None and now >= a.save_at and not (a.settling or a.abandoned)]
+        )
 
     def _give_up(self, attempt: Attempt) -> None:
         try:
@@ -201,18 +203,18 @@ class Supervisor:
 
     def _save(self, attempts: list[Attempt]) -> None:
         """Record the calls of long jobs that have ended, so that a worker that is lost repeats none of them."""
+        began = self._clock.monotonic()
+        done = [(attempt, calls) for attempt in attempts if len(calls := self._done_so_far(attempt)) > attempt.saved]
+        commands = [self._commands.save(attempt.job_id, attempt.token, calls) for attempt, calls in done]
+        words: list[str | Exception] = []
+        try:
+            words = self._ledger.run_many_settled(commands)
+        except SERVER_FAILURES as error:
+            logger.warning("calls_not_recorded: %s", error, extra={"jobs": len(done), "reason": str(error)})
+        for (attempt, calls), word in zip(done, words, strict=False):
+            attempt.saved = len(calls) if word == "saved" else attempt.saved
+        now = self._clock.monotonic()
         for attempt in attempts:
-            began = self._clock.monotonic()
-            done = self._done_so_far(attempt)
-            if len(done) <= attempt.saved:
-                continue
-            try:
-                self._ledger.run(self._commands.save(attempt.job_id, attempt.token, done))
-            except SERVER_FAILURES as error:
-                logger.warning("calls_not_recorded: %s", error, extra={"job_id": attempt.job_id, "reason": str(error)})
-            else:
-                attempt.saved = len(done)
-            now = self._clock.monotonic()
             attempt.save_at = now + max(self._beat, (now - began) * SAVING_SHARE)
 
     def interrupt(self, attempt: Attempt, reason: type[Interrupted]) -> None:
