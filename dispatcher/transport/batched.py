@@ -11,8 +11,6 @@ T = TypeVar("T")
 
 #: Commands in one round trip. The server runs them one after the other, and others wait meanwhile.
 LIMIT: Final = 200
-#: Round trips under way at once: the answers to one are read while the next is on its way.
-AT_ONCE: Final = 2
 
 
 class BatchedLedger:
@@ -21,34 +19,40 @@ class BatchedLedger:
     def __init__(self, ledger: AsyncLedger) -> None:
         self._ledger = ledger
         self._waiting: deque[tuple[Command[Any], asyncio.Future[Any]]] = deque()
-        self._flushing: set[asyncio.Task[None]] = set()
+        #: Sends what waits, one round trip after the other: under load that makes each of them larger.
+        self._sender: asyncio.Task[None] | None = None
 
     def submit(self, command: Command[T]) -> "asyncio.Future[T]":
         """Send a command with the next round trip. The future ends as `AsyncLedger.run` does."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._waiting.append((command, future))
-        if len(self._flushing) < AT_ONCE and len(self._waiting) == 1:
+        if self._sender is None:
             # Its first step comes when the loop has run what is ready now, and that may ask for more.
-            task = loop.create_task(self._flush())
-            self._flushing.add(task)
-            task.add_done_callback(self._flushing.discard)
+            self._sender = loop.create_task(self._send_all())
         return future
 
-    async def _flush(self) -> None:
-        while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(LIMIT, len(self._waiting)))]
-            try:
-                results: list[Any] = await self._ledger.run_many_settled([command for command, _ in batch])
-            except Exception as error:  # noqa: BLE001 - each of those who wait for it decides about it
-                results = [error] * len(batch)
-            for (_, future), result in zip(batch, results, strict=True):
-                if future.done():
-                    continue
-                if isinstance(result, Exception):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
+    async def _send_all(self) -> None:
+        try:
+            while self._waiting:
+                await self._send()
+        finally:
+            # In the same step in which nothing was found waiting: what comes from now on needs another sender.
+            self._sender = None
+
+    async def _send(self) -> None:
+        batch = [self._waiting.popleft() for _ in range(min(LIMIT, len(self._waiting)))]
+        try:
+            results: list[Any] = await self._ledger.run_many_settled([command for command, _ in batch])
+        except Exception as error:  # noqa: BLE001 - each of those who wait for it decides about it
+            results = [error] * len(batch)
+        for (_, future), result in zip(batch, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
 
     async def close(self) -> None:
         """Close its connections."""
