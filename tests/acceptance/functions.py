@@ -275,6 +275,19 @@ async def swallow_async(label: str, seconds: float) -> str:
 
 
 @registry.function(timeout=timedelta(seconds=1))
+async def swallow_timeout_async(label: str, seconds: float) -> str:
+    """Hear of its timeout, and go on, as a coroutine."""
+    mark(label, f"start {os.getpid()}")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            await asyncio.sleep(0.02)
+        except asyncio.CancelledError:
+            mark(label, "swallowed")
+    return "swallowed"
+
+
+@registry.function(timeout=timedelta(seconds=1))
 async def block_loop(label: str, seconds: float) -> str:
     """Hold up the loop that it shares with others."""
     mark(label, f"start {os.getpid()}")
