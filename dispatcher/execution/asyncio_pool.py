@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from billiard.einfo import ExceptionInfo
 from celery import Celery, Task
 from celery.concurrency.base import BasePool, apply_target
 from celery.exceptions import SoftTimeLimitExceeded
@@ -261,7 +260,7 @@ class TaskPool(BasePool):
 
     def _report_result(self, work: Work, result: object) -> None:
         # What is no result of the tracer says that a task ended as processes do, by SystemExit and its like.
-        self._report(work, work.on_error if isinstance(result, ExceptionInfo) else work.callback, result)
+        self._report(work, work.callback if isinstance(result, tuple) else work.on_error, result)
 
     def _set_limits(self, work: Work) -> None:
         soft, hard = work.limits

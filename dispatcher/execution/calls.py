@@ -12,17 +12,15 @@ from typing import TypeAlias
 
 from dispatcher.clock import Clock
 from dispatcher.errors import ArgumentLimitError, CallTimedOut, InvalidArgumentsError
-from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt, CurrentJob, OneOfMany
+from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt, CurrentJob, OneOfMany, set_current_job
 from dispatcher.execution.coroutines import CoroutineRunner
 from dispatcher.execution.failure import describe, secrets_of
 from dispatcher.execution.invoke import (
     AnyFunction,
     Invoke,
     Invoker,
-    context_of,
     raise_if_interrupted,
     raise_interrupted,
-    set_current_job,
 )
 from dispatcher.execution.run import Problem, Run
 from dispatcher.execution.supervisor import Supervisor
@@ -46,9 +44,7 @@ class CallMaker:
         settings: timeout and limit of functions that set none.
     """
 
-    def __init__(
-        self, coroutines: CoroutineRunner, supervisor: Supervisor, clock: Clock, settings: Settings
-    ) -> None:
+    def __init__(self, coroutines: CoroutineRunner, supervisor: Supervisor, clock: Clock, settings: Settings) -> None:
         self._coroutines = coroutines
         self._invoker = Invoker(coroutines)
         self._supervisor = supervisor
@@ -268,9 +264,7 @@ def problem_of_abandoned(reason: type[BaseException]) -> Problem:
     return Problem(error=error, record=record, from_function=True)
 
 
-def _secrets(
-    function: AnyFunction, text: str, args: tuple[object, ...], kwargs: Mapping[str, object]
-) -> list[str]:
+def _secrets(function: AnyFunction, text: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> list[str]:
     """What sensitive arguments may appear as: as they came over the wire, and as the function had them."""
     sensitive = function.options.sensitive
     if not sensitive:

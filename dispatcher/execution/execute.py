@@ -56,7 +56,7 @@ class Executor:
         coroutines: runs those of the process; one of its own by default.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a worker's process has
         self,
         registry: Registry,
         ledger: Ledger,

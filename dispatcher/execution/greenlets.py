@@ -13,7 +13,7 @@ from greenlet import getcurrent, greenlet
 T = TypeVar("T")
 
 
-class Waiter(greenlet, Generic[T]):
+class Waiter(greenlet, Generic[T]):  # type: ignore[misc]  # greenlet is unannotated
     """The greenlet of one function. Its parent is whoever drives it, on the loop."""
 
     #: Raised in the function instead of the cancellation of the task that drives it.
@@ -35,9 +35,9 @@ def wait(awaitable: Awaitable[T]) -> T:
             try:
                 sent = switch(waited)
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is the coroutine's
-                waited = steps.throw(error)  # type: ignore[attr-defined]  # every awaitable's iterator has it
+                waited = steps.throw(error)
             else:
-                waited = steps.send(sent)  # type: ignore[attr-defined]
+                waited = steps.send(sent)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
 

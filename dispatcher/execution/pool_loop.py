@@ -36,9 +36,7 @@ class PoolLoop(CoroutineRunner):
             return super().submit(coroutine)
         result = _Submitted[T]()
         # A task of its own: what it does to its own task, and what the supervisor does, is not done to the greenlet's.
-        result.task = asyncio.get_running_loop().create_task(
-            contained(coroutine), context=contextvars.copy_context()
-        )
+        result.task = asyncio.get_running_loop().create_task(contained(coroutine), context=contextvars.copy_context())
         result.task.add_done_callback(lambda done: copy_result(done, result))
         return result
 
@@ -89,7 +87,8 @@ class PoolLoop(CoroutineRunner):
         return type(self._started()).__module__.partition(".")[0]
 
     def _make_loop(self) -> asyncio.AbstractEventLoop:
-        return new_event_loop()
+        loop: asyncio.AbstractEventLoop = new_event_loop()
+        return loop
 
 
 class PoolLedger(Ledger):

@@ -68,7 +68,7 @@ class Supervisor:
         done_so_far: the calls of an attempt that would not be made again, were its worker lost.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it watches with, and whom it tells
         self,
         ledger: Ledger,
         commands: Commands,

@@ -85,7 +85,7 @@ class Arguments:
         return self._place(self._validate(self._check_text(text)))
 
     def load_many(self, texts: Sequence[str]) -> list[tuple[tuple[object, ...], dict[str, object]]]:
-        """The same for many calls, in one pass where that can be done. Raises as `load` for the first that does not fit."""
+        """The same for many calls, in one pass where that can be done. Raises as `load` does for the first at fault."""
         try:
             found = self._compiled.validate_texts(texts)
             if found is not None:

@@ -64,7 +64,9 @@ class TestJobs:
         assert time.monotonic() - began < 15, "one after the other takes a minute"
 
     async def test_def_and_async_def_run_side_by_side(self, dispatcher: Dispatcher) -> None:
-        jobs = [await dispatcher.dispatch(f.call(n, 1)) for n in range(20) for f in (functions.add, functions.add_async)]
+        jobs = [
+            await dispatcher.dispatch(f.call(n, 1)) for n in range(20) for f in (functions.add, functions.add_async)
+        ]
         assert [await job.result(LONG) for job in jobs] == [n + 1 for n in range(20) for _ in "ab"]
 
     async def test_a_function_learns_of_its_job(self, dispatcher: Dispatcher) -> None:

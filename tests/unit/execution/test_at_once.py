@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dispatcher import Registry, current_job
-from dispatcher.errors import CallCancelled, CallTimedOut, LeaseLost
+from dispatcher.errors import CallCancelled, LeaseLost
 from dispatcher.execution import calls, supervisor
 from dispatcher.execution.context import Attempt, OneOfMany
 from dispatcher.execution.ending import Ending
@@ -154,9 +154,7 @@ class TestAtOnce:
 
 
 class TestStopping:
-    def test_a_timeout_ends_the_call_whose_time_is_over_and_no_other(
-        self, bench: Benches, monkeypatch: Patch
-    ) -> None:
+    def test_a_timeout_ends_the_call_whose_time_is_over_and_no_other(self, bench: Benches, monkeypatch: Patch) -> None:
         async def act(value: object) -> object:
             if value == "slow":
                 await asyncio.sleep(60)
