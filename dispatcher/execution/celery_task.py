@@ -76,6 +76,10 @@ class ShownRequest(Request):
             named = {name: HIDDEN if name in sensitive else value for name, value in self.kwargs.items()}
             self._argsrepr, self._kwargsrepr = saferepr(tuple(shown)), saferepr(named)
 
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002
+        """A cold shutdown. Celery would write that it tries again where a job's outcome belongs; the ledger tries."""
+        super().cancel(pool, signal, emit_retry=emit_retry and WAKE_UP_HEADER not in self.request_dict)
+
     def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - Celery's signature
         """For `celery inspect`."""
         info: dict[str, Any] = super().info(safe=safe or bool(self.task.function.options.sensitive))

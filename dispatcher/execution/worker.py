@@ -2,14 +2,16 @@
 
 import logging
 import os
+import sys
 import threading
 from typing import Any
 
-from celery import Celery
+from celery import Celery, concurrency
 from celery.signals import after_setup_logger, worker_process_init, worker_ready, worker_shutdown
 
 from dispatcher.clock import SystemClock
-from dispatcher.execution import celery_task
+from dispatcher.execution import celery_task, coroutines
+from dispatcher.execution.event_pace import EventPace
 from dispatcher.execution.execute import Executor
 from dispatcher.execution.gathered_events import GatheredEvents
 from dispatcher.execution.log_lines import show_fields
@@ -46,8 +48,14 @@ class WorkerSide:
         """The executor of the calling process; made at its first use, anew after a fork."""
         with self._lock:
             if self._executor is None or self._owner != os.getpid():
-                ledger = Ledger(connect(self._url, role="worker"))
-                self._executor = Executor(self._registry, ledger, self._settings, in_pool_process=self._in_pool_process)
+                runner = coroutines.shared() or coroutines.CoroutineRunner()
+                self._executor = Executor(
+                    self._registry,
+                    runner.ledger(self._url),
+                    self._settings,
+                    in_pool_process=self._in_pool_process,
+                    coroutines=runner,
+                )
                 self._owner = os.getpid()
             return self._executor
 
@@ -82,6 +90,15 @@ def _show_fields(logger: logging.Logger, **_: Any) -> None:  # noqa: ANN401 - a 
     show_fields(logger)
 
 
+def offer_asyncio_pool() -> None:
+    """Let Celery know our pool by its name, in `--pool asyncio` and in the setting `worker_pool`."""
+    concurrency.ALIASES["asyncio"] = "dispatcher.execution.asyncio_pool:TaskPool"
+    command = sys.modules.get("celery.bin.worker")
+    if command is not None:
+        # Celery's command line made its list of choices before it looked at the app.
+        command.WORKERS_POOL.choices = concurrency.get_available_pool_names()
+
+
 def make_worker_app(registry: Registry, settings: Settings, url: str, *, name: str) -> Celery:
     """Make a Celery app that runs the functions of a registry.
 
@@ -91,9 +108,11 @@ def make_worker_app(registry: Registry, settings: Settings, url: str, *, name: s
         url: the server that holds the ledger.
         name: the Celery app's own name.
     """
+    offer_asyncio_pool()
     app = create_app(settings, url, registry, name=name)
     app.steps["consumer"].add(GatheredEvents)
     side = WorkerSide(app, registry, settings, url)
+    app.steps["consumer"].add(EventPace)
     celery_task.register(app, registry, side.executor)
     # weak=False: the signals are all that keeps the worker's side alive.
     after_setup_logger.connect(_show_fields, weak=False)

@@ -129,6 +129,11 @@ class Commands:
             args += [job_id, token, shown]
         return Command("heartbeat", (self.keys.prefix,), tuple(args), lambda reply: [text_of(word) for word in reply])
 
+    def save(self, job_id: str, token: int, done: dict[int, outcomes.CallRecord]) -> Command[str]:
+        """Record calls that have ended while others of their job run on; reads 'saved' or 'stale'."""
+        args = (job_id, token, outcomes.encode_done(done))
+        return Command("save", (self.keys.prefix,), args, text_of)
+
     def settle(
         self, job_id: str, token: int, record: outcomes.JobRecord, keep: tuple[str, timedelta] | None = None
     ) -> Command[str]:
