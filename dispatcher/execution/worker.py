@@ -13,7 +13,6 @@ from dispatcher.clock import SystemClock
 from dispatcher.execution import celery_task, coroutines
 from dispatcher.execution.event_pace import EventPace
 from dispatcher.execution.execute import Executor
-from dispatcher.execution.gathered_events import GatheredEvents
 from dispatcher.execution.log_lines import show_fields
 from dispatcher.execution.sweeper import Sweeper
 from dispatcher.registry.registry import Registry
@@ -110,7 +109,6 @@ def make_worker_app(registry: Registry, settings: Settings, url: str, *, name: s
     """
     offer_asyncio_pool()
     app = create_app(settings, url, registry, name=name)
-    app.steps["consumer"].add(GatheredEvents)
     side = WorkerSide(app, registry, settings, url)
     app.steps["consumer"].add(EventPace)
     celery_task.register(app, registry, side.executor)
