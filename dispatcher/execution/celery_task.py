@@ -104,10 +104,17 @@ class FunctionTask(Task):
     def run(self, *args: object, **kwargs: object) -> object:
         """Deliver a wake-up, or run a plain Celery call."""
         if self.request.get(WAKE_UP_HEADER) is not None:
-            for job_id in named_jobs(self.request.id, vars(self.request)):
-                ending = self._executor().execute(job_id, self.request.hostname or "")
-            return self._report(ending)
+            return self._report(self._run_wake_up())
         return self._run_plain(args, kwargs)
+
+    def _run_wake_up(self) -> Ending:
+        request, executor = self.request, self._executor()
+        worker = request.hostname or ""
+        job_ids = named_jobs(request.id, vars(request))
+        if len(job_ids) == 1:
+            return executor.execute(request.id, worker)
+        queue = (request.delivery_info or {}).get("routing_key") or self.function.options.queue_name
+        return executor.execute_many(self.function, job_ids, queue, worker)
 
     def _report(self, ending: Ending) -> object:
         """Say how it ended in the way Celery's events, logs and Flower understand."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -43,6 +43,13 @@ class CoroutineRunner:
 
         loop.call_soon_threadsafe(start)
         return result
+
+    #: Whether `at_once` does what it says.
+    runs_at_once = False
+
+    def at_once(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Call plain functions that wait for coroutines, at once where a pool can, and give their results."""
+        return [call() for call in calls]
 
     def result(self, submitted: Future[T]) -> T:
         """Wait for what was submitted. Where a pool knows a better way to wait than to block, it says so."""

@@ -2,21 +2,31 @@
 
 import logging
 import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.errors import Acceptance, CallCancelled, CallTimedOut, DispatcherError, LeaseLost
 from dispatcher.execution import supervisor
 from dispatcher.execution.calls import CallMaker, problem_of_abandoned
+from dispatcher.execution.company import CompanyRunner
 from dispatcher.execution.context import Attempt
 from dispatcher.execution.coroutines import CoroutineRunner
-from dispatcher.execution.ending import Ending, ending_of_look, ending_of_record, ending_of_refusal, error_text
+from dispatcher.execution.ending import (
+    Ending,
+    ending_of_look,
+    ending_of_record,
+    ending_of_refusal,
+    error_text,
+    summary_of,
+)
 from dispatcher.execution.failure import describe
 from dispatcher.execution.invoke import AnyFunction
 from dispatcher.execution.retry import Final, Retry, RetryDecision, decide
-from dispatcher.execution.run import Problem, Run
+from dispatcher.execution.run import Problem, Run, Settlement
 from dispatcher.model.call import Call
 from dispatcher.model.envelope import Envelope, EnvelopeError
 from dispatcher.model.job import CANCELLED_BY_PRODUCER, JobState
@@ -26,7 +36,7 @@ from dispatcher.transport.commands import Commands
 from dispatcher.transport.failure import SERVER_FAILURES, translate
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.outcomes import CallRecord, JobRecord
-from dispatcher.transport.replies import Lease, NoLease
+from dispatcher.transport.replies import Lease, NoLease, WakeUp
 from dispatcher.transport.script import Command
 
 __all__ = ["AnyFunction", "Ending", "Executor"]
@@ -54,6 +64,7 @@ class Executor:
         in_pool_process: whether ending this process harms nobody else, so that a function that does not stop can be
             ended with it.
         coroutines: runs those of the process; one of its own by default.
+        publish: puts a wake-up back into its queue; None where nobody can.
     """
 
     def __init__(  # noqa: PLR0913 - all that a worker's process has
@@ -65,6 +76,7 @@ class Executor:
         *,
         in_pool_process: bool = False,
         coroutines: CoroutineRunner | None = None,
+        publish: Callable[[WakeUp], None] | None = None,
     ) -> None:
         self._registry = registry
         self._ledger = ledger
@@ -72,8 +84,9 @@ class Executor:
         self._clock = clock or SystemClock()
         self._commands = Commands(settings, self._clock)
         self._coroutines = coroutines or CoroutineRunner()
+        self._company = CompanyRunner(self, ledger, self._commands, self._clock, publish)
         self._supervisor = supervisor.Supervisor(
-            ledger, self._commands, self._clock, settings, self._abandon, self._done_so_far
+            ledger, self._commands, self._clock, settings, self._abandon, self._done_so_far, self._company.relieve
         )
         self._maker = CallMaker(self._coroutines, self._supervisor, self._clock, settings)
         self._in_pool_process = in_pool_process
@@ -84,7 +97,29 @@ class Executor:
         leased = self._lease(job_id, worker)
         if isinstance(leased, Ending):
             return leased
-        run = self._begin(leased)
+        return self.attempt(self.begin(leased))
+
+    def execute_many(self, function: AnyFunction, job_ids: Sequence[str], queue: str, worker: str) -> Ending:
+        """Run the jobs of a function that one wake-up names; some of them may be left to other workers.
+
+        Args:
+            function: theirs.
+            job_ids: in the order in which they were accepted.
+            queue: that the wake-up came from.
+            worker: this node's name.
+        """
+        if function.is_async and self._coroutines.runs_at_once:
+            calls = [partial(self.execute, job_id, worker) for job_id in job_ids]
+            return summary_of(self._coroutines.at_once(calls))
+        return self._company.run(function, job_ids, queue, worker)
+
+    def attempt(self, run: Run, settle_later: Callable[[Settlement], None] | None = None) -> Ending:
+        """Make the calls of a run, and settle it.
+
+        Args:
+            run: begun, and not yet made.
+            settle_later: is given the settlement, where it can wait; by default nothing waits.
+        """
         try:
             self._resolve(run)
             if run.function is not None:
@@ -93,13 +128,27 @@ class Executor:
                 return self._after_abandonment(run.attempt)
             # The lease is kept until the outcome is recorded, which may take as long as an outage.
             run.attempt.settling = True
-            ending = self._settle(run)
+            ending = self._settle(run, settle_later)
             if run.strays and self._in_pool_process:
                 supervisor.end_process()
             return ending
         finally:
-            self._supervisor.release(run.attempt)
-            self._runs.pop(run.attempt, None)
+            self.forget(run)
+
+    def forget(self, run: Run) -> None:
+        """It is not, or no longer, this process's: its lease is no longer kept."""
+        self._supervisor.release(run.attempt)
+        self._runs.pop(run.attempt, None)
+
+    def settle_all(self, settlements: Sequence[Settlement]) -> None:
+        """Record how runs have ended, in one round trip; what that does not record is recorded by itself."""
+        try:
+            words = self._ledger.run_many_settled([settlement.command for settlement in settlements])
+        except SERVER_FAILURES as error:
+            words = [error for _ in settlements]
+        for settlement, word in zip(settlements, words, strict=True):
+            recorded = self.persist(settlement.command) if isinstance(word, Exception) else word
+            self._ended(settlement.run, settlement.ending, recorded)
 
     def close(self) -> None:
         """End the threads of this executor. A worker's process just ends; this is for who makes many, as tests do."""
@@ -134,14 +183,14 @@ class Executor:
     def _lease(self, job_id: str, worker: str) -> Lease | Ending:
         """Ask for the job; what the ledger wants looked at first is looked at, and asked for again."""
         nonce = uuid.uuid4().hex
-        answer = self._persist(self._commands.lease(job_id, worker, nonce))
+        answer = self.persist(self._commands.lease(job_id, worker, nonce))
         if isinstance(answer, NoLease) and answer.reason == "look":
-            looked = self._persist(self._commands.look(job_id))
+            looked = self.persist(self._commands.look(job_id))
             if looked is None or looked.action in {"expired", "cancelled", "gave_up"}:
                 logger.info("wake_up_late", extra={"job_id": job_id, "reason": looked.action if looked else "unknown"})
                 return Ending(what="dropped", text="late") if looked is None else ending_of_look(looked)
             # It waits again, perhaps because of this very look: the wake-up in hand is as good as any.
-            answer = self._persist(self._commands.lease(job_id, worker, nonce))
+            answer = self.persist(self._commands.lease(job_id, worker, nonce))
         if answer is None:
             return Ending(what="dropped", text="the ledger cannot be reached")
         if isinstance(answer, NoLease):
@@ -149,7 +198,8 @@ class Executor:
             return ending_of_refusal(answer.reason)
         return answer
 
-    def _begin(self, lease: Lease) -> Run:
+    def begin(self, lease: Lease) -> Run:
+        """Keep a job's lease from now on."""
         attempt = Attempt(
             job_id=lease.job_id,
             token=lease.token,
@@ -180,23 +230,30 @@ class Executor:
 
     # How it ends.
 
-    def _settle(self, run: Run) -> Ending:
+    def _settle(self, run: Run, settle_later: Callable[[Settlement], None] | None = None) -> Ending:
         attempt = run.attempt
         if attempt.interruption is LeaseLost:
             logger.warning("lease_lost", extra={"job_id": attempt.job_id, "attempt": attempt.number})
             return Ending(what="dropped", text="another attempt has the job")
         wait = self._sort_out(run)
         if wait is not None and attempt.interruption is not CallCancelled:
-            word = self._persist(self._commands.retry(attempt.job_id, attempt.token, wait, run.ended))
+            word = self.persist(self._commands.retry(attempt.job_id, attempt.token, wait, run.ended))
             if word is None or not word.startswith("cancel:"):
                 first = min(run.problems, key=lambda index: (index in run.ended, index))
                 text = error_text(run.problems[first].record)
                 return self._ended(run, Ending(what="retried", text=text, wait=wait), word)
             attempt.interruption, attempt.cancel_reason = CallCancelled, word.partition(":")[2]
         record = self._record(run)
-        word = self._persist(self._commands.settle(attempt.job_id, attempt.token, record, self._keep(run)))
         hidden = run.function is not None and run.function.options.sensitive_result
-        return self._ended(run, ending_of_record(record, hidden=hidden), word)
+        settlement = Settlement(
+            run=run,
+            command=self._commands.settle(attempt.job_id, attempt.token, record, self._keep(run)),
+            ending=ending_of_record(record, hidden=hidden),
+        )
+        if settle_later is not None:
+            settle_later(settlement)
+            return settlement.ending
+        return self._ended(run, settlement.ending, self.persist(settlement.command))
 
     def _ended(self, run: Run, ending: Ending, word: str | None) -> Ending:
         extra = {"job_id": run.attempt.job_id, "function": run.attempt.function, "attempt": run.attempt.number}
@@ -268,6 +325,7 @@ class Executor:
                 self._settle_abandoned(run)
         finally:
             if self._in_pool_process:
+                self._company.relieve(patience=0)
                 supervisor.end_process()
             if waited_for is not None:
                 waited_for.cancel()
@@ -299,7 +357,7 @@ class Executor:
             attempt.given_up.wait(self._settings.outage_seconds + 2 * LONGEST_PAUSE)
         return Ending(what="dropped", text="did not stop in time; settled without it")
 
-    def _persist(self, command: Command[T]) -> T | None:
+    def persist(self, command: Command[T]) -> T | None:
         """Run a command, bearing an outage for as long as the settings say; None if it lasts longer.
 
         Every command is safe to repeat, so a reply that was lost is simply asked for again. None also where the record

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from dispatcher.execution.coroutines import CoroutineRunner, contained, copy_result
-from dispatcher.execution.greenlets import in_waiter, wait
+from dispatcher.execution.greenlets import drive, in_waiter, make, wait
 from dispatcher.transport.batched import BatchedLedger
 from dispatcher.transport.connection import connect, connect_async
 from dispatcher.transport.ledger import AsyncLedger, Ledger
@@ -66,6 +66,23 @@ class PoolLoop(CoroutineRunner):
                 submitted.task.cancel()
             raise
         return submitted.result()
+
+    @property
+    def runs_at_once(self) -> bool:  # type: ignore[override]  # there it is a constant
+        return in_waiter()
+
+    def at_once(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        if not in_waiter():
+            return super().at_once(calls)
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(drive(make(call))) for call in calls]
+        try:
+            return wait(asyncio.gather(*tasks))
+        except BaseException:
+            # This greenlet must end, and so must they.
+            for task in tasks:
+                task.cancel()
+            raise
 
     def pause(self, seconds: float) -> None:
         if in_waiter():

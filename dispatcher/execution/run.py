@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 
 from dispatcher.execution.context import Attempt
+from dispatcher.execution.ending import Ending
 from dispatcher.execution.invoke import AnyFunction
 from dispatcher.transport.outcomes import CallRecord
 from dispatcher.transport.replies import Lease
+from dispatcher.transport.script import Command
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,3 +45,12 @@ class Run:
     def under_way(self) -> list[int]:
         """The positions of the calls that run."""
         return list(self.attempt.calls.copy()) or [self.current]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settlement:
+    """How a run has ended, and what records it."""
+
+    run: Run
+    command: Command[str]
+    ending: Ending

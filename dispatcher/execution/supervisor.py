@@ -66,6 +66,7 @@ class Supervisor:
         settings: lease and grace.
         abandon: called with an attempt that did not stop within the grace; settles it and may end the process.
         done_so_far: the calls of an attempt that would not be made again, were its worker lost.
+        relieve: called with each heartbeat.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it watches with, and whom it tells
@@ -76,6 +77,7 @@ class Supervisor:
         settings: Settings,
         abandon: Callable[[Attempt], None],
         done_so_far: Callable[[Attempt], dict[int, CallRecord]] = lambda _: {},
+        relieve: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._commands = commands
@@ -84,6 +86,7 @@ class Supervisor:
         self._beat = min(settings.lease_seconds / 3, LONGEST_BEAT)
         self._abandon = abandon
         self._done_so_far = done_so_far
+        self._relieve = relieve
         self._attempts: dict[str, Attempt] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -157,6 +160,7 @@ class Supervisor:
         now = self._clock.monotonic()
         if now >= self._next_beat:
             self._next_beat = now + self._beat
+            self._relieve()
             kept = [a for a in attempts if a.token and not a.abandoned]
             for start in range(0, len(kept), BEATS_AT_ONCE):
                 self._keep_leases(kept[start : start + BEATS_AT_ONCE])

@@ -20,9 +20,11 @@ from dispatcher.settings import Settings
 from dispatcher.transport.app import create_app, end_promptly
 from dispatcher.transport.broker import Broker
 from dispatcher.transport.connection import connect
+from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.nodes import NodeReporter, describe_node
+from dispatcher.transport.replies import WakeUp
 
 
 class WorkerSide:
@@ -37,6 +39,9 @@ class WorkerSide:
         self._executor: Executor | None = None
         self._owner = 0
         self._lock = threading.Lock()
+        self._publishing = threading.Lock()
+        self._broker: Broker | None = None
+        self._broker_owner = 0
         self._made_in = os.getpid()
         self._in_pool_process = False
         self._sweeper: Sweeper | None = None
@@ -54,14 +59,26 @@ class WorkerSide:
                     self._settings,
                     in_pool_process=self._in_pool_process,
                     coroutines=runner,
+                    publish=self._publish,
                 )
                 self._owner = os.getpid()
             return self._executor
 
+    def _publish(self, wake_up: WakeUp) -> None:
+        """Put a wake-up back into its queue, from any thread of this process."""
+        with self._publishing:
+            if self._broker is None or self._broker_owner != os.getpid():
+                self._broker, self._broker_owner = Broker(self._app, f"worker-{os.getpid()}"), os.getpid()
+            try:
+                self._broker.publish([wake_up])
+            except SERVER_FAILURES:
+                self._broker.disconnect()
+                raise
+
     def on_process_init(self, **_: Any) -> None:  # noqa: ANN401 - a Celery signal
         """In a process of the prefork pool; in the solo pool too, which runs in the node's only process."""
         end_promptly()
-        self._lock = threading.Lock()
+        self._lock, self._publishing = threading.Lock(), threading.Lock()
         self._in_pool_process = os.getpid() != self._made_in
 
     def on_ready(self, sender: Any, **_: Any) -> None:  # noqa: ANN401

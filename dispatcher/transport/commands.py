@@ -121,6 +121,11 @@ class Commands:
         """The script, its keys and its arguments."""
         return "lease", (self.keys.prefix,), (worker, nonce, int(self._settings.lease_seconds * 1000), *job_ids)
 
+    def give_back(self, leases: Sequence[tuple[str, int]]) -> Command[list[str]]:
+        """Return leases (job and token) of jobs that have not begun; reads each queue, '' where it was not ours."""
+        args = tuple(part for lease in leases for part in lease)
+        return Command("give_back", (self.keys.prefix,), args, lambda reply: [text_of(queue) for queue in reply])
+
     def heartbeat(self, beats: Sequence[tuple[str, int, Progress | None]]) -> Command[list[str]]:
         """Keep leases; for each job reads 'kept', 'cancel:<reason>' or 'lost'."""
         args: list[str | int] = [int(self._settings.lease_seconds * 1000)]

@@ -532,3 +532,16 @@ class TestLeasingMany:
         assert second == NoLease("alone")
         assert rig.state(once) == "waiting"
         assert isinstance(rig.lease(once), Lease)
+
+    def test_what_was_not_begun_is_given_back_and_stands_where_it_stood(self, rig: Rig) -> None:
+        job_ids = [rig.waiting() for _ in range(3)]
+        leases = [lease for lease in self.lease_many(rig, *job_ids) if isinstance(lease, Lease)]
+        rig.settle(job_ids[2], leases[2].token)
+        given_back = [(lease.job_id, lease.token) for lease in leases]
+        assert rig.ledger.run(rig.commands.give_back(given_back)) == ["default", "default", ""]
+        assert [rig.state(job_id) for job_id in job_ids] == ["waiting", "waiting", "succeeded"]
+        assert rig.waits_in(job_ids[0]) == ["default"]
+        assert rig.in_due(job_ids[0]) == float(rig.field(job_ids[0], "deadline_ms") or 0)
+        assert rig.settle(job_ids[0], leases[0].token) == "stale", "whoever gave it back has no say any more"
+        assert rig.leased(job_ids[0]).token > leases[0].token
+        assert rig.ledger.run(rig.commands.give_back([(job_ids[0], leases[0].token)])) == [""]
