@@ -7,6 +7,7 @@ ran, whatever the ledger says about it.
 import asyncio
 import ctypes
 import os
+import signal
 import sys
 import time
 from datetime import date, timedelta
@@ -160,6 +161,15 @@ def crash(label: str) -> int:
     mark(label, "ran")
     ctypes.string_at(0)
     return 0
+
+
+@registry.function
+def crash_at(label: str, number: int) -> int:
+    """Kill its process where the number is 11."""
+    mark(label, f"start {os.getpid()} {number}")
+    if number == 11:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
 
 
 @registry.function
