@@ -4,8 +4,10 @@ Act, ask, or abstain, by the thresholds; a text that asks for several functions,
 apart into its parts.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from functools import partial
+from operator import neg
 from typing import Final
 
 import numpy as np
@@ -116,7 +118,7 @@ class Decider:
                 probability=in_scope * probability,
                 explain=partial(explanation.summarise, snapshot, reading, scores, i),
             )
-            for i, probability in zip(order, np.exp(logs[order]).tolist(), strict=True)
+            for i, probability in [(i, math.exp(logs.item(i))) for i in order]
         )
         if allowed is not None:
             # What a text means does not change with what its caller may call.
@@ -225,10 +227,12 @@ class Decider:
 
 def ranked(logs: Floats, most: int) -> list[int]:
     """The positions of the likeliest functions, the first first; those that may not be selected are left out."""
-    top = np.argpartition(logs, -most)[-most:] if len(logs) > most else np.arange(len(logs))
-    order = top[np.lexsort((top, -logs[top]))]
-    likeliest: list[int] = order[logs[order] > -np.inf].tolist()
-    return likeliest
+    if len(logs) <= most:
+        top, found = list(range(len(logs))), logs.tolist()
+    else:
+        places = logs.argpartition(-most)[-most:]
+        top, found = places.tolist(), logs[places].tolist()
+    return [place for log, place in sorted(zip(map(neg, found), top, strict=True)) if log < math.inf]
 
 
 def _language(state: ConversationState | None) -> Language | None:

@@ -15,6 +15,7 @@ Joachims 1998 and McNamee & Mayfield 2004 for words and character n-grams as fea
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 from zlib import crc32
 
@@ -34,14 +35,19 @@ LONGEST: Final = 5
 #: Characters that are hashed: what a person asks is said within them, and time is bounded for what is longer.
 MAX_CHARACTERS: Final = 512
 
+#: Characters of a word whose buckets are remembered: what is longer is no word that comes again.
+_SHORT: Final = 32
+
 Buckets = npt.NDArray[np.int64]
 
 _TOKEN = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]+")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _DIGITS = re.compile(r"\d+")
-_BASE: Final = np.uint32(0x01000193)
-_MIX: Final = np.uint32(0x85EBCA6B)
-_SHIFT: Final = np.uint32(32 - BITS)
+_FACTOR: Final = 0x01000193
+_BASE: Final = np.uint32(_FACTOR)
+_MIX: Final = 0x85EBCA6B
+_MASK: Final = 0xFFFFFFFF
+_SHIFT: Final = 32 - BITS
 _BLANK: Final = np.uint32(32)
 
 
@@ -92,31 +98,46 @@ def hash_tokens(found: list[str]) -> Buckets:
     """The buckets of a list of words, as `tokens` gives it."""
     if not found:
         return np.empty(0, dtype=np.int64)
-    padded = " " + " ".join(found) + " "
+    read = [_read_short(word) if len(word) <= _SHORT else _read_word(word) for word in found]
+    hashes, single, inside = zip(*read, strict=True)
+    pairs = [_bucket((one * _FACTOR & _MASK) ^ other) for one, other in pairwise(hashes)]
+    parts = [np.array((*single, *pairs), dtype=np.int64), *inside]
+    if not all(map(str.isascii, found)):
+        parts.append(_triples(found, np.array(hashes, dtype=np.uint32)))
+    return np.concatenate(parts)
+
+
+def _read_word(word: str) -> tuple[int, int, Buckets]:
+    """A word's hash, its bucket, and the buckets of the character n-grams inside it."""
+    own = crc32(word.encode("utf-8", "surrogatepass"))
+    return own, _bucket(own), _buckets_of(_character_ngrams(f" {word} "))
+
+
+#: Words come again in other texts. Hashing them anew was half of reading a text (`benchmarks.selection`, speed).
+_read_short: Final = lru_cache(maxsize=8_192)(_read_word)
+
+
+def _bucket(number: int) -> int:
+    """The bucket of one hash, as `_buckets_of` gives it of many."""
+    number ^= number >> 15
+    number = number * _MIX & _MASK
+    return (number ^ number >> 13) >> _SHIFT
+
+
+def _buckets_of(hashes: npt.NDArray[np.uint32]) -> Buckets:
     # Numbers wrap round: that is what hashing them means.
-    words = np.fromiter(map(_hash_word, found), dtype=np.uint32, count=len(found))
-    pairs = (words[:-1] * _BASE) ^ words[1:]
-    parts = [words, pairs, _character_ngrams(padded)]
-    if not padded.isascii():
-        parts.append(_triples(found, words, pairs))
-    hashes = np.concatenate(parts)
-    hashes ^= hashes >> np.uint32(15)
-    hashes *= _MIX
+    hashes = hashes ^ (hashes >> np.uint32(15))
+    hashes *= np.uint32(_MIX)
     hashes ^= hashes >> np.uint32(13)
-    return (hashes >> _SHIFT).astype(np.int64)
+    return (hashes >> np.uint32(_SHIFT)).astype(np.int64)
 
 
-@lru_cache(maxsize=65_536)
-def _hash_word(word: str) -> int:
-    return crc32(word.encode("utf-8", "surrogatepass"))
-
-
-def _triples(found: list[str], words: npt.NDArray[np.uint32], pairs: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """Hashes of three characters in a row of a script without blanks."""
+def _triples(found: list[str], words: npt.NDArray[np.uint32]) -> Buckets:
+    """The buckets of three characters in a row of a script without blanks."""
     unspaced = np.fromiter((_UNSPACED.match(word) is not None for word in found), dtype=bool, count=len(found))
     inside = unspaced[:-2] & unspaced[1:-1] & unspaced[2:]
-    triples: npt.NDArray[np.uint32] = ((pairs[:-1] * _BASE) ^ words[2:])[inside]
-    return triples
+    pairs = (words[:-2] * _BASE) ^ words[1:-1]
+    return _buckets_of(((pairs * _BASE) ^ words[2:])[inside])
 
 
 def _character_ngrams(padded: str) -> npt.NDArray[np.uint32]:

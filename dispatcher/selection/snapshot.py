@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +17,9 @@ from dispatcher.selection.exact import NOTHING, Exact
 from dispatcher.selection.features import Buckets, buckets
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.fusion import Fusion
+from dispatcher.selection.lazily import lazily
 from dispatcher.selection.lexical import MAX_TERM_CHARACTERS, Lexicon, terms
-from dispatcher.selection.loss import Floats, log_softmax
+from dispatcher.selection.loss import Floats
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model
 from dispatcher.selection.neighbours import Neighbours
@@ -58,56 +58,56 @@ class Reading:
         self.state = state
         self._snapshot = snapshot
 
-    @cached_property
+    @lazily
     def request(self) -> Request:
         return read_request(self.text)
 
-    @cached_property
+    @lazily
     def whole(self) -> str:
         """Normalised, with nothing told apart."""
         return self.request.whole.instruction
 
-    @cached_property
+    @lazily
     def terms(self) -> list[str]:
         return terms(self.text[:MAX_TERM_CHARACTERS])
 
-    @cached_property
+    @lazily
     def buckets(self) -> Buckets:
         return buckets(self.text)
 
-    @cached_property
+    @lazily
     def ngrams(self) -> Read:
         return self._snapshot.ngrams.read(self.buckets)
 
-    @cached_property
+    @lazily
     def met(self) -> float:
         """The share of its n-grams, by idf, that were met before."""
         return float(self.ngrams.values @ self.ngrams.values)
 
-    @cached_property
+    @lazily
     def familiar(self) -> np.float32:
         """How much the tiers that count words should say: less where they know fewer than half of them."""
         return np.float32(min(1.0, 2 * self.met))
 
-    @cached_property
+    @lazily
     def vector(self) -> Floats:
         """Only where there is an encoder."""
         assert self._snapshot.embedding is not None  # noqa: S101 - its callers look first
         return self._snapshot.embedding.meaning.request(self.text)
 
-    @cached_property
+    @lazily
     def network(self) -> Floats:
         """The network's logits, "none of these" at the end; only where there is one."""
         assert self._snapshot.network is not None  # noqa: S101 - its callers look first
         return self._snapshot.network.logits(self.vector * np.float32(LENGTH))
 
-    @cached_property
+    @lazily
     def latent(self) -> Floats:
         """The latent network's logits, likewise."""
         assert self._snapshot.latent is not None  # noqa: S101 - its callers look first
         return self._snapshot.latent.logits(self.ngrams)
 
-    @cached_property
+    @lazily
     def states(self) -> tuple[str, ...]:
         return states_of(self.state)
 
@@ -124,7 +124,7 @@ class Scores:
     logs: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        self.logs = log_softmax(self.fused)
+        self.logs = self.fused - np.float32(energy(self.fused)) if len(self.fused) else self.fused
 
 
 class Snapshot:
@@ -215,9 +215,12 @@ class Snapshot:
         """The logits of all tiers as one."""
         if not tiers:
             return Scores(tiers=tiers, fused=np.zeros(self.size, dtype=np.float32))
-        gates = np.stack([self._gates[tier] for tier in tiers])
-        fused: Floats = np.einsum("tf,tf->f", gates, np.stack(list(tiers.values())))
-        return Scores(tiers=tiers, fused=fused)
+        gates = self._active_gates
+        if tiers.keys() != self._active.keys():
+            gates = np.array([self._gates[tier] for tier in tiers])
+        weighed = np.concatenate(tuple(tiers.values())).reshape(gates.shape)
+        weighed *= gates
+        return Scores(tiers=tiers, fused=np.add.reduce(weighed))
 
     def set_fusion(self, fusion: Fusion) -> None:
         """Weigh the tiers otherwise from now on."""
@@ -225,13 +228,14 @@ class Snapshot:
         self._weigh_tiers()
 
     def _weigh_tiers(self) -> None:
-        self._gates = self.fusion.gates(self.examples)
+        gates = self.fusion.gates(self.examples)
         #: The tiers that count for any function: the others need not be asked.
         self._active = {
-            tier: logits_of
-            for tier, logits_of in self._find_tiers().items()
-            if tier in self._gates and self._gates[tier].any()
+            tier: logits_of for tier, logits_of in self._find_tiers().items() if tier in gates and gates[tier].any()
         }
+        self._active_gates = np.array([gates[tier] for tier in self._active])
+        #: By tier; those of the active ones are what `_active_gates` holds, and change with it.
+        self._gates = {**gates, **dict(zip(self._active, self._active_gates, strict=True))}
 
     def _find_tiers(self) -> dict[str, Callable[[Reading], Floats]]:
         """How each tier that there is gives its logits."""
@@ -286,7 +290,9 @@ class Snapshot:
         first = int(scores.fused.argmax())
         logs, tiers = scores.logs, scores.tiers
         favourite = float(logs[first])
-        second = float(np.partition(logs, -2)[-2]) if self.size > 1 else -10.0
+        others = logs.copy()
+        others[first] = -np.inf
+        second = float(np.maximum.reduce(others)) if self.size > 1 else -10.0
         found = {
             "doubt": math.log(max(1e-4, 1 - math.exp(favourite))),
             "margin": min(10.0, favourite - second),
@@ -395,4 +401,6 @@ class Snapshot:
 
 def _favours(logits: Floats, position: int) -> bool:
     """Whether a function is a tier's favourite; a tier that says nearly the same of all has none."""
-    return int(logits.argmax()) == position and float(logits[position] - logits.mean()) > FAVOUR
+    if int(logits.argmax()) != position:
+        return False
+    return float(logits[position]) - float(np.add.reduce(logits)) / len(logits) > FAVOUR

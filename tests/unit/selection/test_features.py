@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher.selection.features import BUCKETS, MAX_CHARACTERS, buckets, hash_tokens, tokens
+from dispatcher.selection.features import BUCKETS, MAX_CHARACTERS, _read_short, buckets, hash_tokens, tokens
 from dispatcher.selection.grid import Grid, Vocabulary
 
 
@@ -117,3 +117,14 @@ def test_a_grid_keeps_what_it_holds_and_begins_as_zeros_where_it_grows(sizes):
         assert grid.cells.shape == (rows, columns)
         assert grid.cells[0, 0] == 5
         assert grid.cells.sum() == 5
+
+
+def test_words_are_remembered_and_what_is_too_long_for_a_word_is_not():
+    first = hash_tokens(["rememberedword", "x" * 33])
+    held = _read_short.cache_info().currsize
+    assert (hash_tokens(["rememberedword", "x" * 33]) == first).all()
+    assert _read_short.cache_info().currsize == held
+    hash_tokens(["y" * 500])
+    assert _read_short.cache_info().currsize == held
+    hash_tokens(["otherword"])
+    assert _read_short.cache_info().currsize == min(held + 1, _read_short.cache_info().maxsize)
