@@ -73,9 +73,11 @@ class Bayes:
             weight: how much it counts; negative takes back.
         """
         column = self._column(position)
-        rows, times = np.unique(read.rows, return_counts=True)
-        counts = self._counts(rows, column) + times * weight
-        self._logs.cells[rows, column] = np.log1p(np.maximum(counts, 0) / ALPHA)
+        rows, times = _distinct(read.rows)
+        cells = self._logs.cells[:, column]
+        # log(1 + (n + w) / ALPHA) from log(1 + n / ALPHA).
+        grown = np.exp(cells[rows].astype(np.float64)) + times * (weight / ALPHA)
+        cells[rows] = np.log(np.maximum(grown, 1))
         self._totals[position] += weight * len(read.rows)
         self._calls[position] += weight
         self._prior = self._lengths = None
@@ -172,6 +174,19 @@ class Bayes:
             self._positions.append(position)
         self._logs.grow(len(self._ngrams), len(self._positions))
         return column
+
+
+def _distinct(rows: Integers) -> tuple[Integers, Integers]:
+    """As `np.unique` with counts, which takes four times as long for the few rows of a text."""
+    ordered = rows.copy()
+    ordered.sort()
+    begins = np.ones(len(ordered), dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=begins[1:])
+    places = begins.nonzero()[0]
+    times = np.empty_like(places)
+    np.subtract(places[1:], places[:-1], out=times[:-1])
+    times[-1:] = len(ordered) - places[-1:]
+    return ordered[places], times
 
 
 def states_of(state: ConversationState | Feedback | None) -> tuple[str, ...]:

@@ -229,13 +229,17 @@ class Snapshot:
 
     def _weigh_tiers(self) -> None:
         gates = self.fusion.gates(self.examples)
+        found = self._find_tiers()
         #: The tiers that count for any function: the others need not be asked.
-        self._active = {
-            tier: logits_of for tier, logits_of in self._find_tiers().items() if tier in gates and gates[tier].any()
-        }
-        self._active_gates = np.array([gates[tier] for tier in self._active])
-        #: By tier; those of the active ones are what `_active_gates` holds, and change with it.
-        self._gates = {**gates, **dict(zip(self._active, self._active_gates, strict=True))}
+        self._active = {t: logits_of for t, logits_of in found.items() if t in gates and gates[t].any()}
+        others = [tier for tier in gates if tier not in self._active]
+        #: Those that may come to count when something is learnt.
+        self._waiting = [tier for tier in others if tier in (*found, fusion.BAYES, fusion.PRIOR)]
+        order = [*self._active, *others]
+        #: Shape (tiers, functions), the active ones first. `_gates` looks at its rows.
+        self._all_gates = np.array([gates[tier] for tier in order])
+        self._active_gates = self._all_gates[: len(self._active)]
+        self._gates = dict(zip(order, self._all_gates, strict=True))
 
     def _find_tiers(self) -> dict[str, Callable[[Reading], Floats]]:
         """How each tier that there is gives its logits."""
@@ -328,14 +332,16 @@ class Snapshot:
         if position is None and (feedback.verdict is not Verdict.NOTHING or not self.size):
             return
         reading, scores = self._look_again(feedback)
-        self.softmax.meet(reading.buckets)
-        met = self.ngrams.read(reading.buckets)
+        met = reading.ngrams
+        if len(met.rows) < len(reading.buckets):
+            self.softmax.meet(reading.buckets)
+            met = self.ngrams.read(reading.buckets)
         self._learnt += 1
         if position is None:
             self._learn_nothing(reading, scores, feedback)
             return
         right = feedback.verdict is Verdict.RIGHT
-        plausible = float(np.exp(scores.logs[position])) >= PLAUSIBLE
+        plausible = math.exp(scores.logs.item(position)) >= PLAUSIBLE
         gradient = self._gradient(scores, position, right=right)
         self.softmax.learn(met, gradient, feedback.weight)
         if self.embedding is not None and self.neighbours is not None:
@@ -362,9 +368,9 @@ class Snapshot:
 
     def _weigh_function(self, position: int) -> None:
         """Weigh the tiers anew for one function, whose examples have changed."""
-        for tier, gate in self.fusion.gates(self.examples[position : position + 1]).items():
-            self._gates[tier][position] = gate[0]
-        if len(self._active) < len(self._gates):
+        gates = self.fusion.gates_of(self.examples.item(position))
+        self._all_gates[:, position] = [gates[tier] for tier in self._gates]
+        if any(self._gates[tier].any() for tier in self._waiting):
             self._weigh_tiers()
 
     def _learn_nothing(self, reading: Reading, scores: Scores, feedback: Feedback) -> None:
@@ -383,13 +389,14 @@ class Snapshot:
         was another.
         """
         probabilities = np.exp(scores.logs)
-        matters = np.flatnonzero(probabilities > NEGLIGIBLE)
+        matters = (probabilities > NEGLIGIBLE).nonzero()[0]
+        gradient: dict[int, float] = dict(zip(matters.tolist(), probabilities[matters].tolist(), strict=True))
+        own = probabilities.item(position)
         if right:
-            gradient = {int(i): float(probabilities[i]) for i in matters}
-            gradient[position] = float(probabilities[position]) - 1.0
+            gradient[position] = own - 1.0
             return gradient
-        own = min(float(probabilities[position]), MOST_SURE)
-        gradient = {int(i): -own / (1 - own) * float(probabilities[i]) for i in matters}
+        own = min(own, MOST_SURE)
+        gradient = {i: -own / (1 - own) * probability for i, probability in gradient.items()}
         gradient[position] = own
         return gradient
 
