@@ -22,7 +22,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from dispatcher.selection.words import UNSPACED, normalise
+from dispatcher.selection.words import UNSPACED, normalise, split_ascii
 
 #: Bits of a bucket's number. At 2²⁰ buckets a registry's vocabulary of 10⁵ n-grams meets few collisions.
 BITS: Final = 20
@@ -79,7 +79,8 @@ _POSITIONS: Final = np.arange(2 * MAX_CHARACTERS, dtype=np.int64)[:, None] + _ST
 
 def tokens(text: str, limit: int | None = MAX_CHARACTERS) -> list[str]:
     """The words of a text as features see them: case folded, each Chinese character one, digits as `0`."""
-    return _TOKEN.findall(_DIGITS.sub("0", normalise(text[:limit])))
+    folded = _DIGITS.sub("0", normalise(text[:limit]))
+    return split_ascii(folded) if folded.isascii() else _TOKEN.findall(folded)
 
 
 def buckets(text: str) -> Buckets:
