@@ -99,19 +99,32 @@ def hash_tokens(found: list[str]) -> Buckets:
     """The buckets of a list of words, as `tokens` gives it."""
     if not found:
         return np.empty(0, dtype=np.int64)
-    read = [_read_short(word) if len(word) <= _SHORT else _read_word(word) for word in found]
-    hashes, single, inside = zip(*read, strict=True)
-    pairs = [_bucket((one * _FACTOR & _MASK) ^ other) for one, other in pairwise(hashes)]
-    parts = [np.array((*single, *pairs), dtype=np.int64), *inside]
-    if not all(map(str.isascii, found)):
-        parts.append(_triples(found, np.array(hashes, dtype=np.uint32)))
-    return np.concatenate(parts)
+    read = [read_word(word) for word in found]
+    firsts = np.array([own.item(0) for _, own in read], dtype=np.int64)
+    return np.concatenate((firsts, between(found, [number for number, _ in read]), *(own[1:] for _, own in read)))
 
 
-def _read_word(word: str) -> tuple[int, int, Buckets]:
-    """A word's hash, its bucket, and the buckets of the character n-grams inside it."""
-    own = crc32(word.encode("utf-8", "surrogatepass"))
-    return own, _bucket(own), _buckets_of(_character_ngrams(f" {word} "))
+def read_word(word: str) -> tuple[int, Buckets]:
+    """A word's hash, and the buckets of the word itself and then of the character n-grams inside it."""
+    return _read_short(word) if len(word) <= _SHORT else _read_word(word)
+
+
+def between(found: list[str], hashes: list[int]) -> Buckets:
+    """The buckets of what is of several words: pairs of neighbours, and three characters of a script without blanks.
+
+    Args:
+        found: the words.
+        hashes: of each, as `read_word` gives it.
+    """
+    pairs = np.array([_bucket((a * _FACTOR & _MASK) ^ b) for a, b in pairwise(hashes)], dtype=np.int64)
+    if all(map(str.isascii, found)):
+        return pairs
+    return np.concatenate((pairs, _triples(found, np.array(hashes, dtype=np.uint32))))
+
+
+def _read_word(word: str) -> tuple[int, Buckets]:
+    number = crc32(word.encode("utf-8", "surrogatepass"))
+    return number, np.concatenate(([_bucket(number)], _buckets_of(_character_ngrams(f" {word} "))))
 
 
 #: Words come again in other texts. Hashing them anew was half of reading a text (`benchmarks.selection`, speed).

@@ -49,8 +49,13 @@ class Vocabulary:
 
     def rows(self, found: Buckets) -> Integers:
         """The rows of the buckets that have one."""
+        return self.look_up(found)[0]
+
+    def look_up(self, found: Buckets) -> tuple[Integers, npt.NDArray[np.bool_]]:
+        """The rows of the buckets that have one, and which of them do."""
         rows = self._rows.take(found)
-        return rows.compress(rows >= 0).astype(np.int64)
+        known = rows >= 0
+        return rows.compress(known).astype(np.int64), known
 
 
 class Grid:

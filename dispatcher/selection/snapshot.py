@@ -14,25 +14,26 @@ from dispatcher.selection.card import Card
 from dispatcher.selection.embedding import Embedding
 from dispatcher.selection.evidence import Index
 from dispatcher.selection.exact import NOTHING, Exact
-from dispatcher.selection.features import Buckets, buckets
+from dispatcher.selection.features import buckets
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.fusion import Fusion
-from dispatcher.selection.lazily import lazily
-from dispatcher.selection.lexical import MAX_TERM_CHARACTERS, Lexicon, terms
+from dispatcher.selection.lexical import Lexicon
 from dispatcher.selection.loss import Floats
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model
 from dispatcher.selection.neighbours import Neighbours
-from dispatcher.selection.network import LENGTH, Network
+from dispatcher.selection.reading import Reading
 from dispatcher.selection.rules import CompiledRule
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.shape import Shape
 from dispatcher.selection.softmax import NEGLIGIBLE, Ngrams, Read, Softmax, document_of
-from dispatcher.selection.words import Request, read_request, words
+from dispatcher.selection.sums import Sum, Sums, Table
+from dispatcher.selection.words import words
 
 if TYPE_CHECKING:
     from dispatcher.selection.distance import Distance
     from dispatcher.selection.latent import Latent
+    from dispatcher.selection.network import Network
 
 #: A wrong function's probability is taken for at most this: the step grows without bound towards 1.
 MOST_SURE = 0.98
@@ -48,68 +49,6 @@ MAX_EVIDENCE = 500
 FAVOUR = 0.3
 #: What a rule found only in the material counts.
 MATERIAL_WEIGHT = 0.25
-
-
-class Reading:
-    """A text, read as far as any tier has needed to yet."""
-
-    def __init__(self, text: str, state: ConversationState | None, snapshot: "Snapshot") -> None:
-        self.text = text
-        self.state = state
-        self._snapshot = snapshot
-
-    @lazily
-    def request(self) -> Request:
-        return read_request(self.text)
-
-    @lazily
-    def whole(self) -> str:
-        """Normalised, with nothing told apart."""
-        return self.request.whole.instruction
-
-    @lazily
-    def terms(self) -> list[str]:
-        return terms(self.text[:MAX_TERM_CHARACTERS])
-
-    @lazily
-    def buckets(self) -> Buckets:
-        return buckets(self.text)
-
-    @lazily
-    def ngrams(self) -> Read:
-        return self._snapshot.ngrams.read(self.buckets)
-
-    @lazily
-    def met(self) -> float:
-        """The share of its n-grams, by idf, that were met before."""
-        return float(self.ngrams.values @ self.ngrams.values)
-
-    @lazily
-    def familiar(self) -> np.float32:
-        """How much the tiers that count words should say: less where they know fewer than half of them."""
-        return np.float32(min(1.0, 2 * self.met))
-
-    @lazily
-    def vector(self) -> Floats:
-        """Only where there is an encoder."""
-        assert self._snapshot.embedding is not None  # noqa: S101 - its callers look first
-        return self._snapshot.embedding.meaning.request(self.text)
-
-    @lazily
-    def network(self) -> Floats:
-        """The network's logits, "none of these" at the end; only where there is one."""
-        assert self._snapshot.network is not None  # noqa: S101 - its callers look first
-        return self._snapshot.network.logits(self.vector * np.float32(LENGTH))
-
-    @lazily
-    def latent(self) -> Floats:
-        """The latent network's logits, likewise."""
-        assert self._snapshot.latent is not None  # noqa: S101 - its callers look first
-        return self._snapshot.latent.logits(self.ngrams)
-
-    @lazily
-    def states(self) -> tuple[str, ...]:
-        return states_of(self.state)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -164,6 +103,9 @@ class Snapshot:
             self.ngrams = Ngrams.load(model.buckets, model.idf, model.unmet, columns)
         self.softmax = Softmax(self.cards, self.ngrams)
         self.bayes = Bayes(self.size, self.ngrams)
+        self._sums = Sums(self.ngrams)
+        #: What `_sums` adds up, as it was when it was told: how often tables had changed, and the latent basis.
+        self._summed: tuple[int, int, Latent | None] = (-1, -1, None)
         self.embedding: Embedding | None = None
         self.neighbours: Neighbours | None = None
         if meaning is not None:
@@ -245,11 +187,11 @@ class Snapshot:
         """How each tier that there is gives its logits."""
         found: dict[str, Callable[[Reading], Floats]] = {
             fusion.LEXICAL: lambda reading: self.lexicon.scores(reading.terms),
-            fusion.NGRAMS: lambda reading: self.softmax.logits(reading.ngrams) * reading.familiar,
+            fusion.NGRAMS: lambda reading: self._softmax_logits(reading) * reading.familiar,
             fusion.SHAPE: lambda reading: self.shape.scores(reading.whole) * reading.familiar,
         }
         if self.bayes.calls.any():
-            found[fusion.BAYES] = lambda reading: self.bayes.logits(reading.ngrams) * reading.familiar
+            found[fusion.BAYES] = lambda reading: self._bayes_logits(reading) * reading.familiar
             found[fusion.PRIOR] = lambda reading: self.bayes.log_prior(reading.states)
         if self.latent is not None:
             found[fusion.LATENT] = lambda reading: reading.latent[: self.size] * reading.familiar
@@ -262,6 +204,27 @@ class Snapshot:
         if self.rules or self._evidence is not None:
             found[fusion.KEYWORDS] = self._keywords
         return found
+
+    def add_up(self, found: list[str]) -> Sum:
+        """What the n-grams of a text's words add up to in the tables of the tiers, where those are dense."""
+        changes, counted, latent = self._summed
+        if changes != self.softmax.changes or counted != self.bayes.changes or latent is not self.latent:
+            tables = [Table(self.softmax.table, by_idf=True), Table(self.bayes.table, by_idf=False)]
+            if self.latent is not None:
+                tables.append(Table(self.latent.basis, by_idf=True))
+            self._sums.use(tables if self.softmax.is_dense else ())
+            self._summed = (self.softmax.changes, self.bayes.changes, self.latent)
+        return self._sums.read(found)
+
+    def _softmax_logits(self, reading: Reading) -> Floats:
+        if not self.softmax.is_dense:
+            return self.softmax.logits(reading.ngrams)
+        return reading.sum.tables[0] / np.float32(reading.sum.length) + self.softmax.bias
+
+    def _bayes_logits(self, reading: Reading) -> Floats:
+        if not self.softmax.is_dense:
+            return self.bayes.logits(reading.ngrams)
+        return self.bayes.weigh(reading.sum.tables[1], reading.sum.count)
 
     def _keywords(self, reading: Reading) -> Floats:
         """As the keyword selector scores: rules, and the words and examples that text and function share."""
@@ -296,7 +259,7 @@ class Snapshot:
         favourite = float(logs[first])
         others = logs.copy()
         others[first] = -np.inf
-        second = float(np.maximum.reduce(others)) if self.size > 1 else -10.0
+        second = others.item(others.argmax()) if self.size > 1 else -10.0
         found = {
             "doubt": math.log(max(1e-4, 1 - math.exp(favourite))),
             "margin": min(10.0, favourite - second),
@@ -333,9 +296,11 @@ class Snapshot:
             return
         reading, scores = self._look_again(feedback)
         met = reading.ngrams
-        if len(met.rows) < len(reading.buckets):
-            self.softmax.meet(reading.buckets)
-            met = self.ngrams.read(reading.buckets)
+        if len(reading.sum.unknown):
+            self.softmax.meet(reading.sum.unknown)
+            rows, idf, _ = self.ngrams.look_up(reading.sum.unknown)
+            values = idf / np.float32(reading.sum.length)
+            met = Read(np.concatenate((met.rows, rows)), np.concatenate((met.values, values)))
         self._learnt += 1
         if position is None:
             self._learn_nothing(reading, scores, feedback)

@@ -109,6 +109,12 @@ class Ngrams:
             self._room = room
         self._idf = self._room[:size]
 
+    def look_up(self, found: Buckets) -> tuple[Integers, Floats, Buckets]:
+        """The rows of a text's buckets and their idf, and the buckets that have no row."""
+        rows, known = self._vocabulary.look_up(found)
+        unknown = found[:0] if len(rows) == len(found) else found[~known]
+        return rows, self._idf.take(rows), unknown
+
     def read(self, found: Buckets) -> Read:
         """The rows and values of a text's buckets."""
         rows = self._vocabulary.rows(found)
@@ -157,6 +163,8 @@ class Softmax:
             ngrams.add(np.unique(np.concatenate([document_of(card), *map(buckets, card.examples)])))
         starts = [start_of(card, ngrams) for card in cards]
         self._bias = np.zeros(self.size, dtype=np.float32)
+        #: How often the table has changed.
+        self.changes = 0
         self._squares = Grid(1)
         self._squares.grow(len(ngrams), 1)
         self._dense = self.size <= DENSE_FUNCTIONS
@@ -171,6 +179,11 @@ class Softmax:
                 self._table.cells[start.rows, position] = start.values * np.float32(SCALE)
         else:
             self._postings = Postings(starts, len(ngrams))
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether `table` is all that there is, beside the bias."""
+        return self._dense
 
     @property
     def table(self) -> Floats:
@@ -189,6 +202,7 @@ class Softmax:
             bias: shape (columns,).
             positions: the function of each column, those that there still are.
         """
+        self.changes += 1
         for column, position in positions.items():
             own = self._column(position)
             self._table.cells[: len(delta), own] += delta[:, column]
@@ -209,6 +223,7 @@ class Softmax:
 
     def meet(self, found: Buckets) -> None:
         """Give a text's n-grams rows, so that something can be learnt about them."""
+        self.changes += 1
         self.ngrams.add(found)
         self._table.grow(len(self.ngrams), self._table.columns)
         self._squares.grow(len(self.ngrams), 1)
@@ -223,6 +238,7 @@ class Softmax:
         """
         if not gradient or not len(read.rows):
             return
+        self.changes += 1
         positions = np.array(list(gradient), dtype=np.int64)
         columns = positions if self._dense else np.array([self._column(position) for position in gradient])
         by_logit = np.array(list(gradient.values()), dtype=np.float32) * np.float32(weight)
