@@ -107,7 +107,7 @@ def test_every_function_of_the_assistant_can_be_half_of_a_compound():
 
 
 @pytest.mark.parametrize(
-    "between", [";", "；", "。", "！", "？", ".", "!", "?", "AND", " then", "Also", "pLus", "alſo"]
+    "between", [";", "；", "。", "！", "？", ".", "!", "?", "AND", " then", "Also", "pLus", "al\u017fo"]
 )
 def test_a_text_is_told_apart_whatever_stands_between(between):
     assert split_request(f"count words {between} play music") == ["count words", "play music"]
