@@ -65,6 +65,11 @@ class Fusion:
             for tier, weight in self.weights.items()
         }
 
+    def gates_of(self, examples: float) -> dict[str, float]:
+        """The same of one function."""
+        share = examples / (examples + GATE)
+        return {t: weight.untrained + (weight.trained - weight.untrained) * share for t, weight in self.weights.items()}
+
     def dump(self) -> dict[str, Any]:
         """As JSON has it."""
         return {tier: [weight.untrained, weight.trained] for tier, weight in self.weights.items()}

@@ -20,7 +20,7 @@ import numpy as np
 
 from dispatcher.selection.card import Card
 from dispatcher.selection.loss import Floats, Integers
-from dispatcher.selection.words import CAMEL, STOP_PAIRS, STOP_WORDS, UNSPACED, normalise, split_name
+from dispatcher.selection.words import CAMEL, STOP_PAIRS, STOP_WORDS, UNSPACED, normalise, split_ascii, split_name
 
 #: How soon a term's repetitions stop counting, and how much a long text is held against it.
 K1: Final = 1.5
@@ -50,8 +50,13 @@ _SHORTEST_STEM: Final = 3
 
 def terms(text: str) -> list[str]:
     """The terms of a text: stems of words that mean something, pairs of Chinese characters, numbers."""
+    # There is no camel case without a capital behind the first letter.
+    folded = normalise(text if text[1:].islower() else CAMEL.sub(" ", text))
+    if folded.isascii():
+        runs = [run for word in split_ascii(folded) for run in ((word,) if word.isalpha() else _RUN.findall(word))]
+        return [root(run) for run in runs if run not in STOP_WORDS]
     found: list[str] = []
-    for run in _RUN.findall(normalise(CAMEL.sub(" ", text))):
+    for run in _RUN.findall(folded):
         if _UNSPACED.match(run):
             pairs = [run[i : i + 2] for i in range(len(run) - 1)] or [run]
             found.extend(pair for pair in pairs if pair not in STOP_PAIRS)

@@ -2,6 +2,7 @@
 
 import threading
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from dispatcher.errors import UnknownFunctionError
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.cascade import Cascade
+from dispatcher.selection.deciding import SMALL, ranked
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.model import Thresholds
 from dispatcher.selection.rules import KeywordRule
@@ -423,3 +425,16 @@ def test_a_chinese_text_that_nothing_fits_is_answered_in_chinese():
 def test_a_tier_that_there_is_not_is_told_with_those_that_there_are():
     with pytest.raises(ValueError, match="no tier is called lexica; there are lexical, "):
         Cascade(Registry(), tiers=["lexica"])
+
+
+@pytest.mark.parametrize("size", [3, 10, 11, SMALL, SMALL + 1, 3 * SMALL])
+def test_the_likeliest_come_first_and_what_may_not_be_selected_is_left_out(size):
+    logs = np.random.default_rng(size).standard_normal(size).astype(np.float32)
+    logs[:2] = 5.0
+    expected = np.lexsort((np.arange(size), -logs))[:10].tolist()
+    assert ranked(logs, 10) == expected
+    logs[expected[2:]] = -np.inf
+    assert ranked(logs, 10)[:2] == expected[:2]
+    assert all(logs[place] > -np.inf for place in ranked(logs, 10))
+    logs[:] = -np.inf
+    assert ranked(logs, 10) == ranked(logs[:0], 10) == []
