@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from dispatcher.errors import UnknownFunctionError
 from dispatcher.registry.registry import Registry
+from dispatcher.selection.card import cards_of
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.model import Thresholds
 from dispatcher.selection.rules import KeywordRule
 from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState, LearningSelector
+from dispatcher.selection.snapshot import Snapshot
 from tests.unit.selection.making import DESCRIPTIONS, add, make_meaning, make_registry, sentences, trained
 
 NAMES = tuple(DESCRIPTIONS)
@@ -126,6 +128,17 @@ def test_only_some_tiers_may_be_used():
     cascade = make_cascade(tiers={"lexical"})
     assert cascade.select("count the words of a text").candidates[0].function == "text.count_words"
     assert set(cascade._current().gates) == {"lexical"}
+
+
+def test_shared_words_are_counted_by_the_tiers_for_words_alone_and_a_like_example_beside_them():
+    registry = make_registry()
+    snapshot = Snapshot(cards_of(registry))
+    assert set(snapshot.score(snapshot.read("play a song")).tiers) == {"lexical", "ngrams", "shape"}
+    add(registry, "lights.switch", examples=["make it dark in here"])
+    snapshot = Snapshot(cards_of(registry))
+    likeness = snapshot.score(snapshot.read("please make it dark in the hall")).tiers["keywords"]
+    assert int(likeness.argmax()) == snapshot.names["lights.switch"]
+    assert likeness[snapshot.names["music.play"]] == 0
 
 
 def test_thresholds_of_ones_own_win_over_the_models():
