@@ -87,6 +87,27 @@ def test_a_text_that_shares_nothing_with_any_function_is_answered_with_the_defau
     assert selection.reason
 
 
+TICKETS = {
+    "ticket.open": "Open a support ticket for a customer.",
+    "ticket.close": "Close a support ticket of a customer.",
+    "ticket.assign": "Assign a support ticket to a colleague.",
+}
+
+
+@pytest.mark.parametrize("kind", ["words", "meaning"])
+def test_three_functions_without_an_example_are_enough_to_act_on_clear_requests_and_not_on_others(kind):
+    cascade = make_cascade(kind, make_registry(TICKETS))
+    for text, function in (
+        ("please open a ticket", "ticket.open"),
+        ("close the ticket of customer 9", "ticket.close"),
+        ("assign this ticket to anna", "ticket.assign"),
+    ):
+        selection = cascade.select(text)
+        assert (selection.decision, selection.function) == (Decision.ACT, function)
+    for text in ("is it raining in paris", "who won the match last night", "what should i cook with rice"):
+        assert cascade.select(text).decision is Decision.ABSTAIN
+
+
 def test_between_two_that_are_as_likely_it_asks():
     registry = make_registry({"mail.archive": "Archive the old letters.", "mail.delete": "Delete the old letters."})
     selection = Cascade(registry, thresholds=Thresholds(act_at=0.9, ask_at=0.1)).select("the old letters")

@@ -85,6 +85,12 @@ def test_a_rare_term_says_more_than_a_common_one():
     assert lexicon.scores(["alpha"]).max() > lexicon.scores(["fil"]).max()
 
 
+def test_a_word_of_one_function_is_rare_however_few_functions_there_are():
+    others = [Card(name="other.thing", description="Do a thing.") for _ in range(198)]
+    few, many = (Lexicon([*CARDS[:2], *more]).scores(terms("letter")).max() for more in ([], others))
+    assert few > many / 2
+
+
 def test_a_term_repeated_in_the_request_counts_once():
     lexicon = Lexicon(CARDS)
     assert (lexicon.scores(["letter"] * 5) == lexicon.scores(["letter"])).all()
