@@ -161,6 +161,20 @@ def test_a_choice_that_is_named_speaks_for_the_function_that_has_it():
     assert shape.scores("highlight it")[2] <= 0
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["on december 13, 2019", "the 3rd of may", "2019-12-13", "13/12/2019", "tomorrow", "on friday", "12月13日", "明天"],
+)
+def test_a_date_speaks_for_the_function_that_takes_one(text):
+    shape = Shape([Card(name="history", takes_dates=True), Card(name="forecast")])
+    assert np.diff(shape.scores(f"the weather {text}"))[0] < 0
+    assert np.diff(shape.scores("the weather of 40 cities that may march"))[0] == 0
+
+
+def test_a_date_tells_nothing_where_all_functions_take_one():
+    assert not Shape([Card(name="a", takes_dates=True), Card(name="b", takes_dates=True)]).scores("today").any()
+
+
 def test_functions_without_numbers_or_choices_are_all_alike():
     assert not Shape([Card(name="a"), Card(name="b")]).scores("7 times light").any()
 
