@@ -2,9 +2,10 @@
 
     score(q, f) = Σ over distinct terms t of q:  idf(t) · tf(t, f) (k1 + 1) / (tf(t, f) + k1)
     tf(t, f)    = Σ over fields:  weight · occurrences / (1 - b + b · length / mean length)
-    idf(t)      = log(1 + (N - n(t) + 0.5) / (n(t) + 0.5))
+    idf(t)      = log(1 + (N + BACKGROUND - n(t) + 0.5) / (n(t) + 0.5))
 
-N is the number of functions, n(t) how many of them have t in any field.
+N is the number of functions, n(t) how many of them have t in any field. How rare a word is cannot be told from three
+functions: each registry is taken for part of a larger one, whose other BACKGROUND functions have none of its terms.
 
 Source: Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond", section 3.6 (BM25F).
 """
@@ -25,6 +26,9 @@ from dispatcher.selection.words import CAMEL, STOP_PAIRS, STOP_WORDS, UNSPACED, 
 #: How soon a term's repetitions stop counting, and how much a long text is held against it.
 K1: Final = 1.5
 B: Final = 0.5
+#: Functions without any of a registry's terms that it is thought to stand among. Without them a word that one of three
+#: functions has would be worth a fifth of what it is worth in two hundred, and clear requests would look doubtful.
+BACKGROUND: Final = 100
 #: What a field says. A parameter's name or description speaks of what a call needs, not of what the function does.
 NAME, DESCRIPTION, EXAMPLE, TAG, PARAMETER, PARAMETER_DESCRIPTION = 1.0, 1.0, 1.0, 0.7, 0.5, 0.5
 
@@ -105,7 +109,7 @@ class Lexicon:
         for term, held in holders.items():
             positions = np.array([position for position, _ in held], dtype=np.int64)
             tf = np.array([frequency for _, frequency in held], dtype=np.float32)
-            idf = math.log(1 + (self.size - len(held) + 0.5) / (len(held) + 0.5))
+            idf = self._idf(len(held))
             adds = np.float32(idf) * tf * np.float32(K1 + 1) / (tf + np.float32(K1))
             self._postings[term] = positions, adds
             self._most[term] = float(adds.max())
@@ -125,6 +129,10 @@ class Lexicon:
             weighed.append(frequencies)
         return weighed
 
+    def _idf(self, holders: int) -> float:
+        """How rare a term is that so many functions have."""
+        return math.log(1 + (self.size + BACKGROUND - holders + 0.5) / (holders + 0.5))
+
     def scores(self, found: Iterable[str]) -> Floats:
         """The BM25 score of each function, shape (functions,), for the terms of a request."""
         total = np.zeros(self.size, dtype=np.float32)
@@ -136,7 +144,7 @@ class Lexicon:
 
     def most(self, found: Iterable[str]) -> float:
         """The highest score that these terms could give, if one function had them all; unknown ones are the rarest."""
-        rarest = math.log(1 + self.size) * (K1 + 1) / 2
+        rarest = self._idf(1) * (K1 + 1) / 2
         return sum(self._most.get(term, rarest) for term in set(found))
 
     def shared(self, found: Iterable[str], position: int) -> dict[str, float]:

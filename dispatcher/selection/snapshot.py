@@ -41,9 +41,10 @@ MOST_SURE = 0.98
 PLAUSIBLE = 0.02
 #: The probability of a favourite from which on it is not plausible that nothing fits.
 CLEAR_FAVOURITE = 0.9
-#: What shared words, and a like example, add at most, as in the keyword selector.
-WORD_WEIGHT, EXAMPLE_WEIGHT = 3.0, 5.0
-#: Functions above which shared words are left to BM25, which is quicker.
+#: What a like example adds at most, as in the keyword selector. Shared words add nothing here: BM25 and the n-grams
+#: count them already.
+EXAMPLE_WEIGHT = 5.0
+#: Functions above which examples are left to the other tiers, which are quicker.
 MAX_EVIDENCE = 500
 #: How far above the mean a tier's favourite is.
 FAVOUR = 0.3
@@ -94,8 +95,9 @@ class Snapshot:
         self.lexicon = Lexicon(self.cards)
         self.shape = Shape(self.cards)
         self.rules = tuple((self.names[rule.rule.function], rule) for rule in rules if rule.rule.function in self.names)
-        # What a trained model knows of words is more than this does.
-        self._evidence = Index(self.cards) if model is None and self.size <= MAX_EVIDENCE else None
+        # What a trained model knows of examples is more than this does.
+        likened = model is None and self.size <= MAX_EVIDENCE and any(card.examples for card in self.cards)
+        self._evidence = Index(self.cards) if likened else None
         columns = min(self.size, 1_000)
         if model is None:
             self.ngrams = Ngrams([np.unique(document_of(card)) for card in self.cards], columns)
@@ -227,19 +229,15 @@ class Snapshot:
         return self.bayes.weigh(reading.sum.tables[1], reading.sum.count)
 
     def _keywords(self, reading: Reading) -> Floats:
-        """As the keyword selector scores: rules, and the words and examples that text and function share."""
+        """As the keyword selector scores: rules, and the likeness to examples."""
         scores = np.zeros(self.size, dtype=np.float32)
         state = reading.state if reading.state is not None else ConversationState()
         for position, rule in self.rules:
             share, _ = rule.match(reading.request, state, MATERIAL_WEIGHT)
             scores[position] += share * rule.rule.weight
         if self._evidence is not None:
-            request = reading.request
-            found = self._evidence.read(
-                words(request.instruction), words(request.material), MATERIAL_WEIGHT, range(self.size)
-            )
-            for position, evidence in found.items():
-                scores[position] += evidence.score(WORD_WEIGHT, EXAMPLE_WEIGHT)
+            for position, likeness in self._evidence.likenesses(words(reading.request.instruction)).items():
+                scores[position] += EXAMPLE_WEIGHT * likeness**2
         return scores
 
     @property
