@@ -28,7 +28,7 @@ from dispatcher.selection.rules import CompiledRule
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.shape import Shape
 from dispatcher.selection.softmax import NEGLIGIBLE, Ngrams, Read, Softmax, document_of
-from dispatcher.selection.words import Request, read_request, words
+from dispatcher.selection.words import Request, read_request, without_latin, words
 
 if TYPE_CHECKING:
     from dispatcher.selection.distance import Distance
@@ -87,7 +87,24 @@ class Reading:
     @cached_property
     def familiar(self) -> np.float32:
         """How much the tiers that count words should say: less where they know fewer than half of them."""
-        return np.float32(min(1.0, 2 * self.met))
+        return self.language if self.foreign else np.float32(min(1.0, 2 * self.met))
+
+    @cached_property
+    def foreign(self) -> bool:
+        """Whether it is in another script, and there is an encoder that reads it."""
+        embedding = self._snapshot.embedding
+        return embedding is not None and embedding.meaning.is_foreign(self.text)
+
+    @cached_property
+    def language(self) -> np.float32:
+        """How far words and past calls hold in the language that it is in: for a foreign text, as its words were met.
+
+        The Latin words in it are mostly names, of films, people or companies, and tell nothing of the rest.
+        """
+        if not self.foreign:
+            return np.float32(1)
+        values = self._snapshot.ngrams.read(buckets(without_latin(self.text))).values
+        return np.float32(min(1.0, 2 * float(values @ values)))
 
     @cached_property
     def vector(self) -> Floats:
@@ -236,20 +253,20 @@ class Snapshot:
     def _find_tiers(self) -> dict[str, Callable[[Reading], Floats]]:
         """How each tier that there is gives its logits."""
         found: dict[str, Callable[[Reading], Floats]] = {
-            fusion.LEXICAL: lambda reading: self.lexicon.scores(reading.terms),
+            fusion.LEXICAL: lambda reading: self.lexicon.scores(reading.terms) * reading.language,
             fusion.NGRAMS: lambda reading: self.softmax.logits(reading.ngrams) * reading.familiar,
             fusion.SHAPE: lambda reading: self.shape.scores(reading.whole) * reading.familiar,
         }
         if self.bayes.calls.any():
             found[fusion.BAYES] = lambda reading: self.bayes.logits(reading.ngrams) * reading.familiar
-            found[fusion.PRIOR] = lambda reading: self.bayes.log_prior(reading.states)
+            found[fusion.PRIOR] = lambda reading: self.bayes.log_prior(reading.states) * reading.language
         if self.latent is not None:
             found[fusion.LATENT] = lambda reading: reading.latent[: self.size] * reading.familiar
         if self.network is not None:
             found[fusion.NETWORK] = lambda reading: reading.network[: self.size]
         if self.embedding is not None and self.neighbours is not None:
             embedding, neighbours = self.embedding, self.neighbours
-            found[fusion.EMBEDDING] = lambda reading: embedding.logits(reading.vector)
+            found[fusion.EMBEDDING] = lambda reading: embedding.logits(reading.vector, foreign=reading.foreign)
             found[fusion.NEIGHBOURS] = lambda reading: neighbours.logits(reading.vector)[: self.size]
         if self.rules or self._evidence is not None:
             found[fusion.KEYWORDS] = self._keywords

@@ -20,9 +20,10 @@ from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
 from dispatcher.selection.defaults import MEANING_ABSTENTION, WORDS_ABSTENTION
 from dispatcher.selection.distance import Distance
-from dispatcher.selection.embedding import Embedding
+from dispatcher.selection.embedding import SCALE, Embedding
 from dispatcher.selection.example import Example
 from dispatcher.selection.features import buckets
+from dispatcher.selection.gaussian import fit_gaussian
 from dispatcher.selection.latent import Latent, find_basis, project
 from dispatcher.selection.loss import Dense, Floats, Integers, Linear, Sparse
 from dispatcher.selection.meaning import Meaning
@@ -48,6 +49,8 @@ NETWORK_EPOCHS: Final = 10
 MIN_NETWORK: Final = 500
 #: With more texts than this, n-grams of one text only are left out.
 MANY_TEXTS: Final = 2_000
+#: What the head of means counts beside the one that descends, where a request is in another language.
+GAUSSIAN: Final = 2.0
 #: What an example counts as if in another language.
 FOREIGN_WEIGHT: Final = 0.3
 #: Folds where there are no validation examples; large sets need fewer.
@@ -113,7 +116,9 @@ class _Head:
     #: What is added to the start of the head, shape (functions, dimension).
     delta: Floats
     bias: Floats
-    foreign_scale: float
+    #: The same two for foreign requests; no number where no encoder reads them.
+    foreign_delta: Floats
+    foreign_bias: Floats
     distance: Distance
     network: tuple[Network, tuple[Epoch, ...]] | None
 
@@ -212,8 +217,9 @@ class _Trainer:
             },
             encoder="" if self._meaning is None else self._meaning.name,
             head=np.zeros((size, 0), np.float32) if head is None else head.delta,
-            foreign_scale=1.0 if head is None else head.foreign_scale,
             head_bias=np.zeros(size, np.float32) if head is None else head.bias,
+            foreign_head=np.zeros((0, 0), np.float32) if head is None else head.foreign_delta,
+            foreign_bias=np.zeros(0, np.float32) if head is None else head.foreign_bias,
             examples=self._remembered(examples),
             latent=None if latent is None else latent[0],
             distance=None if head is None else head.distance,
@@ -243,46 +249,57 @@ class _Trainer:
         if self._meaning is None:
             return None
         self._progress("encoding the examples")
+        embedding = Embedding(self._cards, self._meaning)
         vectors = self._meaning.requests([example.text for example in inside])
-        start = Embedding(self._cards, self._meaning).start
-        scale = np.float32(LENGTH)
+        checked_vectors = self._meaning.requests([example.text for example in checked])
         self._progress("training the embedding tier")
+        head, bias, curve = self._linear(vectors, labels, weights, embedding.start, (checked_vectors, checks))
+        foreign_delta, foreign_bias = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
+        if self._meaning.crosses_languages:
+            share = float(np.mean([self._meaning.is_foreign(example.text) for example in inside]))
+            foreign, checked_foreign = self._meaning.foreign(vectors), self._meaning.foreign(checked_vectors)
+            start = embedding.foreign_start
+            learnt = self._linear(foreign, labels, weights, start, (checked_foreign, checks))[:2]
+            means = fit_gaussian(foreign, labels, weights, start / np.float32(SCALE))
+            both = _join(learnt, means, GAUSSIAN * (1 - share), foreign, _spread((head, bias), vectors))
+            foreign_delta, foreign_bias = both[0] - start, both[1]
+        return _Head(
+            curve=curve,
+            delta=head - embedding.start,
+            bias=bias,
+            foreign_delta=foreign_delta,
+            foreign_bias=foreign_bias,
+            distance=Distance.fit(vectors, labels, len(self._cards)),
+            network=self._network(*self._with_foreign(vectors, labels, weights)),
+        )
+
+    def _linear(
+        self, vectors: Floats, labels: Integers, weights: Floats, start: Floats, validation: tuple[Floats, Integers]
+    ) -> tuple[Floats, Floats, tuple[Epoch, ...]]:
+        """A head that descends from its start, its bias, and how it came to them."""
+        scale = np.float32(LENGTH)
         fitted = self._descend(
             Dense(vectors * scale),
             labels,
             weights,
             (start * np.float32(HEAD_START) / scale).T.copy(),
-            (Dense(self._meaning.requests([example.text for example in checked]) * scale), checks),
+            (Dense(validation[0] * scale), validation[1]),
             l2=HEAD_PULL / len(labels),
             rate=HEAD_RATE,
             epochs=HEAD_EPOCHS,
         )
-        head = fitted.parameters[0].T * scale
-        return _Head(
-            curve=fitted.curve,
-            delta=head - start,
-            foreign_scale=self._foreign_scale(vectors, head),
-            bias=fitted.parameters[1],
-            distance=Distance.fit(vectors, labels, len(self._cards)),
-            network=self._network(*self._with_foreign(vectors, labels, weights)),
-        )
-
-    def _foreign_scale(self, vectors: Floats, head: Floats) -> float:
-        """How much farther apart the logits of requests are than those of the same ones in another language."""
-        foreign = None if self._meaning is None else self._meaning.foreign(vectors)
-        if foreign is None:
-            return 1.0
-        spread, foreign_spread = ((rows @ head.T).std(axis=1).mean() for rows in (vectors, foreign))
-        return float(np.clip(spread / max(foreign_spread, 1e-6), 1.0, 5.0))
+        return fitted.parameters[0].T * scale, fitted.parameters[1], fitted.curve
 
     def _with_foreign(self, vectors: Floats, labels: Integers, weights: Floats) -> tuple[Floats, Integers, Floats]:
         """The examples, and as many as if in other languages, for a network that could not tell by itself."""
-        foreign = None if self._meaning is None else self._meaning.foreign(vectors)
-        vectors = vectors * np.float32(LENGTH)
-        if foreign is None:
-            return vectors, labels, weights
+        scaled = vectors * np.float32(LENGTH)
+        if self._meaning is None or not self._meaning.crosses_languages:
+            return scaled, labels, weights
+        foreign = self._meaning.foreign(vectors)
+        if np.array_equal(foreign, vectors):
+            return scaled, labels, weights
         return (
-            np.concatenate((vectors, foreign * np.float32(LENGTH))),
+            np.concatenate((scaled, foreign * np.float32(LENGTH))),
             np.concatenate((labels, labels)),
             np.concatenate((weights, weights * np.float32(FOREIGN_WEIGHT))),
         )
@@ -374,6 +391,21 @@ class _Trainer:
             inside = [inside[int(index)] for index in chosen]
         outside = [*(example for example in held_out if example.function is None), *outside]
         return look_at(snapshot, inside), look_at(snapshot, outside)
+
+
+def _spread(head: tuple[Floats, Floats], vectors: Floats) -> float:
+    """How far apart the logits of a request are."""
+    return max(float((vectors @ head[0].T + head[1]).std(axis=1).mean()), 1e-6)
+
+
+def _join(
+    learnt: tuple[Floats, Floats], means: tuple[Floats, Floats], share: float, vectors: Floats, spread: float
+) -> tuple[Floats, Floats]:
+    """Two heads as one, the second by its share of the first, the logits of both together so far apart."""
+    scale = share * _spread(learnt, vectors) / _spread(means, vectors)
+    joined = learnt[0] + np.float32(scale) * means[0], learnt[1] + np.float32(scale) * means[1]
+    overall = np.float32(spread / _spread(joined, vectors))
+    return joined[0] * overall, joined[1] * overall
 
 
 def _sparse(reads: Sequence[Read], width: int) -> Sparse:

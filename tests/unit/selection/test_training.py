@@ -14,11 +14,13 @@ from dispatcher.selection.example import Example
 from dispatcher.selection.model import Model
 from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState
+from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.training import train
 from tests.unit.selection.making import (
     make_cards,
     make_meaning,
     make_registry,
+    make_two_languages,
     make_validation,
     sentences,
     trained,
@@ -219,3 +221,33 @@ def test_a_function_without_examples_among_trained_ones_can_still_be_selected():
             cascade.select("tell the weather of the coming days in my city").candidates[0].function
             == "weather.forecast"
         )
+
+
+#: By function. The names in them are English words of other functions, and say nothing.
+ABROAD = {
+    "music.play": ("播放 歌曲 Weather in Paris", "播放 How Many Words"),
+    "weather.forecast": ("天气 在 Invoice 会 下雨 吗", "Slug 的 天气"),
+    "mail.send_invoice": ("给 Harvest Moon 发 发票", "让 Song of the Rain 付款"),
+    "text.translate": ("翻译 Play It Loud 成 德语",),
+    "text.count_words": ("Weather Song 有 多少 单词",),
+    "text.slugify": ("French 的 网址 短横",),
+}
+
+
+def test_what_was_learnt_in_english_holds_for_requests_in_another_script():
+    meaning = make_two_languages(128)
+    examples = [example for example in sentences(held_out=False) if example.function]
+    cascade = Cascade(make_registry(), meaning=meaning, model=train(make_cards(), examples, meaning=meaning))
+    said = {text: cascade.select(text).candidates[0].function for texts in ABROAD.values() for text in texts}
+    assert said == {text: name for name, texts in ABROAD.items() for text in texts}
+
+
+def test_words_and_past_calls_speak_in_the_language_that_was_trained_in():
+    meaning = make_two_languages(128)
+    abroad = [Example(text=text, function=name) for name, texts in ABROAD.items() for text in texts]
+    for examples, knows in ((sentences(held_out=False), False), ([*sentences(held_out=False), *abroad], True)):
+        snapshot = Snapshot(make_cards(), meaning=meaning, model=train(make_cards(), examples, meaning=meaning))
+        tiers = snapshot.score(snapshot.read("播放 歌曲 Weather in Paris")).tiers
+        for tier in ("ngrams", "bayes", "lexical", "prior"):
+            assert tiers[tier].any() == knows, tier
+        assert snapshot.score(snapshot.read("play weather in paris")).tiers["ngrams"].any()
