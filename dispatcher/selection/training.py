@@ -3,12 +3,12 @@
 1. Each tier is trained alone, from its start in the functions' descriptions, with early stopping where there are
    validation examples.
 2. On examples that the tiers did not see, the fusion, the abstention model and the two thresholds are learnt. Where no
-   such examples are given, the training examples are told apart into folds. Where no text is known that nothing fits,
-   each fold also leaves some functions out: their texts are what a text looks like whose function is not there.
+   such examples are given, the training examples are told apart into folds, and what a fold holds out is unknown in
+   it: the functions' own examples lack it too.
 3. Without given validation examples, the tiers are trained again on everything.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,6 +23,7 @@ from dispatcher.selection.distance import Distance
 from dispatcher.selection.embedding import SCALE, Embedding
 from dispatcher.selection.example import Example
 from dispatcher.selection.features import buckets
+from dispatcher.selection.folds import key_of, split
 from dispatcher.selection.gaussian import fit_gaussian
 from dispatcher.selection.latent import Latent, find_basis, project
 from dispatcher.selection.loss import Dense, Floats, Integers, Linear, Sparse
@@ -33,7 +34,7 @@ from dispatcher.selection.network import LENGTH, Layered, Network, make_up
 from dispatcher.selection.optimisers import Adam, Epoch, Fitted, MiniBatch, fit
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
-from dispatcher.selection.tuning import MIN_OUTSIDE, HeldOut, look_at, tune
+from dispatcher.selection.tuning import HeldOut, look_at, tune
 
 #: Passes over the examples, and rates of the two linear tiers.
 EPOCHS: Final = 10
@@ -53,8 +54,6 @@ MANY_TEXTS: Final = 2_000
 GAUSSIAN: Final = 2.0
 #: What an example counts as if in another language.
 FOREIGN_WEIGHT: Final = 0.3
-#: Folds where there are no validation examples; large sets need fewer.
-FOLDS, FEW_FOLDS, MANY_EXAMPLES = 5, 3, 5_000
 #: Held-out examples that fusion looks at, at most.
 MAX_HELD_OUT: Final = 4_000
 #: Least validation examples that early stopping listens to.
@@ -96,11 +95,10 @@ def train(  # noqa: PLR0913 - all of one training
         progress("learning how the tiers hold together")
         return tune(base, inside, outside)
     insides, outsides = [], []
-    for part, rest, absent in trainer.folds(known):
-        if not rest or not any(example.function for example in part):
-            continue
-        base = trainer.fit(part, ())
-        inside, outside = trainer.judge(base, rest, absent)
+    for fold in split(known, seed):
+        unaware = trainer.without(fold.held_out + fold.absent)
+        base = unaware.fit(fold.part, ())
+        inside, outside = unaware.judge(base, fold.held_out, fold.absent)
         insides.append(inside)
         outsides.append(outside)
     final = trainer.fit(known, ())
@@ -143,24 +141,14 @@ class _Trainer:
             if e.function is None or e.function in self._positions
         ]
 
-    def folds(self, examples: list[Example]) -> Iterator[tuple[list[Example], list[Example], list[Example]]]:
-        """Each fold's examples to train on, held out, and held out because their function was left out."""
-        rng = np.random.default_rng(self._seed)
-        inside = [example for example in examples if example.function is not None]
-        outside = [example for example in examples if example.function is None]
-        count = FOLDS if len(inside) < MANY_EXAMPLES else FEW_FOLDS
-        fold_of = _stratify([str(example.function) for example in inside], count, rng)
-        names = sorted({str(example.function) for example in inside})
-        enough = len(outside) >= MIN_OUTSIDE
-        group_of = {name: int(group) for name, group in zip(names, rng.permutation(len(names)) % count, strict=True)}
-        if enough or len(names) < 2 * count:
-            group_of = dict.fromkeys(names, -1)
-        for fold in range(count):
-            left_out = [e for e, f in zip(inside, fold_of, strict=True) if group_of[str(e.function)] == fold]
-            stays = [(e, f) for e, f in zip(inside, fold_of, strict=True) if group_of[str(e.function)] != fold]
-            part = [e for e, f in stays if f != fold] + outside
-            absent = outside if enough else [replace(example, function=None) for example in left_out] + outside
-            yield part, [e for e, f in stays if f == fold], absent
+    def without(self, held_out: Sequence[Example]) -> "_Trainer":
+        """A trainer whose functions' own examples have none of these texts."""
+        hidden = {key_of(example.text) for example in held_out}
+        cards = tuple(
+            replace(card, examples=tuple(text for text in card.examples if key_of(text) not in hidden))
+            for card in self._cards
+        )
+        return _Trainer(cards, self._meaning, self._seed, self._progress)
 
     # --- one model ----------------------------------------------------------------------------------------------
 
@@ -417,16 +405,3 @@ def _sparse(reads: Sequence[Read], width: int) -> Sparse:
         values=np.concatenate([read.values for read in reads]) if reads else np.empty(0, np.float32),
         width=width,
     )
-
-
-def _stratify(names: Sequence[str], count: int, rng: np.random.Generator) -> list[int]:
-    """A fold for each example, so that each function is spread over all folds."""
-    folds = [0] * len(names)
-    by_name: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        by_name.setdefault(name, []).append(index)
-    for indices in by_name.values():
-        offset = int(rng.integers(count))
-        for number, place in enumerate(rng.permutation(len(indices))):
-            folds[indices[int(place)]] = (number + offset) % count
-    return folds

@@ -10,13 +10,16 @@ from dispatcher.errors import ModelError
 from dispatcher.selection import network, training
 from dispatcher.selection.card import Card
 from dispatcher.selection.cascade import Cascade
+from dispatcher.selection.exact import plain
 from dispatcher.selection.example import Example
 from dispatcher.selection.model import Model
 from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.training import train
+from dispatcher.selection.tuning import HeldOut, look_at
 from tests.unit.selection.making import (
+    DESCRIPTIONS,
     make_cards,
     make_meaning,
     make_registry,
@@ -251,3 +254,41 @@ def test_words_and_past_calls_speak_in_the_language_that_was_trained_in():
         for tier in ("ngrams", "bayes", "lexical", "prior"):
             assert tiers[tier].any() == knows, tier
         assert snapshot.score(snapshot.read("play weather in paris")).tiers["ngrams"].any()
+
+
+@pytest.mark.parametrize("with_meaning", [False, True])
+def test_a_function_knows_none_of_its_own_examples_while_they_are_held_out(monkeypatch, with_meaning):
+    examples = [example for example in sentences(held_out=False) if example.function]
+    own = {name: tuple(e.text for e in examples if e.function == name) for name in DESCRIPTIONS}
+    cards = [replace(card, examples=own[card.name]) for card in make_cards()]
+    # The log has them as people type them, some of them again and again.
+    said = [*examples, *(replace(e, text=f"{e.text.upper()}!") for e in examples[::3])]
+    judged = []
+
+    def look(snapshot: Snapshot, held_out: list[Example]) -> HeldOut:
+        judged.extend((snapshot, example) for example in held_out)
+        return look_at(snapshot, held_out)
+
+    monkeypatch.setattr(training, "look_at", look)
+    train(cards, said, meaning=make_meaning() if with_meaning else None)
+    assert len(judged) >= len(said)
+    for snapshot, example in judged:
+        assert snapshot.exact.known(example.text) is None
+        assert all(plain(example.text) not in map(plain, card.examples) for card in snapshot.cards)
+        if snapshot.neighbours is not None and example.text.strip():
+            reading = snapshot.read(example.text)
+            assert all(
+                plain(snapshot.neighbours.nearest(reading.vector, position)[0]) != plain(example.text)
+                for position in range(snapshot.size)
+            )
+
+
+@pytest.mark.parametrize("with_meaning", [False, True])
+def test_what_nobody_could_guess_is_not_guessed_because_the_function_has_it_as_an_example(with_meaning):
+    rng = np.random.default_rng(0)
+    made_up = ["".join(rng.choice(list("bcdfghklmnprstvwxz"), 9)) for _ in range(60)]
+    examples = [Example(text=text, function=name) for text, name in zip(made_up, [*DESCRIPTIONS] * 10, strict=True)]
+    own = {name: tuple(e.text for e in examples if e.function == name) for name in DESCRIPTIONS}
+    cards = [replace(card, examples=own[card.name]) for card in make_cards()]
+    model = train(cards, examples, meaning=make_meaning() if with_meaning else None)
+    assert model.metrics["accuracy"] < 0.5
