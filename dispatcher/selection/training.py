@@ -258,7 +258,7 @@ class _Trainer:
             foreign_delta=foreign_delta,
             foreign_bias=foreign_bias,
             distance=Distance.fit(vectors, labels, len(self._cards)),
-            network=self._network(*self._with_foreign(vectors, labels, weights)),
+            network=self._network(*self._with_foreign(vectors, labels, weights), examples=len(labels)),
         )
 
     def _linear(
@@ -298,12 +298,14 @@ class _Trainer:
             return None
         self._progress("finding the latent dimensions")
         basis = find_basis(inputs, seed=self._seed)
-        trained = self._network(project(inputs, basis), labels, weights)
+        trained = self._network(project(inputs, basis), labels, weights, examples=len(labels))
         return None if trained is None else (Latent(basis=basis, network=trained[0]), trained[1])
 
-    def _network(self, vectors: Floats, labels: Integers, weights: Floats) -> tuple[Network, tuple[Epoch, ...]] | None:
-        """The trained network; None where there is too little to train one."""
-        if len(labels) < MIN_NETWORK or len(np.unique(labels)) < 2:  # noqa: PLR2004 - between two functions
+    def _network(
+        self, vectors: Floats, labels: Integers, weights: Floats, *, examples: int
+    ) -> tuple[Network, tuple[Epoch, ...]] | None:
+        """The trained network; None where there are too few examples; what was made of them is not counted."""
+        if examples < MIN_NETWORK or len(np.unique(labels)) < 2:  # noqa: PLR2004 - between two functions
             return None
         self._progress("training a network")
         between = make_up(vectors, labels, seed=self._seed)

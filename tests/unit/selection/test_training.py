@@ -78,6 +78,12 @@ def test_both_networks_are_trained_where_there_are_texts_enough(monkeypatch):
     assert accuracy(model, with_meaning=True) >= 0.9
 
 
+def test_examples_as_if_in_another_language_do_not_make_up_for_texts_that_are_missing(monkeypatch):
+    examples = [example for example in sentences(held_out=False) if example.function]
+    monkeypatch.setattr(training, "MIN_NETWORK", len(examples) + 1)
+    assert train(make_cards(), examples, meaning=make_two_languages()).network is None
+
+
 def test_every_trained_tier_has_a_learning_curve_that_falls():
     examples, validation = make_validation()
     for model in (
