@@ -5,7 +5,8 @@
 2. On examples that the tiers did not see, the fusion, the abstention model and the two thresholds are learnt. Where no
    such examples are given, the training examples are told apart into folds. Where no text is known that nothing fits,
    each fold also leaves some functions out: their texts are what a text looks like whose function is not there.
-3. Without given validation examples, the tiers are trained again on everything.
+3. The tiers are trained again on everything, where there were folds, or where the caller wants the validation examples
+   to be learnt from too: what holds the tiers together stays as it was found on examples that they had not seen.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +65,7 @@ def train(  # noqa: PLR0913 - all of one training
     *,
     validation: Sequence[Example] = (),
     meaning: Meaning | None = None,
+    refit: bool = False,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Model:
@@ -75,6 +77,8 @@ def train(  # noqa: PLR0913 - all of one training
         validation: what fusion, calibration, abstention and thresholds are learnt from, and early stopping looks at.
             Where there is none, the examples are told apart into folds for it.
         meaning: sentence vectors; None trains by words alone.
+        refit: whether the tiers are trained once more in the end, on the validation examples too. What the model says
+            it reached is what it reached before.
         seed: of every order and split.
         progress: told what begins, a few words each.
 
@@ -91,7 +95,8 @@ def train(  # noqa: PLR0913 - all of one training
         base = trainer.fit(known, held_out)
         inside, outside = trainer.judge(base, held_out, [e for e in known if e.function is None])
         progress("learning how the tiers hold together")
-        return tune(base, inside, outside)
+        tuned = tune(base, inside, outside)
+        return _keep_tuning(tuned, trainer.fit([*known, *held_out], ())) if refit else tuned
     insides, outsides = [], []
     for part, rest, absent in trainer.folds(known):
         if not rest or not any(example.function for example in part):
@@ -103,6 +108,18 @@ def train(  # noqa: PLR0913 - all of one training
     final = trainer.fit(known, ())
     progress("learning how the tiers hold together")
     return tune(final, HeldOut.join(insides), HeldOut.join(outsides)) if insides else final
+
+
+def _keep_tuning(tuned: Model, final: Model) -> Model:
+    """A model with the tiers of one, and with what was found out about how they hold together from another."""
+    return replace(
+        final,
+        fusion=tuned.fusion,
+        abstention=tuned.abstention,
+        thresholds=tuned.thresholds,
+        metrics=tuned.metrics,
+        curves=tuned.curves,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -93,6 +93,25 @@ def test_early_stopping_looks_at_validation_where_there_is_enough_of_it(monkeypa
     assert accuracy(model) >= 0.9
 
 
+@pytest.mark.parametrize("with_meaning", [False, True])
+def test_validation_examples_are_learnt_from_in_the_end_where_that_is_wanted(with_meaning):
+    examples, validation = make_validation()
+    meaning = make_meaning() if with_meaning else None
+    apart, refit = (
+        train(make_cards(), examples, validation=validation, meaning=meaning, refit=refit) for refit in (False, True)
+    )
+    everything = [example for example in (*examples, *validation) if example.function]
+    assert refit.calls.sum() == len(everything) > apart.calls.sum()
+    assert set(apart.examples.texts) < set(refit.examples.texts)
+    # What holds the tiers together, and what is known of it, was found before they saw these texts.
+    assert refit.fusion == apart.fusion
+    assert refit.thresholds == apart.thresholds
+    assert refit.abstention.weights.tolist() == apart.abstention.weights.tolist()
+    assert refit.metrics == apart.metrics
+    assert refit.curves == apart.curves
+    assert accuracy(refit, with_meaning=with_meaning) >= 0.9
+
+
 def test_what_is_known_of_a_model_was_measured_on_texts_that_it_did_not_see():
     for model in (trained(), trained(with_meaning=True)):
         assert 0.8 <= model.metrics["accuracy"] <= 1
