@@ -33,7 +33,7 @@ from dispatcher.selection.network import LENGTH, Layered, Network, make_up
 from dispatcher.selection.optimisers import Adam, Epoch, Fitted, MiniBatch, fit
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
-from dispatcher.selection.tuning import MIN_OUTSIDE, HeldOut, look_at, tune
+from dispatcher.selection.tuning import MIN_OUTSIDE, HeldOut, keep_refusing, look_at, tune
 
 #: Passes over the examples, and rates of the two linear tiers.
 EPOCHS: Final = 10
@@ -96,7 +96,11 @@ def train(  # noqa: PLR0913 - all of one training
         inside, outside = trainer.judge(base, held_out, [e for e in known if e.function is None])
         progress("learning how the tiers hold together")
         tuned = tune(base, inside, outside)
-        return _keep_tuning(tuned, trainer.fit([*known, *held_out], ())) if refit else tuned
+        if not refit:
+            return tuned
+        final = _keep_tuning(tuned, trainer.fit([*known, *held_out], ()))
+        _, outside = trainer.judge(final, (), [e for e in (*known, *held_out) if e.function is None])
+        return keep_refusing(final, outside)
     insides, outsides = [], []
     for part, rest, absent in trainer.folds(known):
         if not rest or not any(example.function for example in part):

@@ -91,6 +91,22 @@ def tune(model: Model, inside: HeldOut, outside: HeldOut) -> Model:
     return replace(model, abstention=abstention, thresholds=thresholds, metrics=metrics)
 
 
+def keep_refusing(model: Model, outside: HeldOut) -> Model:
+    """Move the threshold so that a model which was trained on more refuses what it refused before.
+
+    With more texts, more is known of every text: all scores rise, those of texts that nothing fits too.
+
+    Args:
+        model: with tiers that were trained again, and thresholds and metrics from before.
+        outside: texts that ask for none; no tier learns from them.
+    """
+    if "refused" not in model.metrics or len(outside.labels) < MIN_OUTSIDE:
+        return model
+    in_scope = [model.abstention.in_scope(row) for row in outside.signals(model)]
+    ask_at = round(float(np.quantile(in_scope, model.metrics["refused"])), 4)
+    return replace(model, thresholds=replace(model.thresholds, ask_at=ask_at))
+
+
 def _outcome(model: Model, judged: HeldOut) -> tuple[npt.NDArray[np.bool_], Numbers]:
     """Whether the first candidate of each was right, and its probability where a function is meant."""
     gates = model.fusion.gates(model.calls)
