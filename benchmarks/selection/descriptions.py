@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, replace
 
 from benchmarks.selection import figures
 from benchmarks.selection.bench import Bench
-from benchmarks.selection.figures import Figure, Unit, share_figure
+from benchmarks.selection.figures import Figure, share_figure
+from benchmarks.values import Unit
 from benchmarks.selection.functions import Registered, register
 from benchmarks.selection.intents import label
 from benchmarks.selection.kinds import Request, Row, Schemas, Tools

@@ -14,7 +14,8 @@ import numpy as np
 
 from benchmarks.selection import figures
 from benchmarks.selection.bench import Bench
-from benchmarks.selection.figures import Figure, Unit, share_figure
+from benchmarks.selection.figures import Figure, share_figure
+from benchmarks.values import Unit
 from benchmarks.selection.functions import register
 from benchmarks.selection.kinds import Spec
 from benchmarks.selection.stopwatch import Timing, time_each

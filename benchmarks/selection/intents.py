@@ -5,7 +5,8 @@ from pathlib import Path
 
 from benchmarks.selection import figures
 from benchmarks.selection.bench import Bench
-from benchmarks.selection.figures import Figure, Unit, share_figure
+from benchmarks.selection.figures import Figure, share_figure
+from benchmarks.values import Unit
 from benchmarks.selection.functions import Registered, from_labels
 from benchmarks.selection.kinds import Intents, Languages, Row
 from benchmarks.selection.pictures import draw_run, folder_of
