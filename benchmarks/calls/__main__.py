@@ -38,9 +38,9 @@ def main(  # noqa: PLR0913 - a command has as many options as it needs
     only: Annotated[
         list[str] | None, typer.Option(metavar="WORK", help=f"Only this: {', '.join(figures.TITLES)}. May be repeated.")
     ] = None,
-    contestants: Annotated[
-        str, typer.Option(metavar="NAME,…", help="Who is compared.", show_default=False)
-    ] = ",".join(CONTESTANTS),
+    contestants: Annotated[str, typer.Option(metavar="NAME,…", help="Who is compared.", show_default=False)] = ",".join(
+        CONTESTANTS
+    ),
     rounds: Annotated[int, typer.Option(min=1, help="Everybody runs once in each.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer calls: a first look.")] = False,
     folder: Annotated[

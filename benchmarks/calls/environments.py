@@ -40,7 +40,16 @@ def environment_of(name: str, folder: Path, note: Callable[[str], None]) -> Path
 
 
 def _install(own: Path, pins: Path) -> None:
-    command = [str(own / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-qq", "-r", str(pins)]
+    command = [
+        str(own / "bin" / "python"),
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "install",
+        "-qq",
+        "-r",
+        str(pins),
+    ]
     try:
         made = subprocess.run(  # noqa: S603 - our own pins
             command, capture_output=True, text=True, check=False, timeout=_INSTALL_SECONDS

@@ -145,7 +145,9 @@ def _of_single(ours: Median, celery: Median | None, peers: Sequence[Median]) -> 
     figures = [Figure(work=SINGLE, measure=P50, value=ours.p50, unit=Unit.SECONDS)]
     for measure, peer in ((AGAINST_CELERY, celery), (AGAINST_FASTEST, fastest)):
         value = None if peer is None else _ratio(ours.p50, peer.p50)
-        note = "no peer was measured" if peer is None or peer.p50 is None else f"{peer.contestant} {1e3 * peer.p50:.2f} ms"
+        note = (
+            "no peer was measured" if peer is None or peer.p50 is None else f"{peer.contestant} {1e3 * peer.p50:.2f} ms"
+        )
         figures.append(Figure(work=SINGLE, measure=measure, value=value, unit=Unit.RATIO, note=note))
     note = "" if ours.p99 is None else f"p99 {1e3 * ours.p99:.2f} ms"
     tail = Figure(work=SINGLE, measure=P99_TO_P50, value=_ratio(ours.p99, ours.p50), unit=Unit.RATIO, note=note)

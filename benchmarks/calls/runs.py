@@ -82,10 +82,12 @@ def run_once(server: EmbeddedServer, place: Place, work: str, calls: int, folder
     waiting = work.startswith("wait")
     with ExitStack() as stack:
         workers = start_all(stack, place.workers(waiting=waiting), log)
+        processes = len(workers) if waiting else place.contestant.processes
+        wait_until_quiet(workers, processes)
         producer = stack.enter_context(Running(place.producer(work, calls), log, talking=True))
         if producer.hear(_READY_SECONDS) != READY:
             raise BenchError(f"{place.contestant.name}: the producer did not say that it is ready")
-        wait_until_quiet(workers, len(workers) if waiting else place.contestant.processes)
+        wait_until_quiet(workers, processes)
         return _measure(server, place, work, calls, producer, workers)
 
 

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 #: Where the server is, password included: an environment variable, because everybody may read a command line.
 URL_VARIABLE = "BENCH_URL"
+#: How many calls may wait at once in a worker process, for those who read it in their own settings.
+AT_ONCE_VARIABLE = "BENCH_AT_ONCE"
 READY, GO = "ready", "go"
 #: Calls before the watch runs: what is made at the first call is no call's time.
 WARM_UP = 40
@@ -43,6 +45,11 @@ def answer(number: int, text: str) -> dict[str, object]:
 def url() -> str:
     """The server's address."""
     return os.environ[URL_VARIABLE]
+
+
+def at_once(default: int) -> int:
+    """How many calls a worker process may run at once."""
+    return int(os.environ.get(AT_ONCE_VARIABLE, default))
 
 
 class Producer(Protocol):
@@ -130,9 +137,7 @@ async def _one_by_one(producer: Producer, count: int) -> Said:
     return {"seconds": time.perf_counter() - began, "latencies": latencies}
 
 
-async def _timed(
-    run: Callable[[str, Sequence[Row]], Awaitable[Iterable[object]]], function: str, count: int
-) -> Said:
+async def _timed(run: Callable[[str, Sequence[Row]], Awaitable[Iterable[object]]], function: str, count: int) -> Said:
     calls = rows(count)
     began = time.perf_counter()
     results = list(await run(function, calls))
