@@ -1,5 +1,6 @@
 """How a measured value is written, and what it must reach."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -40,35 +41,29 @@ class Target:
         return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
 
 
-def write_value(value: float | None, unit: Unit) -> str:
-    """A value for people."""
-    if value is None:
-        return "–"  # noqa: RUF001 - a dash
-    match unit:
-        case Unit.SHARE:
-            return f"{100 * value:.1f} %"
-        case Unit.POINTS:
-            return f"{100 * value:.1f} points"
-        case Unit.ERROR:
-            return f"{value:.3f}"
-        case Unit.BYTES:
-            return f"{value / _MEGABYTE:.0f} MB"
-        case Unit.SECONDS:
-            return _write_seconds(value)
-        case Unit.RATE:
-            return f"{value:,.0f}/s"
-        case Unit.RATIO:
-            return f"{value:.3g} ×"
-        case Unit.COUNT:
-            return f"{value:,.0f}"
-
-
 def _write_seconds(value: float) -> str:
     if value < 0.1 * _MILLISECOND:
         return f"{value / _MICROSECOND:.1f} µs"
     if value < 1:
         return f"{value / _MILLISECOND:.3g} ms"
     return f"{value:.1f} s"
+
+
+_WRITERS: Final[Mapping[Unit, Callable[[float], str]]] = {
+    Unit.SHARE: lambda value: f"{100 * value:.1f} %",
+    Unit.POINTS: lambda value: f"{100 * value:.1f} points",
+    Unit.ERROR: lambda value: f"{value:.3f}",
+    Unit.BYTES: lambda value: f"{value / _MEGABYTE:.0f} MB",
+    Unit.SECONDS: _write_seconds,
+    Unit.RATE: lambda value: f"{value:,.0f}/s",
+    Unit.RATIO: lambda value: f"{value:.3g} ×",
+    Unit.COUNT: lambda value: f"{value:,.0f}",
+}
+
+
+def write_value(value: float | None, unit: Unit) -> str:
+    """A value for people."""
+    return "–" if value is None else _WRITERS[unit](value)  # noqa: RUF001 - a dash
 
 
 def write_target(target: Target | None, unit: Unit) -> str:

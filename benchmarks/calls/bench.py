@@ -1,6 +1,6 @@
 """What all parts of the benchmark share, and the part that everybody takes part in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -47,6 +47,10 @@ class Bench:
     folder: Path
     rounds: int
     quick: bool
+    #: Who takes part.
+    names: Sequence[str]
+    #: Calls of the long map.
+    long: int
     #: Told what begins.
     note: Callable[[str], None]
     runs: list[Run] = field(default_factory=list)
@@ -69,10 +73,10 @@ class Bench:
         less = place.contestant.less.get(work, usual)
         return min(usual, max(FEWEST, less // QUICK_SHARE) if self.quick and less < usual else less)
 
-    def with_peers(self, work: str, names: list[str]) -> None:
+    def with_peers(self, work: str) -> None:
         """Let everybody do one kind of work in turn, round by round."""
         places = []
-        for name in names:
+        for name in self.names:
             try:
                 chosen = self.place(name)
             except BenchError as error:

@@ -106,7 +106,7 @@ def _dramatiq() -> Contestant:
     return Contestant(
         name="dramatiq",
         workers=[("dramatiq", *told)],
-        waiting=[("dramatiq-gevent", *told, f"--threads={AT_ONCE}")],
+        waiting=[("dramatiq-gevent", *told, f"--threads={FEWER_AT_ONCE}")],
         processes=3,
         producer=f"{_PEERS}dramatiq",
         less=PEER_CALLS,
@@ -125,7 +125,6 @@ def _saq() -> Contestant:
         workers=workers,
         waiting=workers,
         at_once=FEWER_AT_ONCE,
-        processes=3,
         producer=f"{_PEERS}saq",
         less=PEER_CALLS,
     )
@@ -183,16 +182,16 @@ class Place:
         """The commands of its workers."""
         if waiting:
             return [
-                self._command(argv, {AT_ONCE_VARIABLE: str(self.contestant.at_once)})
-                for argv in self.contestant.waiting
+                self.command(argv, {AT_ONCE_VARIABLE: str(self.contestant.at_once)}) for argv in self.contestant.waiting
             ]
-        return [self._command(argv) for argv in self.contestant.workers]
+        return [self.command(argv) for argv in self.contestant.workers]
 
     def producer(self, work: str, count: int) -> Command:
         """The command of its producer."""
-        return self._command(("python", "-m", _PRODUCE, self.contestant.producer, work, str(count)))
+        return self.command(("python", "-m", _PRODUCE, self.contestant.producer, work, str(count)))
 
-    def _command(self, argv: Argv, more: Mapping[str, str] = _NOTHING) -> Command:
+    def command(self, argv: Argv, more: Mapping[str, str] = _NOTHING) -> Command:
+        """One of its programs, and what it is told."""
         program, *told = argv
         return Command(argv=[str(self.programs / program), *told], environment={**self.environment, **more})
 

@@ -80,11 +80,21 @@ def proportional(processes: Iterable[Process]) -> int:
 
 
 def _proportional(pid: int) -> int:
+    return _kilobytes(_PROC / str(pid) / "smaps_rollup", "Pss:")
+
+
+def peak_resident(process: Process) -> int:
+    """The most resident memory in bytes that a process has had."""
+    return _kilobytes(_PROC / str(process.pid) / "status", "VmHWM:")
+
+
+def _kilobytes(path: Path, name: str) -> int:
+    """A line of that name in bytes; 0 where the process has ended, or belongs to somebody else."""
     try:
-        lines = (_PROC / str(pid) / "smaps_rollup").read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -55,9 +55,11 @@ def _install(own: Path, pins: Path) -> None:
             command, capture_output=True, text=True, check=False, timeout=_INSTALL_SECONDS
         )
     except subprocess.TimeoutExpired:
-        raise BenchError(f"installing {pins.name} took longer than {_INSTALL_SECONDS} s") from None
+        msg = f"installing {pins.name} took longer than {_INSTALL_SECONDS} s"
+        raise BenchError(msg) from None
     if made.returncode != 0:
-        raise BenchError(f"{pins.name} cannot be installed: {made.stderr.strip()}")
+        msg = f"{pins.name} cannot be installed: {made.stderr.strip()}"
+        raise BenchError(msg)
 
 
 def _fingerprint(pins: Path) -> str:

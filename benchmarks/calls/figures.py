@@ -8,7 +8,7 @@ from benchmarks.calls.contestants import CELERY, OURS
 from benchmarks.calls.runs import Median
 from benchmarks.values import Target, Unit
 
-# --- kinds of work with peers -------------------------------------------------------------------------------------------
+# --- kinds of work with peers -----------------------------------------------------------------------------------------
 
 MAP: Final = "map"
 SEPARATE: Final = "separate"
@@ -16,7 +16,7 @@ SINGLE: Final = "single"
 WAIT_MAP: Final = "wait-map"
 WAIT_SEPARATE: Final = "wait-separate"
 
-# --- kinds of work of ours alone ----------------------------------------------------------------------------------------
+# --- kinds of work of ours alone --------------------------------------------------------------------------------------
 
 IN_FLIGHT: Final = "in-flight"
 LANES: Final = "lanes"
@@ -42,7 +42,7 @@ TITLES: Final[Mapping[str, str]] = {
     IMPORT: "import dispatcher",
 }
 
-# --- measures -----------------------------------------------------------------------------------------------------------
+# --- measures ---------------------------------------------------------------------------------------------------------
 
 AGAINST_CELERY: Final = "against Celery"
 AGAINST_FASTEST: Final = "against the fastest peer"

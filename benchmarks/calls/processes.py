@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -87,22 +87,23 @@ class Running:
                 stream.close()
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_END_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
 
     def must_live(self) -> None:
-        """Raises:
-        BenchError: it has ended, with the last lines that it wrote.
+        """Look whether it still runs.
+
+        Raises:
+            BenchError: it has ended, with the last lines that it wrote.
         """
         if self._process.poll() is not None:
-            raise BenchError(f"{_name(self._command)} has ended by itself:\n{self.tail()}")
+            raise self._failed("has ended by itself")
+
+    def _failed(self, what: str) -> BenchError:
+        return BenchError(f"{' '.join(self._command.argv[1:4])} {what}:\n{self.tail()}")
 
     def tail(self) -> str:
         """The last lines of its log."""
@@ -113,9 +114,10 @@ class Running:
 
     def tell(self, line: str) -> None:
         """Write a line to its standard input."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(line.encode() + b"\n")
-        self._process.stdin.flush()
+        stream = self._process.stdin
+        if stream is not None:
+            stream.write(line.encode() + b"\n")
+            stream.flush()
 
     def hear(self, within: float) -> str:
         """The next line that it writes.
@@ -123,22 +125,29 @@ class Running:
         Raises:
             BenchError: none came in time, or it has ended.
         """
-        assert self._process.stdout is not None
         until = time.monotonic() + within
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._buffer:
-                left = until - time.monotonic()
-                if left <= 0:
-                    raise BenchError(f"{_name(self._command)} said nothing within {within:.0f} s:\n{self.tail()}")
-                if selector.select(left):
-                    read = os.read(self._process.stdout.fileno(), 65_536)
-                    if not read:
-                        self._process.wait(_END_SECONDS)
-                        raise BenchError(f"{_name(self._command)} has ended by itself:\n{self.tail()}")
-                    self._buffer += read
+        while b"\n" not in self._buffer:
+            if not self._read(until - time.monotonic()):
+                raise self._failed(f"said nothing within {within:.0f} s")
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.decode()
+
+    def _read(self, within: float) -> bool:
+        """Read what it writes next; False if that takes too long."""
+        stream = self._process.stdout
+        if stream is None or within <= 0:
+            return False
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            if not selector.select(within):
+                return False
+        read = os.read(stream.fileno(), 65_536)
+        if not read:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_SECONDS)
+            raise self._failed("has ended by itself")
+        self._buffer += read
+        return True
 
 
 def start_all(stack: ExitStack, commands: Sequence[Command], log: Path) -> list[Running]:
@@ -167,9 +176,6 @@ def wait_until_quiet(workers: Sequence[Running], processes: int) -> None:
         if len(there) >= processes and now - began > _NEVER_QUIET_SECONDS:
             return
         if now - began > _START_SECONDS:
-            raise BenchError(f"{len(there)} processes of {processes} have started within {_START_SECONDS:.0f} s")
+            msg = f"{len(there)} processes of {processes} have started within {_START_SECONDS:.0f} s"
+            raise BenchError(msg)
         time.sleep(_LOOK_SECONDS)
-
-
-def _name(command: Command) -> str:
-    return " ".join(command.argv[1:4])

@@ -20,7 +20,7 @@ from dispatcher.transport.embedded import EmbeddedServer
 #: Until a producer has had its first calls run.
 _READY_SECONDS: Final = 90.0
 #: Until all its work is done.
-_WORK_SECONDS: Final = 420.0
+_WORK_SECONDS: Final = 900.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +62,12 @@ class Run:
         return {**data, **self.more}
 
 
+def clear(server: EmbeddedServer) -> None:
+    """Empty the server."""
+    with connect(server.url, role="bench") as client:
+        client.flushall()
+
+
 def run_once(server: EmbeddedServer, place: Place, work: str, calls: int, folder: Path) -> Run:
     """Empty the server, start the workers, have the work done, end them.
 
@@ -75,8 +81,7 @@ def run_once(server: EmbeddedServer, place: Place, work: str, calls: int, folder
     Raises:
         BenchError: it could not be done.
     """
-    with connect(server.url, role="bench") as client:
-        client.flushall()
+    clear(server)
     log = folder / f"{place.contestant.name}.log"
     log.write_bytes(b"")
     waiting = work.startswith("wait")
@@ -86,32 +91,21 @@ def run_once(server: EmbeddedServer, place: Place, work: str, calls: int, folder
         wait_until_quiet(workers, processes)
         producer = stack.enter_context(Running(place.producer(work, calls), log, talking=True))
         if producer.hear(_READY_SECONDS) != READY:
-            raise BenchError(f"{place.contestant.name}: the producer did not say that it is ready")
+            msg = f"{place.contestant.name}: the producer did not say that it is ready"
+            raise BenchError(msg)
         wait_until_quiet(workers, processes)
-        return _measure(server, place, work, calls, producer, workers)
-
-
-def _measure(
-    server: EmbeddedServer, place: Place, work: str, calls: int, producer: Running, workers: Sequence[Running]
-) -> Run:
-    roots = {
-        "producer": [producer.pid],
-        "worker": [worker.pid for worker in workers],
-        "server": [server.pid] if server.pid is not None else [],
-    }
-    before = Split.now(**roots)
-    producer.tell(GO)
-    said = json.loads(producer.hear(_WORK_SECONDS))
-    used = Split.now(**roots).since(before)
-    return Run(
-        contestant=place.contestant.name,
-        work=work,
-        calls=calls,
-        seconds=said.pop("seconds"),
-        cpu=used,
-        latencies=said.pop("latencies", ()),
-        more=said,
-    )
+        roots = {
+            "producer": [producer.pid],
+            "worker": [worker.pid for worker in workers],
+            "server": [server.pid] if server.pid is not None else [],
+        }
+        before = Split.now(**roots)
+        producer.tell(GO)
+        said = json.loads(producer.hear(_WORK_SECONDS))
+        cpu = Split.now(**roots).since(before)
+    seconds, latencies = said.pop("seconds"), said.pop("latencies", ())
+    name = place.contestant.name
+    return Run(contestant=name, work=work, calls=calls, seconds=seconds, cpu=cpu, latencies=latencies, more=said)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,17 +8,19 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 
-from benchmarks.calls.peers.producing import QUICK, WAITING, WORK, perform
+from benchmarks.calls.peers.producing import COLD, QUICK, WAITING, WORK, perform
 
 
 def main() -> None:
     """Have the module's `make_producer` do the work, on the quickest event loop that is installed."""
     module, name, count = sys.argv[1:]
     function = WAITING if name.startswith("wait") else QUICK
-    producer = import_module(module).make_producer()
+    program = import_module(module)
+    producer = program.make_producer()
+    work = {**WORK, **getattr(program, "WORK", {})}
     factory = import_module("uvloop").new_event_loop if find_spec("uvloop") is not None else None
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(perform(producer, WORK[name], function, int(count)))
+        runner.run(perform(producer, work[name], None if name in COLD else function, int(count)))
 
 
 if __name__ == "__main__":

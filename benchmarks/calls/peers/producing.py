@@ -126,6 +126,10 @@ async def _wait_each(producer: Producer, count: int) -> Said:
     return await _timed(producer.each, WAITING, count)
 
 
+async def _first(producer: Producer, count: int) -> Said:
+    return await _timed(producer.each, QUICK, count)
+
+
 async def _one_by_one(producer: Producer, count: int) -> Said:
     calls, latencies = rows(count), []
     began = time.perf_counter()
@@ -161,9 +165,14 @@ WORK: dict[str, Callable[[Any, int], Awaitable[Said]]] = {
     "map": _together,
     "separate": _each,
     "single": _one_by_one,
+    "first": _first,
     "wait-map": _wait_together,
     "wait-separate": _wait_each,
 }
+
+
+#: Work that begins without any call before it: no worker runs yet, or the work warms up by itself.
+COLD = frozenset({"first", "stream", "cache", "in-flight", "bulk"})
 
 
 async def _warm_up(producer: Producer, function: str) -> None:
@@ -175,11 +184,14 @@ async def _warm_up(producer: Producer, function: str) -> None:
         await producer.one(function, call)
 
 
-async def perform(producer: Producer, work: Callable[[Any, int], Awaitable[Said]], function: str, count: int) -> None:
+async def perform(
+    producer: Producer, work: Callable[[Any, int], Awaitable[Said]], function: str | None, count: int
+) -> None:
     """Warm up, wait for the word, work, tell."""
     await producer.open()
     try:
-        await _warm_up(producer, function)
+        if function is not None:
+            await _warm_up(producer, function)
         say(READY)
         if sys.stdin.readline().strip() != GO:
             return

@@ -61,7 +61,8 @@ class Tuned(Blocking):
     def read(self, sent: Any) -> Iterable[object]:  # noqa: ANN401
         if len(sent) == 1:
             return [sent[0].get(timeout=PATIENCE)]
-        return ResultSet(sent).join_native(timeout=PATIENCE)
+        results: list[object] = ResultSet(sent).join_native(timeout=PATIENCE)
+        return results
 
 
 def make_producer() -> Tuned:

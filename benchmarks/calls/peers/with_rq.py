@@ -1,4 +1,4 @@
-"""RQ: `rq worker-pool --num-workers 2`, whose workers fork for every job; many calls go in one pipeline (`enqueue_many`)."""
+"""RQ: `rq worker-pool --num-workers 2`, whose workers fork for every job; many go in one pipeline (`enqueue_many`)."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
