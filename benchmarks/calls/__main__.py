@@ -76,7 +76,7 @@ def main(  # noqa: PLR0913 - a command has as many options as it needs
     names = contestants.split(",")
     load = machine.load()
     try:
-        chosen = _choose(only, names)
+        chosen = choose(only, names)
         (folder / "bench").mkdir(parents=True, exist_ok=True)
         with EmbeddedServer(folder / "bench") as server:
             bench = Bench(server=server, folder=folder, rounds=rounds, quick=quick, names=names, long=long, note=note)
@@ -94,7 +94,7 @@ def main(  # noqa: PLR0913 - a command has as many options as it needs
         raise typer.Exit(1)
 
 
-def _choose(only: list[str] | None, names: list[str]) -> dict[str, Callable[[Bench], None]]:
+def choose(only: list[str] | None, names: list[str]) -> dict[str, Callable[[Bench], None]]:
     """The parts to measure, by name.
 
     Raises:

@@ -162,12 +162,10 @@ def idle(bench: Bench) -> None:
     """Resident memory of everybody's workers that have nothing to do."""
     measured: dict[str, dict[str, int]] = {}
     for name in bench.names:
-        place = bench.place(name)
-        with ExitStack() as stack:
-            commands = place.contestant.workers
-            workers = _start(bench, stack, place, commands, processes=place.contestant.processes)
-            there = tree([worker.pid for worker in workers], all_processes())
-            measured[name] = {"processes": len(there), "rss": resident(there), "pss": proportional(there)}
+        try:
+            measured[name] = _idle_memory(bench, bench.place(name))
+        except BenchError as error:
+            bench.note(f"{name} could not be measured: {error}")
     bench.details[figures.IDLE] = measured
     ours = measured.get(OURS)
     if ours is None:
@@ -177,6 +175,13 @@ def idle(bench: Bench) -> None:
     bench.figures.append(
         Figure(work=figures.IDLE, measure=figures.RESIDENT, value=ours["rss"], unit=Unit.BYTES, note=note)
     )
+
+
+def _idle_memory(bench: Bench, place: Place) -> dict[str, int]:
+    with ExitStack() as stack:
+        workers = _start(bench, stack, place, place.contestant.workers, processes=place.contestant.processes)
+        there = tree([worker.pid for worker in workers], all_processes())
+        return {"processes": len(there), "rss": resident(there), "pss": proportional(there)}
 
 
 def start(bench: Bench) -> None:

@@ -26,6 +26,7 @@ _QUIET_SHARE: Final = 0.3
 _QUIET_SECONDS: Final = 0.3
 #: Those that ask the server again and again are never quiet: after so long they are taken for ready.
 _NEVER_QUIET_SECONDS: Final = 6.0
+_ENDED: Final = "has ended by itself"
 #: How much of a log is shown.
 _TAIL_LINES: Final = 15
 
@@ -93,6 +94,13 @@ class Running:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def finish(self) -> None:
+        """End its input, and let it end by itself."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_SECONDS)
+
     def must_live(self) -> None:
         """Look whether it still runs.
 
@@ -100,7 +108,7 @@ class Running:
             BenchError: it has ended, with the last lines that it wrote.
         """
         if self._process.poll() is not None:
-            raise self._failed("has ended by itself")
+            raise self._failed(_ENDED)
 
     def _failed(self, what: str) -> BenchError:
         return BenchError(f"{' '.join(self._command.argv[1:4])} {what}:\n{self.tail()}")
@@ -128,7 +136,8 @@ class Running:
         until = time.monotonic() + within
         while b"\n" not in self._buffer:
             if not self._read(until - time.monotonic()):
-                raise self._failed(f"said nothing within {within:.0f} s")
+                what = f"said nothing within {within:.0f} s"
+                raise self._failed(what)
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.decode()
 
@@ -145,7 +154,7 @@ class Running:
         if not read:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_END_SECONDS)
-            raise self._failed("has ended by itself")
+            raise self._failed(_ENDED)
         self._buffer += read
         return True
 

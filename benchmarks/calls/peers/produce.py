@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 
+from benchmarks.calls import profiler
 from benchmarks.calls.peers.producing import COLD, QUICK, WAITING, WORK, perform
 
 
@@ -18,9 +19,20 @@ def main() -> None:
     program = import_module(module)
     producer = program.make_producer()
     work = {**WORK, **getattr(program, "WORK", {})}
+    watching = profiler.wanted()
     factory = import_module("uvloop").new_event_loop if find_spec("uvloop") is not None else None
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(perform(producer, work[name], None if name in COLD else function, int(count)))
+        runner.run(
+            perform(
+                producer,
+                work[name],
+                None if name in COLD else function,
+                int(count),
+                on_go=watching.clear if watching is not None else None,
+            )
+        )
+    if watching is not None:
+        watching.write("producer")
 
 
 if __name__ == "__main__":

@@ -185,9 +185,14 @@ async def _warm_up(producer: Producer, function: str) -> None:
 
 
 async def perform(
-    producer: Producer, work: Callable[[Any, int], Awaitable[Said]], function: str | None, count: int
+    producer: Producer,
+    work: Callable[[Any, int], Awaitable[Said]],
+    function: str | None,
+    count: int,
+    *,
+    on_go: Callable[[], None] | None = None,
 ) -> None:
-    """Warm up, wait for the word, work, tell."""
+    """Warm up with a function, unless that is None; wait for the word, work, tell."""
     await producer.open()
     try:
         if function is not None:
@@ -195,6 +200,8 @@ async def perform(
         say(READY)
         if sys.stdin.readline().strip() != GO:
             return
+        if on_go is not None:
+            on_go()
         say(json.dumps(await work(producer, count)))
         sys.stdin.readline()
     finally:
