@@ -1,5 +1,6 @@
 """Programs that are started, watched and, whatever happens, ended."""
 
+import ctypes
 import os
 import selectors
 import signal
@@ -16,6 +17,8 @@ from benchmarks.calls.cpu import all_processes, cpu_seconds, tree
 from dispatcher.errors import DispatcherError
 
 ROOT: Final = Path(__file__).parents[2]
+#: PR_SET_PDEATHSIG.
+_SET_PARENT_DEATH_SIGNAL: Final = 1
 #: A program that was told to end is given this long.
 _END_SECONDS: Final = 10.0
 #: One that starts, on a busy machine.
@@ -69,6 +72,7 @@ class Running:
                 stdout=pipe or log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - we have one thread
             )
         return self
 
@@ -157,6 +161,11 @@ class Running:
             raise self._failed(_ENDED)
         self._buffer += read
         return True
+
+
+def _end_with_parent() -> None:
+    """Have the system end this process when we are killed. Source: prctl(2)."""
+    ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
 
 
 def start_all(stack: ExitStack, commands: Sequence[Command], log: Path) -> list[Running]:
