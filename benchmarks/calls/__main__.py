@@ -15,7 +15,7 @@ from rich.console import Console
 from benchmarks import machine
 from benchmarks.calls import alone, figures, report
 from benchmarks.calls.bench import CALLS, Bench
-from benchmarks.calls.contestants import CONTESTANTS
+from benchmarks.calls.contestants import CONTESTANTS, OURS
 from benchmarks.calls.environments import pinned
 from benchmarks.calls.processes import BenchError
 from dispatcher.clock import SystemClock
@@ -73,6 +73,13 @@ def main(  # noqa: PLR0913 - a command has as many options as it needs
     def note(text: str) -> None:
         notes.print(f"{clock.monotonic() - began:6.0f} s  {text}", markup=False, highlight=False, soft_wrap=True)
 
+    def about() -> dict[str, str]:
+        return {**machine.describe(_PACKAGES), "load": f"{load} before, {machine.load()} after"}
+
+    def save() -> None:
+        if json_file is not None:
+            _write_json(json_file, bench, about())
+
     names = contestants.split(",")
     load = machine.load()
     try:
@@ -80,17 +87,15 @@ def main(  # noqa: PLR0913 - a command has as many options as it needs
         (folder / "bench").mkdir(parents=True, exist_ok=True)
         with EmbeddedServer(folder / "bench") as server:
             bench = Bench(server=server, folder=folder, rounds=rounds, quick=quick, names=names, long=long, note=note)
-            failed = _measure(bench, chosen)
+            measure(bench, chosen, save)
     except DispatcherError as error:
         notes.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(_WRONG_USE) from None
-    about = {**machine.describe(_PACKAGES), "load": f"{load} before, {machine.load()} after"}
-    if json_file is not None:
-        _write_json(json_file, bench, about, names)
-    _show(bench, about, as_markdown=markdown)
+    _show(bench, about(), as_markdown=markdown)
     if quick:
         note("a quick run: targets are for the full numbers of calls")
-    if failed:
+    if bench.missing:
+        note(f"not measured: {', '.join(bench.missing)}")
         raise typer.Exit(1)
 
 
@@ -115,33 +120,32 @@ def choose(only: list[str] | None, names: list[str]) -> dict[str, Callable[[Benc
     return {name: part for name, part in parts.items() if not only or name in only}
 
 
-def _measure(bench: Bench, parts: dict[str, Callable[[Bench], None]]) -> int:
-    """Measure all parts; gives how many could not be."""
-    failed = 0
+def measure(bench: Bench, parts: dict[str, Callable[[Bench], None]], save: Callable[[], None]) -> None:
+    """Measure all parts, and save after each: a run that is stopped has not been for nothing."""
     for name, part in parts.items():
         bench.note(figures.TITLES[name])
         try:
             part(bench)
         except DispatcherError as error:
             bench.note(f"{name} could not be measured: {error}")
-            failed += 1
-    return failed
+            bench.missing.append(name)
+        save()
 
 
-def _write_json(path: Path, bench: Bench, about: dict[str, str], names: list[str]) -> None:
+def _write_json(path: Path, bench: Bench, about: dict[str, str]) -> None:
     data: dict[str, Any] = {
         "machine": about,
         "quick": bench.quick,
         "rounds": bench.rounds,
-        "versions": {name: pinned(name) for name in names if name != "dispatcher"},
+        "versions": {name: pinned(name) for name in bench.names if name != OURS},
         "figures": [report.figure_as_data(figure) for figure in bench.figures],
         "medians": [report.median_as_data(median) for median in bench.medians],
+        "missing": bench.missing,
         "runs": [run.as_data() for run in bench.runs],
         "details": bench.details,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    bench.note(f"written: {path}")
 
 
 def _show(bench: Bench, about: dict[str, str], *, as_markdown: bool) -> None:

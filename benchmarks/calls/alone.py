@@ -166,6 +166,7 @@ def idle(bench: Bench) -> None:
             measured[name] = _idle_memory(bench, bench.place(name))
         except BenchError as error:
             bench.note(f"{name} could not be measured: {error}")
+            bench.missing.append(f"{name}: {figures.IDLE}")
     bench.details[figures.IDLE] = measured
     ours = measured.get(OURS)
     if ours is None:

@@ -56,6 +56,8 @@ class Bench:
     runs: list[Run] = field(default_factory=list)
     medians: list[Median] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
+    #: Who could not be measured at what.
+    missing: list[str] = field(default_factory=list)
     #: More than the figures, by kind of work: data for JSON.
     details: dict[str, Any] = field(default_factory=dict)
 
@@ -81,6 +83,7 @@ class Bench:
                 chosen = self.place(name)
             except BenchError as error:
                 self.note(f"{name} cannot take part: {error}")
+                self.missing.append(f"{name}: {work}")
                 continue
             if chosen.workers(waiting=work.startswith("wait")):
                 places.append(chosen)
@@ -93,6 +96,11 @@ class Bench:
         runs = in_rounds(self.rounds, places, run, self.note)
         self.runs += runs
         own = [[one for one in runs if one.contestant == chosen.contestant.name] for chosen in places]
+        self.missing += [
+            f"{chosen.contestant.name}: {work}"
+            for chosen, group in zip(places, own, strict=True)
+            if len(group) < self.rounds
+        ]
         medians = [median_of(group) for group in own if group]
         self.medians += medians
         self.figures += compare(medians)

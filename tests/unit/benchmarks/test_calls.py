@@ -1,11 +1,15 @@
 """What the benchmark of calls computes: processor time by who used it, medians, figures, what takes part."""
 
 import re
+from collections import Counter
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import benchmarks.calls.bench
 from benchmarks.calls import __main__ as command
 from benchmarks.calls import environments, figures
 from benchmarks.calls.app import quick, registry, waiting
@@ -107,6 +111,60 @@ class TestRounds:
         assert [text for text in told if "no worker" in text] == ["celery could not be measured: no worker"]
 
 
+def bench_of(folder, names, *, rounds=2, quick_look=False) -> Bench:
+    return Bench(
+        server=SimpleNamespace(url="redis://nowhere"),
+        folder=folder,
+        rounds=rounds,
+        quick=quick_look,
+        names=names,
+        long=1,
+        note=lambda _: None,
+    )
+
+
+class TestBench:
+    @pytest.fixture(autouse=True)
+    def parts(self, monkeypatch):
+        """Celery fails in the second round; RQ's environment cannot be made."""
+        rounds = Counter()
+
+        def place(name, *_):
+            if name == "rq":
+                message = "no such package"
+                raise BenchError(message)
+            return Place(contestant=CONTESTANTS[name](), programs=Path(), environment={})
+
+        def run_once(_server, chosen, work, calls, _folder):
+            name = chosen.contestant.name
+            rounds[name] += 1
+            if (name, rounds[name]) == (CELERY, 2):
+                message = "no worker"
+                raise BenchError(message)
+            return run(contestant=name, work=work, calls=calls)
+
+        monkeypatch.setattr(benchmarks.calls.bench, "place", place)
+        monkeypatch.setattr(benchmarks.calls.bench, "run_once", run_once)
+
+    def test_who_did_not_finish_is_missing_and_the_others_are_compared(self, tmp_path) -> None:
+        bench = bench_of(tmp_path, [OURS, CELERY, "huey", "rq"])
+        bench.with_peers("map")
+        assert bench.missing == ["rq: map", "celery: map"]
+        assert [(one.contestant, one.rounds) for one in bench.medians] == [(OURS, 2), (CELERY, 1), ("huey", 2)]
+        assert next(one for one in bench.figures if one.measure == figures.AGAINST_FASTEST).value == 20
+
+    def test_results_are_saved_after_each_part_whatever_became_of_it(self, tmp_path) -> None:
+        bench, saved = bench_of(tmp_path, [OURS]), []
+
+        def failing(_bench):
+            message = "no memory"
+            raise BenchError(message)
+
+        parts = {"map": partial(Bench.with_peers, work="map"), "idle": failing}
+        command.measure(bench, parts, lambda: saved.append((len(bench.medians), list(bench.missing))))
+        assert saved == [(1, []), (1, ["idle"])]
+
+
 def by_measure(medians) -> dict[str, figures.Figure]:
     return {figure.measure: figure for figure in compare(medians)}
 
@@ -166,15 +224,7 @@ class TestChoice:
         [(False, OURS, 100_000), (False, "huey", 5_000), (True, OURS, 10_000), (True, "huey", 500), (True, "rq", 50)],
     )
     def test_peers_are_given_less_to_do(self, tmp_path, quick_look, name, calls) -> None:
-        bench = Bench(
-            server=None,  # type: ignore[arg-type]
-            folder=tmp_path,
-            rounds=1,
-            quick=quick_look,
-            names=[name],
-            long=1,
-            note=print,
-        )
+        bench = bench_of(tmp_path, [name], quick_look=quick_look)
         place = Place(contestant=CONTESTANTS[name](), programs=tmp_path, environment={})
         assert bench.calls_of(place, "map") == calls
 
