@@ -20,7 +20,7 @@ ROOT: Final = Path(__file__).parents[2]
 #: PR_SET_PDEATHSIG.
 _SET_PARENT_DEATH_SIGNAL: Final = 1
 #: A program that was told to end is given this long.
-_END_SECONDS: Final = 10.0
+_END_SECONDS: Final = 5.0
 #: One that starts, on a busy machine.
 _START_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 0.05

@@ -4,12 +4,18 @@ Its own `map` asks for all results again and again (`poll_interval`), which take
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from saq import Queue
 
 from benchmarks.calls.peers.producing import PATIENCE, WAIT_SECONDS, Row, answer, at_once, url
+
+#: Seconds after which one who waits for a result looks again: `refresh` misses what is announced after it looked and
+#: before it listens, and would wait for ever.
+LOOK_AGAIN = 0.1
 
 queue = Queue.from_url(url(), name="bench")
 
@@ -56,7 +62,10 @@ class Saq:
         return await queue.enqueue(function, number=number, text=text)
 
     async def _read(self, job: Any) -> object:  # noqa: ANN401
-        await job.refresh(until_complete=PATIENCE)
+        until = time.monotonic() + PATIENCE
+        while not job.completed and time.monotonic() < until:
+            with suppress(TimeoutError):
+                await job.refresh(until_complete=LOOK_AGAIN)
         return job.result
 
 
