@@ -5,10 +5,11 @@ from pathlib import Path
 
 from benchmarks.selection import figures
 from benchmarks.selection.bench import Bench
-from benchmarks.selection.figures import Figure, Unit, share_figure
+from benchmarks.selection.figures import Figure, share_figure
 from benchmarks.selection.functions import Registered, from_labels
 from benchmarks.selection.kinds import Intents, Languages, Row
 from benchmarks.selection.pictures import draw_run, folder_of
+from benchmarks.values import Unit
 from dispatcher.cli.report import evaluation_data
 from dispatcher.selection.cache import SelectionCache
 from dispatcher.selection.card import cards_of
