@@ -5,23 +5,32 @@ of that name in small letters in `/run/secrets` is read, as Docker and Kubernete
 `docs/settings.md` is made from this file by `make settings-doc`.
 """
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
-from pydantic_settings import SettingsError as SourceError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from dispatcher.errors import SettingsError
+
+T = TypeVar("T")
+
+#: Before a field's name in the environment.
+PREFIX: Final = "DISPATCHER_"
 
 #: Where containers find their secrets as files. The environment goes before them.
 SECRETS_DIR = Path("/run/secrets")
 
 
-class Settings(BaseSettings):
-    """Where the server is, and every bound and interval. The defaults suit one machine and a small fleet alike."""
+class Settings(BaseModel):
+    """Where the server is, and every bound and interval. The defaults suit one machine and a small fleet alike.
 
-    model_config = SettingsConfigDict(env_prefix="DISPATCHER_", frozen=True, extra="forbid")
+    What is not given is taken from the environment. (Reading it needs no library: pydantic-settings brings the clients
+    of three clouds' key stores, two megabytes in every process of a pool.)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     url: SecretStr | None = Field(
         default=None,
@@ -180,6 +189,9 @@ class Settings(BaseSettings):
         default=None, ge=0, le=65_535, description="Serve Prometheus metrics on this port of loopback. Unset: do not."
     )
 
+    def __init__(self, **values: Any) -> None:  # noqa: ANN401 - the fields' own types
+        super().__init__(**(_from_environment() | values))
+
     @classmethod
     def load(cls, **overrides: Any) -> Self:  # noqa: ANN401 - the fields' own types
         """Read the environment and the secret files, with `overrides` on top.
@@ -187,18 +199,39 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: naming the variable, and what it must be. Never shows the value, which may be a secret.
         """
-        if SECRETS_DIR.is_dir():  # pydantic-settings warns about a folder that is not there
-            overrides["_secrets_dir"] = SECRETS_DIR
         try:
-            return cls(**overrides)
-        except SourceError as error:
-            msg, reason = str(error), error.__cause__
-            if isinstance(reason, OSError):
-                msg = f"the secret file {reason.filename} cannot be read: {reason.strerror}"
-            raise SettingsError(msg) from None
+            return cls(**(_from_secret_files() | _from_environment() | overrides))
         except ValidationError as error:
             problems = "; ".join(
-                f"DISPATCHER_{'_'.join(str(part) for part in issue['loc']).upper()}: {issue['msg']}"
+                f"{PREFIX}{'_'.join(str(part) for part in issue['loc']).upper()}: {issue['msg']}"
                 for issue in error.errors(include_input=False, include_context=False)
             )
             raise SettingsError(problems) from None
+
+
+def _from_environment() -> dict[str, str]:
+    """The fields that are set there, by name; a variable may be spelt in small letters too."""
+    return _of_fields(os.environ)
+
+
+def _from_secret_files() -> dict[str, str]:
+    """The same from files named like the variables.
+
+    Raises:
+        SettingsError: one cannot be read.
+    """
+    try:
+        files = [path for path in SECRETS_DIR.iterdir() if path.is_file()] if SECRETS_DIR.is_dir() else []
+        named = _of_fields({path.name: path for path in files})
+        return {name: path.read_text(encoding="utf-8").strip() for name, path in named.items()}
+    except OSError as error:
+        msg = f"the secret file {error.filename} cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        msg = f"a secret file in {SECRETS_DIR} is not text in UTF-8"
+    raise SettingsError(msg)
+
+
+def _of_fields(given: Mapping[str, T]) -> dict[str, T]:
+    by_name = {name.lower(): value for name, value in given.items()}
+    variables = {name: f"{PREFIX.lower()}{name}" for name in Settings.model_fields}
+    return {name: by_name[variable] for name, variable in variables.items() if variable in by_name}

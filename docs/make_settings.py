@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from dispatcher.settings import Settings
+from dispatcher.settings import PREFIX, Settings
 
 PAGE = Path(__file__).with_name("settings.md")
 
@@ -29,8 +29,7 @@ value stops the program at its start and is named, never shown.
 
 def make_page() -> str:
     """The page as it should be."""
-    prefix = Settings.model_config["env_prefix"]
-    return HEAD + "".join(_row(prefix + name.upper(), field) for name, field in Settings.model_fields.items())
+    return HEAD + "".join(_row(PREFIX + name.upper(), field) for name, field in Settings.model_fields.items())
 
 
 def _row(variable: str, field: FieldInfo) -> str:

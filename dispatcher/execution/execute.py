@@ -92,6 +92,14 @@ class Executor:
         self._in_pool_process = in_pool_process
         self._runs: dict[Attempt, Run] = {}
 
+    def connect(self) -> None:
+        """Connect to the ledger, so that the first call need not.
+
+        Raises:
+            SERVER_FAILURES: it cannot be reached; the first call tries again.
+        """
+        self._ledger.client.ping()
+
     def execute(self, job_id: str, worker: str) -> Ending:
         """Run the job that a wake-up names, if it is to be run."""
         leased = self._lease(job_id, worker)

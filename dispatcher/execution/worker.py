@@ -32,6 +32,12 @@ from dispatcher.transport.keys import Keys
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.nodes import NodeReporter, describe_node
 from dispatcher.transport.replies import WakeUp
+from dispatcher.transport.script import script
+
+logger = logging.getLogger(__name__)
+
+#: What every call asks of the ledger: read once for all processes of a pool.
+FIRST_SCRIPTS = ("lease", "settle")
 
 
 class WorkerSide:
@@ -91,6 +97,8 @@ class WorkerSide:
         """
         if not self._frozen:
             self._frozen = True
+            for name in FIRST_SCRIPTS:
+                script(name)
             gc.freeze()
 
     def on_process_init(self, **_: Any) -> None:  # noqa: ANN401 - a Celery signal
@@ -98,6 +106,17 @@ class WorkerSide:
         end_promptly()
         self._lock, self._publishing = threading.Lock(), threading.Lock()
         self._in_pool_process = os.getpid() != self._made_in
+        if self._in_pool_process:
+            # Not held up by it: a pool ends a process that is not up within seconds, and the server may be away.
+            threading.Thread(target=self._warm_up, name="dispatcher-warm-up", daemon=True).start()
+
+    def _warm_up(self) -> None:
+        """Make ready what the first call needs, while the node's main process still starts (benchmark: start)."""
+        try:
+            self.executor().connect()
+        except SERVER_FAILURES as error:
+            # The first call tries again, and says so louder.
+            logger.debug("not_warm: %s", error, extra={"reason": str(error)})
 
     def on_ready(self, sender: Any, **_: Any) -> None:  # noqa: ANN401
         """In the node's main process, when it consumes."""

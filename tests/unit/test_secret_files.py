@@ -52,3 +52,40 @@ def test_a_file_that_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Path, "read_text", refuse)
     with pytest.raises(SettingsError, match="dispatcher_url cannot be read: Permission denied"):
         Settings.load()
+
+
+def test_a_file_that_is_no_text_is_refused_and_not_shown(folder: Path) -> None:
+    (folder / "dispatcher_url").write_bytes(b"redis://:s3cret@\xff")
+    with pytest.raises(SettingsError, match="is not text in UTF-8") as refused:
+        Settings.load()
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_variable_may_be_spelt_in_small_letters_and_a_folder_is_no_secret(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "dispatcher_url").mkdir()
+    monkeypatch.setenv("dispatcher_namespace", "small")
+    settings = Settings.load()
+    assert (settings.url, settings.namespace) == (None, "small")
+
+
+def test_settings_made_by_a_program_take_what_they_are_not_given_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DISPATCHER_LEASE_SECONDS", "7.5")
+    monkeypatch.setenv("DISPATCHER_NAMESPACE", "from-environment")
+    settings = Settings(namespace="from-program")
+    assert (settings.lease_seconds, settings.namespace) == (7.5, "from-program")
+
+
+def test_a_wrong_variable_is_named_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPATCHER_LEASE_SECONDS", "s3cret")
+    with pytest.raises(SettingsError, match="DISPATCHER_LEASE_SECONDS: ") as refused:
+        Settings.load()
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_setting_that_there_is_not_is_refused() -> None:
+    with pytest.raises(SettingsError, match="DISPATCHER_LEASE"):
+        Settings.load(lease=1)
