@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import sys
 from collections import Counter
 from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from dispatcher.client.learning import Learning
 from dispatcher.client.shared_selections import SharedSelections, key_of, write_selection
@@ -13,13 +14,13 @@ from dispatcher.client.verdicts import Opinion, RecentRequests, feedbacks_of, wr
 from dispatcher.clock import Clock
 from dispatcher.errors import DispatcherError, SettingsError
 from dispatcher.registry.registry import Registry
-from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.feedback import Feedback, FeedbackLog
 from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, LearningSelector, Selector
 from dispatcher.settings import Settings
 
 if TYPE_CHECKING:
+    from dispatcher.selection.cascade import Cascade
     from dispatcher.selection.stored import ModelStore
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class Chooser:
         selector = self._selector
         if getattr(selector, "quick", True):
             return selector.select(text, state, only=only)
-        if not isinstance(selector, Cascade):
+        if not _is_cascade(selector):
             return await asyncio.to_thread(selector.select, text, state, only=only)
         known = selector.recall(text, state, only=only)
         if known is not None:
@@ -137,7 +138,7 @@ class Chooser:
 
     async def _select_shared(
         self,
-        selector: Cascade,
+        selector: "Cascade",
         shared: SharedSelections,
         text: str,
         state: ConversationState | None,
@@ -224,3 +225,9 @@ class Chooser:
 async def _keep(shared: SharedSelections, key: bytes, selection: Selection) -> None:
     # On a thread: saying why a function was selected takes longer than selecting it.
     await shared.keep(key, await asyncio.to_thread(write_selection, selection))
+
+
+def _is_cascade(selector: Selector) -> "TypeGuard[Cascade]":
+    # Where its module was never imported there is none; importing it, and numpy with it, takes 0.2 s.
+    cascade = sys.modules.get("dispatcher.selection.cascade")
+    return cascade is not None and isinstance(selector, cascade.Cascade)

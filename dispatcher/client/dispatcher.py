@@ -17,7 +17,6 @@ from dispatcher.client.handle import Handle
 from dispatcher.client.jobs import check_delay, make_job, sendable, time_left
 from dispatcher.client.map_options import WINDOW, MapOptions, make_report
 from dispatcher.client.resuming import Resuming
-from dispatcher.client.selecting import make_selector
 from dispatcher.client.shared_selections import SharedSelections
 from dispatcher.client.tool_calls import run_tool_calls
 from dispatcher.client.turns import Turns
@@ -54,7 +53,6 @@ from dispatcher.transport.failure import SERVER_FAILURES, translate
 from dispatcher.transport.feedback_log import RedisFeedbackLog
 from dispatcher.transport.ledger import AsyncLedger
 from dispatcher.transport.map_journal import MapJournal
-from dispatcher.transport.model_store import RedisModelStore
 from dispatcher.transport.publisher import Publisher
 from dispatcher.transport.selection_cache import SharedSelectionCache
 
@@ -91,7 +89,7 @@ class Dispatcher:
     ) -> None:
         self.registry = registry
         self.settings = settings or Settings.load()
-        self.selector: Selector = selector or make_selector(registry, self.settings)
+        self.selector: Selector = selector or _default_selector(registry, self.settings)
         self.clock: Clock = clock or SystemClock()
         self.commands = Commands(self.settings, self.clock)
         #: This producer's id: the name of its announcements' channel.
@@ -152,9 +150,14 @@ class Dispatcher:
 
     def _connect_selector(self) -> None:
         client, keys = self._client, self.commands.keys
+        store = None
+        if self._chooser.learning is not None:
+            from dispatcher.transport.model_store import RedisModelStore  # noqa: PLC0415 - it needs numpy
+
+            store = RedisModelStore(client, keys, self.settings)
         self._chooser.connect(
             RedisFeedbackLog(client, keys, self.settings),
-            RedisModelStore(client, keys, self.settings),
+            store,
             SharedSelections(SharedSelectionCache(client, keys, self.settings), self.registry),
         )
 
@@ -512,3 +515,10 @@ class Dispatcher:
         if self._url is None:
             msg = "this Dispatcher is not started; use it as `async with Dispatcher(registry) as dispatcher:`"
             raise SettingsError(msg)
+
+
+def _default_selector(registry: Registry, settings: Settings) -> Selector:
+    # Importing what selects, and numpy with it, takes 0.2 s: for those who bring their own selector it need not.
+    from dispatcher.client.selecting import make_selector  # noqa: PLC0415
+
+    return make_selector(registry, settings)

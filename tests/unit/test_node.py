@@ -95,3 +95,38 @@ def test_the_processes_of_a_pool_share_what_was_there_before_them(monkeypatch: p
     for _ in range(3):  # two at the start, and one in the place of one that ended
         side.before_fork(sender=None)
     assert frozen == ["once"]
+
+
+def imported_by(program: str) -> set[str]:
+    """The modules that there are after a program."""
+    code = f"{program}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    environment = {"PYTHONPATH": str(ROOT), "DISPATCHER_URL": "redis://127.0.0.1:1/0", "PATH": ""}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+def test_a_workers_app_imports_nothing_that_only_others_use() -> None:
+    imported = imported_by(
+        "from dispatcher import Registry, create_worker_app\n"
+        "registry = Registry()\n"
+        "@registry.function\n"
+        "def add(a: int, b: int) -> int:\n"
+        "    'The sum.'\n"
+        "    return a + b\n"
+        "create_worker_app(registry)"
+    )
+    assert "dispatcher.execution.execute" in imported
+    never_used = {
+        "numpy", "docstring_parser", "urllib.request", "rich", "typer", "dispatcher.selection", "dispatcher.registry.tools",
+        "dispatcher.transport.embedded", "dispatcher.monitoring.flower", "dispatcher.client",
+    }  # fmt: skip
+    assert never_used.isdisjoint(imported)
+
+
+def test_a_producer_with_a_selector_of_its_own_imports_no_other() -> None:
+    program = (
+        "from dispatcher import Dispatcher, KeywordSelector, Registry\n"
+        "registry = Registry()\n"
+        "Dispatcher(registry, selector=KeywordSelector(registry))"
+    )
+    assert {"numpy", "dispatcher.selection.cascade"}.isdisjoint(imported_by(program))
