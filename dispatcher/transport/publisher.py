@@ -15,8 +15,8 @@ from dispatcher.transport.replies import WakeUp
 
 logger = logging.getLogger(__name__)
 
-#: Wake-ups that wait while the broker hangs. What comes beyond is left to the sweeper: a producer's memory must not grow
-#: with an outage.
+#: Wake-ups that wait while the broker hangs. What comes beyond is left to the sweeper: a producer's memory must not
+#: grow with an outage.
 MOST_WAITING = 100_000
 
 
