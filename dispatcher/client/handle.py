@@ -4,6 +4,7 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from dispatcher.client.flights import Interest
 from dispatcher.errors import (
     Acceptance,
     CallCancelledError,
@@ -48,6 +49,7 @@ class Handle(Generic[R_co]):
         time_left: timedelta | None = None,
         repeated: bool = False,
         cached: bool = False,
+        shared: bool = False,
     ) -> None:
         self._dispatcher = dispatcher
         #: The one that brings this outcome: a dispatcher that is started again has another.
@@ -67,6 +69,8 @@ class Handle(Generic[R_co]):
         self.repeated = repeated
         #: Whether the outcome came from the result cache; the ledger then knows no job of this id.
         self.cached = cached
+        #: Whether the call joined the job that ran for an equal one already; this is a handle on that job.
+        self.shared = shared
         #: What selected the function; None where the caller named it.
         self.selection: Selection | None = None
         self._state: ConversationState | None = None
@@ -81,7 +85,10 @@ class Handle(Generic[R_co]):
 
     @property
     def id(self) -> str:
-        """The job's id: the Celery task id too."""
+        """The job's id: the Celery task id too.
+
+        Where equal calls share a job, and that job was cancelled or expired for another of them, this call has another.
+        """
         return self._pending.job_id
 
     @property
@@ -158,12 +165,17 @@ class Handle(Generic[R_co]):
         interrupted where it runs in a process of its own, or sees `current_job().cancelled`. With `hard`, the outcome
         is Cancelled at once, whatever the function still does, and a process whose function does not stop is ended.
 
+        Where other calls share the job (functions with `cache`), the outcome of this one is Cancelled at once, and the
+        job goes on for the others; the last of them cancels it.
+
         Returns:
             False when it had its outcome already.
 
         Raises:
             UnknownJobError, ServerError: as `status` does.
         """
+        if isinstance(self._pending, Interest):
+            return await self._pending.give_up(reason, hard=hard)
         return await self._dispatcher.cancel(self.id, reason, hard=hard)
 
     async def feedback(

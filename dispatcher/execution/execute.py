@@ -17,11 +17,11 @@ from dispatcher.execution.ending import Ending, ending_of_look, ending_of_record
 from dispatcher.execution.failure import describe, secrets_of
 from dispatcher.execution.invoke import AnyFunction, Invoker
 from dispatcher.execution.retry import Retry, decide
-from dispatcher.model.call import Call
 from dispatcher.model.envelope import Envelope, EnvelopeError
 from dispatcher.model.job import CANCELLED_BY_PRODUCER, JobState
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
+from dispatcher.transport.cache import Kept, what_to_keep
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.failure import SERVER_FAILURES, translate
 from dispatcher.transport.ledger import Ledger
@@ -253,7 +253,7 @@ class Executor:
                 return self._ended(run, Ending(what="retried", text=text, wait=wait), word)
             attempt.interruption, attempt.cancel_reason = CallCancelled, word.partition(":")[2]
         record = self._record(run)
-        word = self._persist(self._commands.settle(attempt.job_id, attempt.token, record, self._keep(run)))
+        word = self._persist(self._commands.settle(attempt.job_id, attempt.token, record, self._keep(run, record)))
         hidden = run.function is not None and run.function.options.sensitive_result
         return self._ended(run, ending_of_record(record, hidden=hidden), word)
 
@@ -269,12 +269,10 @@ class Executor:
             return Ending(what="dropped", text="the ledger cannot be reached, so the outcome may not count")
         return Ending(what="dropped", text="the outcome did not count: another attempt has the job")
 
-    def _keep(self, run: Run) -> tuple[str, timedelta] | None:
-        """Where the result of this job is to be kept for equal calls, and how long; None where it is not."""
-        if run.function is None or run.function.options.cache is None or len(run.calls) > 1:
-            return None
-        call: Call[object] = Call(function=run.function.name, version=run.function.version, arguments=run.calls[0])
-        return self._commands.keys.cached(call.function, call.digest), run.function.options.cache
+    @staticmethod
+    def _keep(run: Run, record: JobRecord) -> list[Kept]:
+        """What of this job is to be kept for equal calls."""
+        return [] if run.function is None else what_to_keep(run.function, run.calls, record)
 
     def _sort_out(self, run: Run) -> timedelta | None:
         """Put the failures that are final into `ended`; how long to wait before the others are tried again, if any."""

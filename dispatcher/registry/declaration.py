@@ -36,6 +36,7 @@ class Declared(TypedDict, total=False):
     deadline: timedelta | None
     delivery: Delivery
     cache: timedelta | None
+    cache_failures: timedelta | None
     sensitive: Iterable[str]
     sensitive_result: bool
     examples: Iterable[str]
@@ -103,6 +104,8 @@ def _read_options(where: str, given: Mapping[str, object], parameters: tuple[str
     examples = _read_texts(where, given, "examples")
     if any(not example.strip() for example in examples):
         raise refuse(where, "an example is empty; write what a person would say")
+    if given.get("cache_failures") is not None and given.get("cache") is None:
+        raise refuse(where, "cache_failures is for functions that keep their results; give it cache=… too")
     retry = given.get("retry", RetryPolicy())
     if not isinstance(retry, RetryPolicy):
         raise refuse(where, f"retry must be a RetryPolicy, not a {type(retry).__name__}")
@@ -114,6 +117,7 @@ def _read_options(where: str, given: Mapping[str, object], parameters: tuple[str
         deadline=_read_duration(where, given, "deadline"),
         delivery=_read_choice(where, given, "delivery", get_args(Delivery), "at_least_once"),  # type: ignore[arg-type]
         cache=_read_duration(where, given, "cache"),
+        cache_failures=_read_duration(where, given, "cache_failures"),
         sensitive=frozenset(sensitive),
         sensitive_result=_read_choice(where, given, "sensitive_result", (False, True), default=False) is True,
         examples=examples,
