@@ -25,11 +25,11 @@ from dispatcher.transport.cache import (
     ResultCache,
     Wanted,
     entry_name,
-    function_guard,
-    guards_of,
+    function_topic,
     read_entry,
-    tag_guard,
-    version_guard,
+    tag_topic,
+    topics_of,
+    version_topic,
 )
 from dispatcher.transport.outcomes import CallRecord, JobRecord
 
@@ -187,10 +187,10 @@ class CachedCalls:
         except NOT_READ as error:
             _log(function.name, error)
             return None
-        job_id, now = str(uuid.uuid4()), self.clock.now()
-        pending = Pending(job_id, self.clock.monotonic())
-        pending.resolve(self._meta(job_id, ended))
-        return Handle(self._dispatcher, pending, function, now, cached=True)
+        pending = Pending(str(uuid.uuid4()), self.clock.monotonic())
+        pending.resolve(b"")
+        record = JobRecord(attempts=0, calls=(ended,))
+        return Handle(self._dispatcher, pending, function, self.clock.now(), cached=True, record=record)
 
     def _meta(self, job_id: str, ended: CallRecord) -> bytes:
         return outcomes.encode(job_id, JobRecord(attempts=0, calls=(ended,)), self.clock.now()).encode()
@@ -204,16 +204,16 @@ def _end_all(interests: Sequence[Interest], meta: bytes) -> None:
 def to_invalidate(
     registry: Registry, what: Function[..., Any] | Call[Any] | str | None, version: str | None, tag: str | None
 ) -> tuple[list[str], list[str]]:
-    """The guards and the single calls that `Dispatcher.invalidate` is to make useless; raises as it says."""
+    """The topics and the single calls that `Dispatcher.invalidate` is to make useless; raises as it says."""
     if (what is None) == (tag is None) or (version is not None and (what is None or isinstance(what, Call))):
         msg = "say what to invalidate: a function, with a version or without; a call; or a tag"
         raise ValueError(msg)
     if tag is not None:
-        return [tag_guard(tag)], []
+        return [tag_topic(tag)], []
     if isinstance(what, Call):
         return [], [entry_name(what)]
     name = registry.get(what if isinstance(what, str) else _name_of(what)).name
-    return [function_guard(name) if version is None else version_guard(name, version)], []
+    return [function_topic(name) if version is None else version_topic(name, version)], []
 
 
 def _name_of(function: Function[..., Any] | None) -> str:
@@ -221,7 +221,7 @@ def _name_of(function: Function[..., Any] | None) -> str:
 
 
 def _wanted(function: Function[..., Any], call: Call[Any], queue: str = "") -> Wanted:
-    return Wanted(name=entry_name(call), guards=guards_of(function, call.version), function=function.name, queue=queue)
+    return Wanted(name=entry_name(call), topics=topics_of(function, call.version), function=function.name, queue=queue)
 
 
 def _log(function: str, error: Exception) -> None:

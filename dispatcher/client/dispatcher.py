@@ -299,8 +299,8 @@ class Dispatcher:
             ServerError: it may not have been done.
         """
         self._must_be_started()
-        guards, names = to_invalidate(self.registry, what, version, tag)
-        await self._ask(self.ledger.run(self.commands.invalidate(guards, names)))
+        topics, names = to_invalidate(self.registry, what, version, tag)
+        await self._ask(self.ledger.run(self.commands.invalidate(topics, names)))
 
     async def select(
         self, text: str, state: ConversationState | None = None, *, only: Collection[str] | None = None

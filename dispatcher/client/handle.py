@@ -50,6 +50,7 @@ class Handle(Generic[R_co]):
         repeated: bool = False,
         cached: bool = False,
         shared: bool = False,
+        record: JobRecord | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         #: The one that brings this outcome: a dispatcher that is started again has another.
@@ -57,6 +58,8 @@ class Handle(Generic[R_co]):
         self._pending = pending
         self._function = function
         self._outcome: Outcome[R_co] | None = None
+        #: How it ended, where that needs no reading.
+        self._record = record
         #: When the job expires, aware, in UTC, by the server's clock.
         self.deadline_at = deadline_at
         if time_left is None:
@@ -124,11 +127,12 @@ class Handle(Generic[R_co]):
 
     async def outcomes(self, timeout: timedelta | None, *, calls: int) -> tuple[Outcome[R_co], ...]:
         """Wait for the outcomes of a job of many calls, in the order of its calls."""
-        meta = await self._wait(timeout)
-        return read_outcomes(self._function, await self._decode(meta), calls)
+        return read_outcomes(self._function, await self.record(timeout), calls)
 
     async def record(self, timeout: timedelta | None = None) -> JobRecord:
         """Wait for the record that was stored, its values still as JSON text."""
+        if self._record is not None:
+            return self._record
         return await self._decode(await self._wait(timeout))
 
     async def result(self, timeout: timedelta | None = None) -> R_co:

@@ -10,7 +10,7 @@ from dispatcher.errors import CallRefusedError
 from dispatcher.model.call import Call
 from dispatcher.model.job import Job, Priority
 from dispatcher.registry.function import Function
-from dispatcher.transport.cache import entry_name, guards_of
+from dispatcher.transport.cache import entry_name, topics_of
 
 R = TypeVar("R")
 
@@ -67,7 +67,7 @@ def make_job(
         idempotency_key=idempotency_key,
         digest="" if idempotency_key is None else _digest(calls),
         producer=producer,
-        guards=guards_of(function, calls[0].version),
+        topics=topics_of(function, calls[0].version),
         flight=entry_name(calls[0]) if shared else "",
         arguments_shown=shown if len(calls) == 1 else f"{len(calls)} calls, the first: {shown}",
     )

@@ -2,7 +2,7 @@
 
 An entry's name is the function's and the digest over its name, version and canonical arguments, so that a new
 version of a function begins with an empty cache. The entry says when its job was accepted, as the number of the last
-invalidation before; the guards of a call (its function, that version of it, each tag) say which invalidations concern
+invalidation before; the topics of a call (its function, that version of it, each tag) say which invalidations concern
 it. So an invalidation writes a number or two and nothing is searched, and a job that was accepted before it keeps
 nothing that a call after it would use.
 
@@ -16,6 +16,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import redis.asyncio
@@ -45,7 +46,7 @@ class Wanted:
     """A call to be found."""
 
     name: str
-    guards: tuple[str, ...]
+    topics: tuple[str, ...]
     function: str
     #: In which it would wait; empty where it is to join no job.
     queue: str = ""
@@ -75,27 +76,33 @@ def entry_name(call: Call[Any]) -> str:
     return f"{call.function}:{call.digest}"
 
 
-def function_guard(function: str) -> str:
+def function_topic(function: str) -> str:
     """Of all calls of a function."""
     return f"function:{function}"
 
 
-def version_guard(function: str, version: str) -> str:
+def version_topic(function: str, version: str) -> str:
     """Of those of one version."""
     return f"version:{function}:{version}"
 
 
-def tag_guard(tag: str) -> str:
+def tag_topic(tag: str) -> str:
     """Of those of every function with this tag."""
     return f"tag:{tag}"
 
 
-def guards_of(function: Function[..., Any], version: str) -> tuple[str, ...]:
+def topics_of(function: Function[..., Any], version: str) -> tuple[str, ...]:
     """What is to be valid for a call's end to be; none where the function keeps nothing."""
     if function.options.cache is None:
         return ()
     tags = sorted(function.options.tags)
-    return (function_guard(function.name), version_guard(function.name, version), *map(tag_guard, tags))
+    return (function_topic(function.name), version_topic(function.name, version), *map(tag_topic, tags))
+
+
+@lru_cache(maxsize=4096)
+def topics_text(topics: tuple[str, ...]) -> str:
+    """Topics as the scripts read them."""
+    return json.dumps(topics)
 
 
 def what_to_keep(function: Function[..., Any], calls: Sequence[str], record: JobRecord) -> list[Kept]:

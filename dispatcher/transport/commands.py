@@ -19,7 +19,7 @@ from dispatcher.model.job import CANCELLED_BY_PRODUCER, Delivery, Job, JobState,
 from dispatcher.model.outcome import ErrorInfo, ErrorKind
 from dispatcher.settings import Settings
 from dispatcher.transport import outcomes
-from dispatcher.transport.cache import Found, Kept, Wanted, read_found
+from dispatcher.transport.cache import Found, Kept, Wanted, read_found, topics_text
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.message import Message
 from dispatcher.transport.replies import Accepted, Lease, Looked, LookedAction, NoLease, QueueState, WakeUp
@@ -191,16 +191,16 @@ class Commands:
         """Find how equal calls have ended, or join the jobs that run for them."""
         args: list[str] = [producer]
         for one in wanted:
-            args += (one.name, json.dumps(one.guards), one.function, one.queue)
+            args += (one.name, topics_text(one.topics), one.function, one.queue)
 
         def read(replies: list[list[bytes]]) -> list[Found]:
             return [read_found(reply) for reply in replies]
 
         return Command("find", (self.keys.prefix,), tuple(args), read)
 
-    def invalidate(self, guards: Sequence[str], names: Sequence[str] = ()) -> Command[int]:
-        """Make useless what is kept, and what is under way, under these guards and for these single calls."""
-        return Command("invalidate", (self.keys.prefix,), (self._keep_ms, len(guards), *guards, *names), int)
+    def invalidate(self, topics: Sequence[str], names: Sequence[str] = ()) -> Command[int]:
+        """Make useless what is kept, and what is under way, under these topics and for these single calls."""
+        return Command("invalidate", (self.keys.prefix,), (self._keep_ms, len(topics), *topics, *names), int)
 
     def due(self, node: str, limit: int) -> Command[list[str] | None]:
         """Ids of the jobs whose next-look time has come; None while another node sweeps."""
@@ -353,9 +353,9 @@ def _job_fields(job: Job) -> list[str | int]:
 
 def _caching(job: Job) -> str:
     """How the calls of a job are cached, as JSON text; empty for not at all."""
-    if not job.guards:
+    if not job.topics:
         return ""
-    said = {"guards": json.dumps(job.guards), "fn": job.function}
+    said = {"topics": topics_text(job.topics), "fn": job.function}
     if job.flight:
         said |= {"name": job.flight, "producer": job.producer}
     return json.dumps(said)

@@ -8,7 +8,7 @@ These are of the scripts alone:
     {namespace}:sequence                        hash: by queue, the last sequence number given out
     {namespace}:sweeper                         string: the node that sweeps; gone when it has been silent
     {namespace}:untold                          list: jobs that ended where no worker saw it, for Celery's events
-    {namespace}:epochs                          hash: by guard, the number of the last invalidation; `last`, of them all
+    {namespace}:epochs                          hash: by topic, the number of the last invalidation; `last`, of them all
     {namespace}:flight:<function>:<digest>      string: the job that equal calls share, until its deadline
     {namespace}:feedback-source:<hash>          list: when a source gave its last feedback; gone a minute after it
 

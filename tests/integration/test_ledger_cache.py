@@ -11,16 +11,16 @@ from dispatcher.transport.replies import Accepted
 from tests.integration.ledger_rig import Rig, failed, succeeded
 
 NAME = "text.count:digest"
-GUARDS = ("function:text.count", "version:text.count:1", "tag:prices")
+TOPICS = ("function:text.count", "version:text.count:1", "tag:prices")
 
 
 def share(rig: Rig, producer: str = "p1", **changes: Any) -> Accepted:
-    return rig.accept(guards=GUARDS, flight=NAME, producer=producer, **changes)
+    return rig.accept(topics=TOPICS, flight=NAME, producer=producer, **changes)
 
 
 def find(rig: Rig, producer: str = "p2", queue: str = "default", name: str = NAME) -> Found:
     (found,) = rig.ledger.run(
-        rig.commands.find(producer, [Wanted(name=name, guards=GUARDS, function="text.count", queue=queue)])
+        rig.commands.find(producer, [Wanted(name=name, topics=TOPICS, function="text.count", queue=queue)])
     )
     return found
 
@@ -31,8 +31,8 @@ def settle(rig: Rig, job_id: str, value: str = "7", name: str = NAME) -> None:
     assert rig.settle(job_id, token, succeeded(value), keep=[kept]) == "settled"
 
 
-def invalidate(rig: Rig, *guards: str, names: tuple[str, ...] = ()) -> None:
-    rig.ledger.run(rig.commands.invalidate(guards, names))
+def invalidate(rig: Rig, *topics: str, names: tuple[str, ...] = ()) -> None:
+    rig.ledger.run(rig.commands.invalidate(topics, names))
 
 
 class TestSharing:
@@ -48,7 +48,7 @@ class TestSharing:
         assert rig.waits_in(first.job_id) == []
 
     def test_many_in_one_script_are_one_job(self, rig: Rig) -> None:
-        jobs = [rig.job(guards=GUARDS, flight=NAME) for _ in range(50)]
+        jobs = [rig.job(topics=TOPICS, flight=NAME) for _ in range(50)]
         answers = rig.ledger.run(rig.commands.accept_many(jobs))
         assert {answer.job_id for answer in answers if isinstance(answer, Accepted)} == {jobs[0].id}
 
@@ -153,11 +153,11 @@ class TestKeeping:
         assert find(rig) == Found()
         assert share(rig).new
 
-    @pytest.mark.parametrize("guard", GUARDS)
-    def test_an_invalidation_ends_what_was_kept_and_what_is_under_way(self, rig: Rig, guard: str) -> None:
+    @pytest.mark.parametrize("topic", TOPICS)
+    def test_an_invalidation_ends_what_was_kept_and_what_is_under_way(self, rig: Rig, topic: str) -> None:
         settle(rig, share(rig).job_id)
-        running = rig.accept(guards=GUARDS).job_id
-        invalidate(rig, guard)
+        running = rig.accept(topics=TOPICS).job_id
+        invalidate(rig, topic)
         assert find(rig) == Found()
         settle(rig, running)
         assert find(rig) == Found(), "it was accepted before"
@@ -177,7 +177,7 @@ class TestKeeping:
 
     def test_a_single_call_is_invalidated_for_jobs_under_way_too(self, rig: Rig) -> None:
         settle(rig, share(rig).job_id)
-        bulk = rig.accept(guards=GUARDS, calls=("{}", "{}")).job_id
+        bulk = rig.accept(topics=TOPICS, calls=("{}", "{}")).job_id
         invalidate(rig, names=(NAME,))
         assert find(rig) == Found()
         settle(rig, bulk)
@@ -192,7 +192,7 @@ class TestKeeping:
         settle(rig, old, "7")
         assert find(rig) == Found(entry="s8")
 
-    def test_what_was_accepted_by_who_knows_nothing_of_guards_is_valid_until_an_invalidation(self, rig: Rig) -> None:
+    def test_what_was_accepted_by_who_knows_nothing_of_topics_is_valid_until_an_invalidation(self, rig: Rig) -> None:
         settle(rig, rig.waiting())
         assert find(rig) == Found(entry="s7")
         invalidate(rig, "tag:other")

@@ -3,7 +3,7 @@
 -- KEYS: prefix, then the broker's lists that messages go into (none where the broker is another server)
 -- ARGV: idempotency_ttl_ms, max_backlog, keep_ms, number of jobs,
 --       then for each job: id, queue, delay_ms, deadline_ms, digest, idempotency key ('' for none), how its calls are
---       cached ('' for not at all; JSON: guards, and name and producer where it may be shared), how many words follow,
+--       cached ('' for not at all; JSON: topics, and name and producer where it may be shared), how many words follow,
 --       and the job's own fields as name, value, …,
 --       then for each message: which of KEYS, the first and the last of the jobs that it wakes, the message itself
 -- Returns for each job {'accepted' | 'known' | 'repeated' | 'shared', id, deadline_ms, sequence}, {'cached', entry},
@@ -22,12 +22,12 @@ end
 
 -- For a call that may share: how an equal one has ended, or the job that runs for it.
 local function found(cached, queue)
-  local entry = kept(cached.name, cached.guards)
+  local entry = kept(cached.name, cached.topics)
   if entry then
     seen['cache:hit:' .. cached.fn] = (seen['cache:hit:' .. cached.fn] or 0) + 1
     return { 'cached', entry }
   end
-  local shared, deadline_at = join(cached.name, cached.guards, queue, cached.producer)
+  local shared, deadline_at = join(cached.name, cached.topics, queue, cached.producer)
   local how = shared and 'cache:shared:' or 'cache:miss:'
   seen[how .. cached.fn] = (seen[how .. cached.fn] or 0) + 1
   return shared and { 'shared', shared, deadline_at, '0' } or nil

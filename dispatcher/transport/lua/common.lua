@@ -45,26 +45,26 @@ end
 -- The result cache. Each invalidation has a number, one higher than the last; what was accepted before it is older.
 local function epoch() return tonumber(redis.call('HGET', key('epochs'), 'last') or '0') end
 
--- The last invalidation that concerns what has these guards (JSON: a list of names).
+-- The last invalidation that concerns what has these topics (JSON: a list of names).
 local invalidated = {}
-local function invalidated_at(guards)
-  if not invalidated[guards] then
+local function invalidated_at(topics)
+  if not invalidated[topics] then
     local last = 0
-    for _, number in ipairs(redis.call('HMGET', key('epochs'), unpack(cjson.decode(guards)))) do
+    for _, number in ipairs(redis.call('HMGET', key('epochs'), unpack(cjson.decode(topics)))) do
       if number then last = math.max(last, tonumber(number)) end
     end
-    invalidated[guards] = last
+    invalidated[topics] = last
   end
-  return invalidated[guards]
+  return invalidated[topics]
 end
 
 -- What is kept under a name, as cache.py writes it; nil where it is nothing that may be used.
-local function kept(name, guards)
+local function kept(name, topics)
   local entry = redis.pcall('GET', key('cache:' .. name))
   if type(entry) ~= 'string' then return nil end
   local space = string.find(entry, ' ', 1, true)
   local made = space and tonumber(string.sub(entry, 1, space - 1))
-  if not made or made < invalidated_at(guards) or string.sub(entry, space + 1, space + 1) == '-' then return nil end
+  if not made or made < invalidated_at(topics) or string.sub(entry, space + 1, space + 1) == '-' then return nil end
   return string.sub(entry, space + 1)
 end
 
@@ -80,7 +80,7 @@ local MOST_PRODUCERS = 100   -- that share a job; the next one's call is a job o
 
 -- Joins the job that runs for an equal call, if there is one that this call may share.
 -- Returns its id and deadline, or nil. Joining again changes nothing.
-local function join(name, guards, queue, producer)
+local function join(name, topics, queue, producer)
   local id = redis.call('GET', key('flight:' .. name))
   if not id then return nil end
   local jk = job_key(id)
@@ -88,7 +88,7 @@ local function join(name, guards, queue, producer)
   if not job[1] or SETTLED[job[1]] or job[5] or tonumber(job[4]) <= now_ms() then return nil end
   -- A call that is urgent must not wait in a queue for what is not.
   if job[1] ~= 'running' and job[2] ~= queue then return nil end
-  if tonumber(job[3] or '0') < invalidated_at(guards) then return nil end
+  if tonumber(job[3] or '0') < invalidated_at(topics) then return nil end
   local sharers, known = {}, false
   for sharer in string.gmatch(job[6] or '', '%S+') do
     sharers[#sharers + 1] = sharer
