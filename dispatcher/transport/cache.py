@@ -220,7 +220,7 @@ class ResultCache:
             self._next()
 
     async def _run(self, command: Command[list[Found]]) -> list[Found]:
-        """Without a pipeline, whose making costs as much as the command (benchmarks: result cache hit)."""
+        """Without a pipeline, which makes a hit 35 µs (a sixth) slower."""
         wanted = script(command.script)
         arguments: Any = (*command.keys, *command.args)
         try:
