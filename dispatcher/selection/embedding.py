@@ -1,7 +1,11 @@
 """The embedding tier: a linear head over sentence vectors, started from the functions' descriptions.
 
-    H0[f]    = v'(f described with its parameters) + v'(without) + Σ v(example) over its examples, of length SCALE
+    D[f]     = v'(name, description and parameters of f) + v'(its description) + NAME_WEIGHT · v'(its name), of length 1
+    H0[f]    = D[f] + Σ v(example) over its examples, of length SCALE
     logit(f) = v(text) · H[f] + b[f],    H = H0 before anything was learnt
+
+An encoder makes one vector of a text, however much it says: what a long one says last, or beside the point, drowns the
+rest. So what a function does, what it is called, and all that is known of it each speak for themselves.
 
 Source: Snell, Swersky and Zemel 2017, "Prototypical Networks for Few-shot Learning", for means of examples as a start.
 """
@@ -20,6 +24,8 @@ from dispatcher.selection.words import split_name
 
 #: What a cosine of 1 is worth as a logit, before anything is learnt.
 SCALE: Final = 20.0
+#: What a function's name counts beside what is written about it: a name says less, and is often an abbreviation.
+NAME_WEIGHT: Final = 0.5
 #: The step of online learning.
 RATE: Final = 2.0
 
@@ -85,11 +91,11 @@ class Embedding:
             self._bias[position] -= np.float32(0.02) * step
 
 
-def render(card: Card, *, parameters: bool = True) -> str:
-    """What a function says about itself, as one text; with its parameters or without."""
+def render(card: Card) -> str:
+    """Everything that a function says about itself, as one text."""
     named = split_name(card.name)
     described = f"{named}: {card.description}" if card.description else named
-    if not parameters or not card.parameters:
+    if not card.parameters:
         return described
     takes = "; ".join(f"{split_name(name)}: {text}" if text else split_name(name) for name, text in card.parameters)
     return f"{described} {takes}"
@@ -98,9 +104,11 @@ def render(card: Card, *, parameters: bool = True) -> str:
 def _starts(cards: Sequence[Card], meaning: Meaning) -> Floats:
     if not cards:
         return np.zeros((0, meaning.dimension), dtype=np.float32)
-    # What a function does, and what it takes, say different things: neither should drown the other.
-    whole = meaning.descriptions([render(card) for card in cards])
-    starts = unit(whole + meaning.descriptions([render(card, parameters=False) for card in cards]))
+    names = [split_name(card.name) for card in cards]
+    starts = meaning.descriptions([render(card) for card in cards])
+    starts += meaning.descriptions([card.description or name for card, name in zip(cards, names, strict=True)])
+    starts += np.float32(NAME_WEIGHT) * meaning.descriptions(names)
+    starts = unit(starts)
     owners = [position for position, card in enumerate(cards) for _ in card.examples]
     if owners:
         np.add.at(starts, owners, meaning.requests([example for card in cards for example in card.examples]))

@@ -18,7 +18,7 @@ from dispatcher.errors import ModelError
 from dispatcher.selection import fusion
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
-from dispatcher.selection.defaults import MEANING_ABSTENTION, WORDS_ABSTENTION
+from dispatcher.selection.defaults import TRAINED_MEANING_ABSTENTION, TRAINED_WORDS_ABSTENTION
 from dispatcher.selection.distance import Distance
 from dispatcher.selection.embedding import Embedding
 from dispatcher.selection.example import Example
@@ -219,7 +219,7 @@ class _Trainer:
             distance=None if head is None else head.distance,
             network=None if head is None or head.network is None else head.network[0],
             fusion=fusion.WORDS if self._meaning is None else fusion.MEANING,
-            abstention=WORDS_ABSTENTION if self._meaning is None else MEANING_ABSTENTION,
+            abstention=TRAINED_WORDS_ABSTENTION if self._meaning is None else TRAINED_MEANING_ABSTENTION,
             thresholds=Thresholds(),
             curves={
                 tier: [

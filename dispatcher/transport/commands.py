@@ -105,30 +105,31 @@ class Commands:
 
     def lease(self, job_id: str, worker: str, nonce: str) -> Command[Lease | NoLease]:
         """Ask for a job on behalf of one delivery of its wake-up; `nonce` makes a repeated request harmless."""
-        args = (job_id, worker, nonce, int(self._settings.lease_seconds * 1000))
+        command = self._ask_for([job_id], worker, nonce)
+        return Command(*command, lambda replies: _read_lease(job_id, replies[0]))
 
-        def read(reply: list[bytes]) -> Lease | NoLease:
-            word = text_of(reply[0])
-            if word != "leased":
-                return NoLease(word)
-            now, deadline = time_of(reply[5]), time_of(reply[6])
-            return Lease(
-                job_id=job_id,
-                token=int(reply[1]),
-                attempt=int(reply[2]),
-                failures=int(reply[3]),
-                lost=int(reply[4]),
-                time_left=deadline - now,
-                deadline_at=deadline,
-                accepted_at=time_of(reply[7]),
-                function=text_of(reply[8]),
-                idempotency_key=text_of(reply[9]),
-                delivery=cast("Delivery", text_of(reply[10])),
-                envelope=text_of(reply[11]),
-                done=outcomes.decode_done(text_of(reply[12])),
-            )
+    def lease_many(self, job_ids: Sequence[str], worker: str, nonce: str) -> Command[list[Lease | NoLease]]:
+        """Ask for jobs that one worker is to run one after the other.
 
-        return Command("lease", (self.keys.prefix,), args, read)
+        A job that is lost with such a worker is not counted as lost: it may never have begun. It is published again,
+        by itself, and counts from then on. A job that must never run twice is not given so: it reads `alone`.
+        """
+
+        def read(replies: list[list[bytes]]) -> list[Lease | NoLease]:
+            return [_read_lease_of_many(job_id, reply) for job_id, reply in zip(job_ids, replies, strict=True)]
+
+        return Command(*self._ask_for(job_ids, worker, nonce), read)
+
+    def _ask_for(
+        self, job_ids: Sequence[str], worker: str, nonce: str
+    ) -> tuple[str, tuple[str, ...], tuple[str | int | bytes, ...]]:
+        """The script, its keys and its arguments."""
+        return "lease", (self.keys.prefix,), (worker, nonce, int(self._settings.lease_seconds * 1000), *job_ids)
+
+    def give_back(self, leases: Sequence[tuple[str, int]]) -> Command[list[str]]:
+        """Return leases (job and token) of jobs that have not begun; reads each queue, '' where it was not ours."""
+        args = tuple(part for lease in leases for part in lease)
+        return Command("give_back", (self.keys.prefix,), args, lambda reply: [text_of(queue) for queue in reply])
 
     def heartbeat(self, beats: Sequence[tuple[str, int, Progress | None]]) -> Command[list[str]]:
         """Keep leases; for each job reads 'kept', 'cancel:<reason>' or 'lost'."""
@@ -137,6 +138,11 @@ class Commands:
             shown = "" if progress is None else json.dumps([progress.done, progress.total, progress.message])
             args += [job_id, token, shown]
         return Command("heartbeat", (self.keys.prefix,), tuple(args), lambda reply: [text_of(word) for word in reply])
+
+    def save(self, job_id: str, token: int, done: dict[int, outcomes.CallRecord]) -> Command[str]:
+        """Record calls that have ended while others of their job run on; reads 'saved' or 'stale'."""
+        args = (job_id, token, outcomes.encode_done(done))
+        return Command("save", (self.keys.prefix,), args, text_of)
 
     def settle(self, job_id: str, token: int, record: outcomes.JobRecord, keep: Sequence[Kept] = ()) -> Command[str]:
         """End the job with its outcome; reads 'settled', or 'stale' when the token is no longer the current one.
@@ -335,6 +341,36 @@ class Commands:
     def discard(self, job_id: str) -> Command[bool]:
         """Forget a dead letter; reads False where there is none of that id."""
         return Command("discard", (self.keys.prefix,), (job_id,), bool)
+
+
+def _read_lease(job_id: str, reply: list[bytes]) -> Lease | NoLease:
+    word = text_of(reply[0])
+    if word != "leased":
+        return NoLease(word)
+    now, deadline = time_of(reply[5]), time_of(reply[6])
+    return Lease(
+        job_id=job_id,
+        token=int(reply[1]),
+        attempt=int(reply[2]),
+        failures=int(reply[3]),
+        lost=int(reply[4]),
+        time_left=deadline - now,
+        deadline_at=deadline,
+        accepted_at=time_of(reply[7]),
+        function=text_of(reply[8]),
+        idempotency_key=text_of(reply[9]),
+        delivery=cast("Delivery", text_of(reply[10])),
+        envelope=text_of(reply[11]),
+        done=outcomes.decode_done(text_of(reply[12])),
+    )
+
+
+def _read_lease_of_many(job_id: str, reply: list[bytes]) -> Lease | NoLease:
+    try:
+        return _read_lease(job_id, reply)
+    except (ValueError, TypeError, LookupError) as error:
+        # A record that somebody broke is its own job's matter.
+        return NoLease(f"error:{error}")
 
 
 def _job_fields(job: Job) -> list[str | int]:

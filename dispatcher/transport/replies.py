@@ -53,7 +53,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class NoLease:
-    """Why a wake-up is not to be run: 'unknown', 'settled:<state>', 'leased_elsewhere', 'not_due' or 'look'."""
+    """Why a wake-up is not to be run, in the words of the lease script."""
 
     reason: str
 

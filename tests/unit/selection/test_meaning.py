@@ -21,7 +21,7 @@ from dispatcher.selection import (
 )
 from dispatcher.selection.card import Card
 from dispatcher.selection.distance import Distance
-from dispatcher.selection.embedding import Embedding, render
+from dispatcher.selection.embedding import SCALE, Embedding, render
 from dispatcher.selection.encoders.encoder import unit
 from dispatcher.selection.latent import Latent, find_basis, project
 from dispatcher.selection.loss import Sparse, softmax
@@ -75,7 +75,8 @@ def test_descriptions_and_examples_are_encoded_once_however_often_the_registry_c
     Embedding(make_cards(), meaning)
     asked = len(meaning.encoder.asked)
     Embedding([*make_cards(), Card(name="new", description="Something new.")], meaning)
-    assert len(meaning.encoder.asked) == asked + 1
+    assert sorted(meaning.encoder.asked[asked:]) == ["Something new.", "new", "new: Something new."]
+    assert len(set(meaning.encoder.asked)) == len(meaning.encoder.asked)
 
 
 def test_remembered_vectors_are_bounded(monkeypatch):
@@ -114,6 +115,27 @@ def test_a_card_is_rendered_with_everything_that_it_says():
     for part in ("mail send Letter", "Send it.", "to Whom", "the recipient", "copies"):
         assert part in render(card)
     assert render(Card(name="a.b")) == "a b"
+
+
+def test_a_description_speaks_beside_a_name_that_says_other_words():
+    takes = (("page", "how many rows to show at once"),)
+    plain = Card(name="b.y", description="Count the sheep.")
+    cards = [Card(name="north.acme_internal_service_client", description="Brew coffee.", parameters=takes), plain]
+    meaning = make_meaning()
+    vector = meaning.request("brew coffee")
+    whole = float(meaning.descriptions([render(card) for card in cards])[0] @ vector) * SCALE
+    assert Embedding(cards, meaning).logits(vector)[0] > whole + 3
+
+
+def test_a_name_speaks_beside_a_description_that_says_other_words():
+    cards = [
+        Card(name="coffee", description="Brew a hot drink from the beans that are in the machine."),
+        Card(name="b"),
+    ]
+    meaning = make_meaning()
+    vector = meaning.request("coffee")
+    described = float(meaning.descriptions([render(card) for card in cards])[0] @ vector) * SCALE
+    assert Embedding(cards, meaning).logits(vector)[0] > described + 1
 
 
 def test_an_example_moves_the_start_towards_itself():

@@ -254,3 +254,27 @@ def test_what_is_learnt_does_not_depend_on_what_was_selected_in_between():
     assert plain.score(plain.read("zany tunes")).fused == pytest.approx(
         idle.score(idle.read("zany tunes")).fused, abs=1e-5
     )
+
+
+def test_a_tier_that_nothing_was_known_for_counts_from_its_first_feedback_on():
+    snapshot = Snapshot(make_cards())
+    assert "bayes" not in snapshot.score(snapshot.read("zany tunes")).tiers
+    snapshot.learn(Feedback(text="zany tunes", verdict=Verdict.RIGHT, function="music.play"))
+    tiers = snapshot.score(snapshot.read("zany tunes")).tiers
+    assert NAMES[int(tiers["bayes"].argmax())] == "music.play"
+
+
+def test_after_a_feedback_the_tiers_weigh_as_if_all_were_weighed_anew():
+    snapshot = Snapshot(make_cards())
+    for text, function in (
+        ("zany tunes", "music.play"),
+        ("zany rain", "weather.forecast"),
+        ("more tunes", "music.play"),
+    ):
+        snapshot.learn(Feedback(text=text, verdict=Verdict.RIGHT, function=function, weight=0.5))
+    weighed = snapshot.score(snapshot.read("zany tunes")).fused
+    expected = snapshot.fusion.gates(snapshot.examples)
+    for name, gate in snapshot.gates.items():
+        assert gate == pytest.approx(expected[name], abs=1e-6)
+    snapshot.set_fusion(snapshot.fusion)
+    assert weighed == pytest.approx(snapshot.score(snapshot.read("zany tunes")).fused, abs=1e-5)

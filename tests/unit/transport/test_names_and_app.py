@@ -115,13 +115,13 @@ class TestCommands:
         read = self.commands.lease("j", "w", "n").read
         later = str(int(NOW_MS) + 1500).encode()
         lease = read(
-            [b"leased", b"3", b"3", b"1", b"1", NOW_MS, later, NOW_MS, b"add", b"", b"at_most_once", b"{}", b""]
+            [[b"leased", b"3", b"3", b"1", b"1", NOW_MS, later, NOW_MS, b"add", b"", b"at_most_once", b"{}", b""]]
         )
         assert isinstance(lease, Lease)
         assert (lease.token, lease.failures, lease.lost) == (3, 1, 1)
         assert lease.time_left == timedelta(seconds=1.5)
         assert lease.delivery == "at_most_once"
-        assert read([b"settled:failed"]) == NoLease("settled:failed")
+        assert read([[b"settled:failed"]]) == NoLease("settled:failed")
 
     def test_a_reply_in_text_is_read_as_one_in_bytes(self) -> None:
         assert self.commands.cancel("j", reason="", hard=False).read("requested") == "requested"  # type: ignore[arg-type]
