@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -55,7 +55,7 @@ class CachedCalls:
     def __init__(self, dispatcher: "Dispatcher", cache: ResultCache) -> None:
         self._dispatcher = dispatcher
         self._cache = cache
-        #: Calls that are being taken up again.
+        #: What flights have asked for.
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -64,7 +64,7 @@ class CachedCalls:
         return self._dispatcher.clock
 
     async def close(self) -> None:
-        """What is being taken up again is accepted, or ends."""
+        """Wait for what flights have asked for: what is taken up again is accepted, or ends."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._cache.close()
 
@@ -127,11 +127,28 @@ class CachedCalls:
             job_id, reason, hard=hard, producer=dispatcher.producer
         )
 
+    def rejoin(self, flight: Flight) -> None:
+        """Have the ledger know again that this producer shares a job."""
+        self._do(self._rejoin(flight))
+
     def take_up(self, flight: Flight, left: Sequence[Interest], meta: bytes) -> None:
         """Have calls run by another job: theirs was cancelled, or expired, for another call."""
-        task = asyncio.get_running_loop().create_task(self._take_up(flight, left, meta))
+        self._do(self._take_up(flight, left, meta))
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _rejoin(self, flight: Flight) -> None:
+        dispatcher = self._dispatcher
+        try:
+            await dispatcher.ledger.run(dispatcher.commands.rejoin(flight.source.job_id, dispatcher.producer))
+        except NOT_READ as error:
+            # The outcome is found in the store all the same, a little later.
+            _log(flight.call.function, error)
+        # It may have ended before.
+        dispatcher.collector.fetch_soon(flight.source)
 
     async def _take_up(self, flight: Flight, left: Sequence[Interest], meta: bytes) -> None:
         first = max(left, key=lambda interest: interest.over_at)

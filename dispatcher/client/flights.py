@@ -32,6 +32,10 @@ class Owner(Protocol):
         """Give the job up, as far as no other producer shares it: the ledger's word."""
         ...
 
+    def rejoin(self, flight: "Flight") -> None:
+        """Have the ledger know again that this producer shares the job."""
+        ...
+
     def take_up(self, flight: "Flight", left: "Sequence[Interest]", meta: bytes) -> None:
         """Have these calls run by another job; where that cannot be, they end as `meta` says."""
         ...
@@ -91,6 +95,8 @@ class Flight:
         self._interests: weakref.WeakSet[Interest] = weakref.WeakSet()
         #: Calls that were not given up; those whose handles were let go still want their job to run.
         self._wanted = 0
+        #: Whether the ledger no longer knows of them.
+        self._released = False
 
     def __iter__(self) -> Iterator[Interest]:
         return iter(list(self._interests))
@@ -107,6 +113,7 @@ class Flight:
         interest.shares, interest.job_id = self, self.source.job_id
         self._interests.add(interest)
         self._wanted += 1
+        self._rejoin()
         if self.source.news.is_set():
             interest.wake()
         if self.source.meta is not None:
@@ -141,8 +148,16 @@ class Flight:
             self._wanted += 1
             raise
         if word == "released":
+            self._released = True
             interest.resolve(self._meta(JobState.CANCELLED, reason))
+            self._rejoin()
         return word in {"cancelled", "requested", "released"}
+
+    def _rejoin(self) -> None:
+        """A call may have joined while the last one before it was giving the job up."""
+        if self._released and self._wanted > 0:
+            self._released = False
+            self._owner.rejoin(self)
 
     def _end(self, interests: Sequence[Interest], meta: bytes) -> None:
         now, left = self._owner.clock.monotonic(), list[Interest]()

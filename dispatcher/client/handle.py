@@ -178,6 +178,8 @@ class Handle(Generic[R_co]):
         Raises:
             UnknownJobError, ServerError: as `status` does.
         """
+        if self.cached:
+            return False
         if isinstance(self._pending, Interest):
             return await self._pending.give_up(reason, hard=hard)
         return await self._dispatcher.cancel(self.id, reason, hard=hard)

@@ -204,6 +204,10 @@ class Commands:
 
         return Command("find", (self.keys.prefix,), tuple(args), read)
 
+    def rejoin(self, job_id: str, producer: str) -> Command[str]:
+        """Share a job again; reads 'joined', or 'over' where it has its outcome."""
+        return Command("rejoin", (self.keys.prefix,), (job_id, producer), text_of)
+
     def invalidate(self, topics: Sequence[str], names: Sequence[str] = ()) -> Command[int]:
         """Make useless what is kept, and what is under way, under these topics and for these single calls."""
         return Command("invalidate", (self.keys.prefix,), (self._keep_ms, len(topics), *topics, *names), int)

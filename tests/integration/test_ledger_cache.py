@@ -127,6 +127,17 @@ class TestCancelling:
         rig.ledger.run(rig.commands.cancel(job_id, reason="r", hard=False, producer="p1"))
         assert rig.heard(lambda: settle(rig, job_id), rig.keys.announcements("p1")) == []
 
+    def test_who_gave_it_up_may_share_it_again(self, rig: Rig) -> None:
+        job_id = share(rig, "p1").job_id
+        share(rig, "p2")
+        rig.ledger.run(rig.commands.cancel(job_id, reason="r", hard=False, producer="p1"))
+        for _ in range(2):
+            assert rig.ledger.run(rig.commands.rejoin(job_id, "p1")) == "joined"
+        assert rig.field(job_id, "sharers") == "p2 p1"
+        settle(rig, job_id)
+        assert rig.ledger.run(rig.commands.rejoin(job_id, "p1")) == "over"
+        assert rig.ledger.run(rig.commands.rejoin("nobody", "p1")) == "over"
+
     def test_an_operator_cancels_it_for_all(self, rig: Rig) -> None:
         job_id = share(rig, "p1").job_id
         share(rig, "p2")

@@ -102,6 +102,7 @@ def run_everything(rig: Rig) -> list[str]:
     wanted = Wanted(name="text.count:e", topics=("function:text.count",), function="text.count", queue="default")
     rig.ledger.run(rig.commands.find("q", [wanted]))
     rig.ledger.run(rig.commands.invalidate(["function:text.count"], ["text.count:e"]))
+    rig.ledger.run(rig.commands.rejoin(shared, "p"))
     rig.cancel(shared)
     again, token = rig.running(calls=("{}", "{}"))
     rig.retry(again, token, 1, {0: succeeded().calls[0]})

@@ -1,22 +1,26 @@
 """Results that are used again, through the whole way of a call: many equal calls run once, and none is lost."""
 
 import asyncio
+import random
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import pytest
 
 from dispatcher import Cancelled, Dispatcher, Expired, Failed, Registry, Settings, Succeeded
 from dispatcher.client.handle import Handle
-from dispatcher.errors import UnknownFunctionError
+from dispatcher.errors import BacklogFullError, UnknownFunctionError, UnknownJobError
 from dispatcher.model.call import Call
+from dispatcher.model.job import Job
 from dispatcher.model.outcome import ErrorKind
 from dispatcher.testing import embedded_worker
 from dispatcher.testing.embedded import QUICK_SETTINGS
 from dispatcher.transport.embedded import EmbeddedServer
+from dispatcher.transport.replies import Accepted
 
 SOON = timedelta(seconds=20)
 MINUTE = timedelta(minutes=1)
@@ -51,6 +55,19 @@ def brief(number: int) -> int:
     """Answer for a moment."""
     calls[number] += 1
     return calls[number]
+
+
+#: What changes, and how far it was changed when the last invalidation was over.
+world, invalidated = [0], [0]
+
+
+@registry.function(cache=MINUTE)
+def read_world(number: int) -> int:
+    """Read what changes."""
+    del number
+    found = world[0]
+    time.sleep(0.003)
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -197,6 +214,32 @@ class TestCancelling:
         assert len({one.id for one in followers}) == 1
         assert followers[0].id != first
 
+    async def test_followers_that_no_job_is_accepted_for_end_as_the_first_one_did(
+        self,
+        both: tuple[Dispatcher, Dispatcher],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        leader = await held(both[0])
+        follower = await both[1].dispatch(price.call(1))
+
+        async def refuse(job: Job) -> Accepted:
+            raise BacklogFullError(job.queue, 1)
+
+        monkeypatch.setattr(both[1]._acceptor, "accept", refuse)
+        await both[0].cancel(leader.id, "by the operator", hard=True)
+        assert await follower.outcome(SOON) == Cancelled(reason="by the operator", attempts=1)
+        assert "shared_call_not_taken_up" in caplog.messages
+
+    async def test_a_follower_outlives_its_leaders_producer(self, settings: Settings) -> None:
+        async with Dispatcher(registry, settings=settings) as other:
+            async with Dispatcher(registry, settings=settings) as one:
+                await held(one)
+                follower = await other.dispatch(price.call(1))
+            gate.set()
+            assert await follower.result(SOON) == 11
+            assert calls[1] == 1
+
     async def test_a_call_after_a_cancellation_is_not_given_what_is_being_stopped(
         self, both: tuple[Dispatcher, Dispatcher]
     ) -> None:
@@ -231,7 +274,7 @@ class TestHits:
     async def test_a_kept_result_is_given_without_a_job(self, both: tuple[Dispatcher, Dispatcher]) -> None:
         assert await (await both[0].dispatch(price.call(1))).result(SOON) == 11
         again = await both[1].dispatch(price.call(1))
-        assert (again.cached, again.done) == (True, True)
+        assert (again.cached, again.done, await again.cancel()) == (True, True, False)
         assert await again.outcome() == Succeeded(value=11, attempts=0)
         assert calls[1] == 1
 
@@ -313,6 +356,43 @@ class TestInvalidation:
                 await both[0].invalidate(what, version=version, tag=tag)
         with pytest.raises(UnknownFunctionError):
             await both[0].invalidate("prise")
+
+
+async def test_no_call_is_lost_or_given_what_is_older_than_an_invalidation_before_it(settings: Settings) -> None:
+    """Three producers call, cancel and invalidate at random; what the function reads changes with each invalidation."""
+    chance, stale = random.Random(7), list[tuple[int, int]]()
+    ended: Counter[str] = Counter()
+    async with producers(settings) as (one, other), Dispatcher(registry, settings=settings) as third:
+
+        async def call() -> None:
+            dispatcher = chance.choice((one, other, third))
+            known = invalidated[0]
+            handle = await dispatcher.dispatch(read_world.call(chance.randrange(3)))
+            if chance.random() < 0.2:
+                await asyncio.sleep(chance.random() * 0.01)
+                await handle.cancel(hard=chance.random() < 0.5)
+            elif chance.random() < 0.05:
+                with suppress(UnknownJobError):  # one that was kept has no job
+                    await dispatcher.cancel(handle.id, hard=True)
+            outcome = await handle.outcome(SOON)
+            ended[type(outcome).__name__] += 1
+            if isinstance(outcome, Succeeded) and outcome.value < known:
+                stale.append((outcome.value, known))
+
+        async def change() -> None:
+            world[0] += 1
+            version = world[0]
+            await chance.choice((one, other, third)).invalidate(read_world)
+            invalidated[0] = max(invalidated[0], version)
+
+        world[0] = invalidated[0] = 0
+        for _ in range(40):
+            tasks = [call() for _ in range(10)] + [change()] * (chance.random() < 0.5)
+            await asyncio.gather(*tasks)
+    assert stale == []
+    assert ended.total() == 400
+    assert ended["Succeeded"] > 200
+    assert ended["Expired"] == ended["Failed"] == 0
 
 
 class TestMap:

@@ -29,6 +29,7 @@ class Owner:
         #: What the ledger says to a cancellation; or raises.
         self.word: str | Exception = "cancelled"
         self.taken_up: list[list[Interest]] = []
+        self.rejoined = 0
 
     async def cancel(self, job_id: str, reason: str, *, hard: bool) -> str:
         await asyncio.sleep(0)
@@ -36,6 +37,9 @@ class Owner:
             raise self.word
         self.cancelled.append((job_id, reason, hard))
         return self.word
+
+    def rejoin(self, flight: Flight) -> None:
+        self.rejoined += 1
 
     def take_up(self, flight: Flight, left: Sequence[Interest], meta: bytes) -> None:
         self.taken_up.append(list(left))
@@ -133,6 +137,22 @@ class TestGivingUp:
         share = flight.join(MINUTE, leads=True)
         assert await share.give_up("", hard=False)
         assert state_of(share) is JobState.CANCELLED
+
+    @pytest.mark.parametrize("late", [False, True])
+    async def test_a_call_that_joins_while_the_last_one_gives_the_job_up_is_made_known_again(
+        self, flight: Flight, owner: Owner, late: bool
+    ) -> None:
+        owner.word = "released"
+        giving_up = asyncio.create_task(flight.join(MINUTE, leads=True).give_up("", hard=False))
+        await asyncio.sleep(0)
+        assert owner.rejoined == 0
+        if late:
+            await giving_up
+            assert owner.rejoined == 0
+        other = flight.join(MINUTE, leads=False)
+        await giving_up
+        assert owner.rejoined == 1
+        assert state_of(other) is None
 
     async def test_a_job_that_is_told_to_stop_may_still_succeed(
         self, flight: Flight, source: Pending, owner: Owner
