@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dispatcher.client.collector import Pending
-from dispatcher.client.flights import Flight, Interest, flight_of
+from dispatcher.client.flights import Flight, Interest, Released, flight_of
 from dispatcher.client.handle import Handle
 from dispatcher.client.jobs import time_left
 from dispatcher.clock import Clock
@@ -55,6 +55,7 @@ class CachedCalls:
     def __init__(self, dispatcher: "Dispatcher", cache: ResultCache) -> None:
         self._dispatcher = dispatcher
         self._cache = cache
+        self.released = Released()
         #: What flights have asked for.
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -6,6 +6,7 @@ them does not end another: a job that was cancelled or expired for one of them i
 
 import asyncio
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 #: Bytes that the outcome of a job that was cancelled or expired takes at most: it holds no value.
 LARGEST_END = 16 * 1024
+MOST_RELEASED = 10_000
 
 
 class Owner(Protocol):
@@ -27,6 +29,11 @@ class Owner(Protocol):
 
     @property
     def clock(self) -> Clock: ...
+
+    @property
+    def released(self) -> "Released":
+        """Jobs that it gave up and that go on for others."""
+        ...
 
     async def cancel(self, job_id: str, reason: str, *, hard: bool) -> str:
         """Give the job up, as far as no other producer shares it: the ledger's word."""
@@ -39,6 +46,29 @@ class Owner(Protocol):
     def take_up(self, flight: "Flight", left: "Sequence[Interest]", meta: bytes) -> None:
         """Have these calls run by another job; where that cannot be, they end as `meta` says."""
         ...
+
+
+class Released:
+    """Ids of jobs that the ledger no longer counts this producer among the sharers of; the last `MOST_RELEASED`.
+
+    They outlive the flight: the answer to a call that joined before may come when its last handle is gone.
+    """
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[str, None] = OrderedDict()
+
+    def add(self, job_id: str) -> None:
+        """One more; the oldest is forgotten, which costs a call of its a delay."""
+        self._ids[job_id] = None
+        if len(self._ids) > MOST_RELEASED:
+            self._ids.popitem(last=False)
+
+    def take(self, job_id: str) -> bool:
+        """Whether it is one of them; it is none any more."""
+        if job_id not in self._ids:
+            return False
+        del self._ids[job_id]
+        return True
 
 
 class Interest(Pending):
@@ -95,8 +125,6 @@ class Flight:
         self._interests: weakref.WeakSet[Interest] = weakref.WeakSet()
         #: Calls that were not given up; those whose handles were let go still want their job to run.
         self._wanted = 0
-        #: Whether the ledger no longer knows of them.
-        self._released = False
 
     def __iter__(self) -> Iterator[Interest]:
         return iter(list(self._interests))
@@ -148,15 +176,14 @@ class Flight:
             self._wanted += 1
             raise
         if word == "released":
-            self._released = True
+            self._owner.released.add(self.source.job_id)
             interest.resolve(self._meta(JobState.CANCELLED, reason))
             self._rejoin()
         return word in {"cancelled", "requested", "released"}
 
     def _rejoin(self) -> None:
         """A call may have joined while the last one before it was giving the job up."""
-        if self._released and self._wanted > 0:
-            self._released = False
+        if self._wanted > 0 and self._owner.released.take(self.source.job_id):
             self._owner.rejoin(self)
 
     def _end(self, interests: Sequence[Interest], meta: bytes) -> None:

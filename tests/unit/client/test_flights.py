@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dispatcher.client.collector import Pending
-from dispatcher.client.flights import Flight, Interest, flight_of
+from dispatcher.client.flights import MOST_RELEASED, Flight, Interest, Released, flight_of
 from dispatcher.model.call import Call
 from dispatcher.model.job import JobState
 from dispatcher.testing import FakeClock
@@ -29,6 +29,7 @@ class Owner:
         #: What the ledger says to a cancellation; or raises.
         self.word: str | Exception = "cancelled"
         self.taken_up: list[list[Interest]] = []
+        self.released = Released()
         self.rejoined = 0
 
     async def cancel(self, job_id: str, reason: str, *, hard: bool) -> str:
@@ -154,6 +155,14 @@ class TestGivingUp:
         assert owner.rejoined == 1
         assert state_of(other) is None
 
+    async def test_it_is_made_known_again_also_when_it_joins_after_the_last_handle_is_gone(self, owner: Owner) -> None:
+        owner.word = "released"
+        for _ in range(2):
+            source = Pending("job-1", 0)
+            flight = flight_of(source, lambda source=source: Flight(source, CALL, None, owner))  # type: ignore[misc]
+            await flight.join(MINUTE, leads=False).give_up("", hard=False)
+        assert owner.rejoined == 1
+
     async def test_a_job_that_is_told_to_stop_may_still_succeed(
         self, flight: Flight, source: Pending, owner: Owner
     ) -> None:
@@ -200,3 +209,10 @@ async def test_an_outage_wakes_all_that_wait_and_its_end_hushes_them(flight: Fli
     assert flight.join(MINUTE, leads=False).news.is_set()
     source.hush()
     assert not share.news.is_set()
+
+
+def test_the_oldest_of_the_jobs_given_up_is_forgotten() -> None:
+    released = Released()
+    for number in range(MOST_RELEASED + 1):
+        released.add(str(number))
+    assert (released.take("0"), released.take("1"), released.take("1")) == (False, True, False)
