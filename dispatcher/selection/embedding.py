@@ -7,6 +7,9 @@
 An encoder makes one vector of a text, however much it says: what a long one says last, or beside the point, drowns the
 rest. So what a function does, what it is called, and all that is known of it each speak for themselves.
 
+A request in another script than the examples' has a head of its own, over the numbers of multilingual encoders alone:
+the one above leans on what an encoder for English says, which is not there then.
+
 Source: Snell, Swersky and Zemel 2017, "Prototypical Networks for Few-shot Learning", for means of examples as a start.
 """
 
@@ -40,14 +43,21 @@ class Embedding:
         self._start: Floats = _starts(cards, meaning) * np.float32(SCALE)
         self._head: Floats = self._start.copy()
         self._bias = np.zeros(self.size, dtype=np.float32)
-        #: What the logits of a request are multiplied by that only some of the encoders can read: fewer numbers of a
-        #: vector speak for a function, and must not say less for it.
-        self.foreign_scale = 1.0
+        #: The same two for foreign requests; empty where no encoder reads them.
+        self._foreign_head = self.foreign_start.copy()
+        self._foreign_bias = np.zeros(len(self._foreign_head), dtype=np.float32)
 
     @property
     def start(self) -> Floats:
         """H0, shape (functions, dimension)."""
         return self._start
+
+    @property
+    def foreign_start(self) -> Floats:
+        """H0 of foreign requests, shape (functions, dimension); no row where no encoder reads them."""
+        if not self.meaning.crosses_languages:
+            return self._start[:0]
+        return self.meaning.foreign(self._start) * np.float32(SCALE)
 
     @property
     def head(self) -> Floats:
@@ -69,12 +79,17 @@ class Embedding:
             self._head[position] += delta[column].astype(np.float32)
             self._bias[position] += np.float32(bias[column])
 
-    def logits(self, vector: Floats) -> Floats:
+    def load_foreign(self, delta: Array, bias: Array, positions: Mapping[int, int]) -> None:
+        """The same for foreign requests."""
+        for column, position in positions.items():
+            self._foreign_head[position] += delta[column].astype(np.float32)
+            self._foreign_bias[position] += np.float32(bias[column])
+
+    def logits(self, vector: Floats, *, foreign: bool = False) -> Floats:
         """Shape (functions,)."""
-        product: Floats = self._head @ vector
-        if self.foreign_scale != 1 and self.meaning.is_foreign(vector):
-            product *= np.float32(self.foreign_scale)
-        product += self._bias
+        head, bias = (self._foreign_head, self._foreign_bias) if foreign else (self._head, self._bias)
+        product: Floats = head @ vector
+        product += bias
         return product
 
     def learn(self, vector: Floats, gradient: Mapping[int, float], weight: float = 1.0) -> None:
@@ -85,10 +100,17 @@ class Embedding:
             gradient: of the loss by the logit of each function that it is worth it for.
             weight: of the example.
         """
+        self._step(self._head, self._bias, vector, gradient, weight)
+        if len(self._foreign_head):
+            # What is taught in one language holds in the others.
+            self._step(self._foreign_head, self._foreign_bias, self.meaning.foreign(vector), gradient, weight)
+
+    @staticmethod
+    def _step(head: Floats, bias: Floats, vector: Floats, gradient: Mapping[int, float], weight: float) -> None:
         for position, by_logit in gradient.items():
             step = np.float32(RATE * weight * by_logit)
-            self._head[position] -= step * vector
-            self._bias[position] -= np.float32(0.02) * step
+            head[position] -= step * vector
+            bias[position] -= np.float32(0.02) * step
 
 
 def render(card: Card) -> str:

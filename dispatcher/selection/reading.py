@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 from dispatcher.selection.bayes import states_of
-from dispatcher.selection.features import tokens
+from dispatcher.selection.features import buckets, tokens
 from dispatcher.selection.lexical import MAX_TERM_CHARACTERS, terms
 from dispatcher.selection.loss import Floats
 from dispatcher.selection.network import LENGTH
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.softmax import Read
 from dispatcher.selection.sums import Sum
-from dispatcher.selection.words import Request, read_request
+from dispatcher.selection.words import Request, read_request, without_latin
 
 if TYPE_CHECKING:
     from dispatcher.selection.snapshot import Snapshot
@@ -76,7 +76,24 @@ class Reading:
     @lazily
     def familiar(self) -> np.float32:
         """How much the tiers that count words should say: less where they know fewer than half of them."""
-        return np.float32(min(1.0, 2 * self.met))
+        return self.language if self.foreign else np.float32(min(1.0, 2 * self.met))
+
+    @lazily
+    def foreign(self) -> bool:
+        """Whether it is in another script, and there is an encoder that reads it."""
+        embedding = self._snapshot.embedding
+        return embedding is not None and embedding.meaning.is_foreign(self.text)
+
+    @lazily
+    def language(self) -> np.float32:
+        """How far words and past calls hold in the language that it is in: for a foreign text, as its words were met.
+
+        The Latin words in it are mostly names, of films, people or companies, and tell nothing of the rest.
+        """
+        if not self.foreign:
+            return np.float32(1)
+        values = self._snapshot.ngrams.read(buckets(without_latin(self.text))).values
+        return np.float32(min(1.0, 2 * float(values @ values)))
 
     @lazily
     def vector(self) -> Floats:

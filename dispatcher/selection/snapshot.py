@@ -188,20 +188,20 @@ class Snapshot:
     def _find_tiers(self) -> dict[str, Callable[[Reading], Floats]]:
         """How each tier that there is gives its logits."""
         found: dict[str, Callable[[Reading], Floats]] = {
-            fusion.LEXICAL: lambda reading: self.lexicon.scores(reading.terms),
+            fusion.LEXICAL: lambda reading: _as_far_as_read(self.lexicon.scores(reading.terms), reading),
             fusion.NGRAMS: lambda reading: self._softmax_logits(reading) * reading.familiar,
             fusion.SHAPE: lambda reading: self.shape.scores(reading.whole) * reading.familiar,
         }
         if self.bayes.calls.any():
             found[fusion.BAYES] = lambda reading: self._bayes_logits(reading) * reading.familiar
-            found[fusion.PRIOR] = lambda reading: self.bayes.log_prior(reading.states)
+            found[fusion.PRIOR] = lambda reading: _as_far_as_read(self.bayes.log_prior(reading.states), reading)
         if self.latent is not None:
             found[fusion.LATENT] = lambda reading: reading.latent[: self.size] * reading.familiar
         if self.network is not None:
             found[fusion.NETWORK] = lambda reading: reading.network[: self.size]
         if self.embedding is not None and self.neighbours is not None:
             embedding, neighbours = self.embedding, self.neighbours
-            found[fusion.EMBEDDING] = lambda reading: embedding.logits(reading.vector)
+            found[fusion.EMBEDDING] = lambda reading: embedding.logits(reading.vector, foreign=reading.foreign)
             found[fusion.NEIGHBOURS] = lambda reading: neighbours.logits(reading.vector)[: self.size]
         if self.rules or self._evidence is not None:
             found[fusion.KEYWORDS] = self._keywords
@@ -367,6 +367,11 @@ class Snapshot:
         """Add to the examples that functions are known to have."""
         for position, count in counts.items():
             self.examples[position] += count
+
+
+def _as_far_as_read(logits: Floats, reading: Reading) -> Floats:
+    """What holds in the language that the text is in."""
+    return logits * reading.language if reading.foreign else logits
 
 
 def _favours(logits: Floats, position: int) -> bool:

@@ -10,15 +10,20 @@ from dispatcher.errors import ModelError
 from dispatcher.selection import network, training
 from dispatcher.selection.card import Card
 from dispatcher.selection.cascade import Cascade
+from dispatcher.selection.exact import plain
 from dispatcher.selection.example import Example
 from dispatcher.selection.model import Model
 from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState
+from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.training import train
+from dispatcher.selection.tuning import HeldOut, keep_refusing, look_at
 from tests.unit.selection.making import (
+    DESCRIPTIONS,
     make_cards,
     make_meaning,
     make_registry,
+    make_two_languages,
     make_validation,
     sentences,
     trained,
@@ -73,6 +78,12 @@ def test_both_networks_are_trained_where_there_are_texts_enough(monkeypatch):
     assert accuracy(model, with_meaning=True) >= 0.9
 
 
+def test_examples_as_if_in_another_language_do_not_make_up_for_texts_that_are_missing(monkeypatch):
+    examples = [example for example in sentences(held_out=False) if example.function]
+    monkeypatch.setattr(training, "MIN_NETWORK", len(examples) + 1)
+    assert train(make_cards(), examples, meaning=make_two_languages()).network is None
+
+
 def test_every_trained_tier_has_a_learning_curve_that_falls():
     examples, validation = make_validation()
     for model in (
@@ -91,6 +102,43 @@ def test_early_stopping_looks_at_validation_where_there_is_enough_of_it(monkeypa
     model = train(make_cards(), examples, validation=validation)
     assert all("valid_loss" in epoch for epoch in model.curves["softmax"])
     assert accuracy(model) >= 0.9
+
+
+@pytest.mark.parametrize("with_meaning", [False, True])
+def test_validation_examples_are_learnt_from_in_the_end_where_that_is_wanted(with_meaning):
+    examples, validation = make_validation()
+    meaning = make_meaning() if with_meaning else None
+    apart, refit = (
+        train(make_cards(), examples, validation=validation, meaning=meaning, refit=refit) for refit in (False, True)
+    )
+    everything = [example for example in (*examples, *validation) if example.function]
+    assert refit.calls.sum() == len(everything) > apart.calls.sum()
+    assert set(apart.examples.texts) < set(refit.examples.texts)
+    # What holds the tiers together, and what is known of it, was found before they saw these texts.
+    assert refit.fusion == apart.fusion
+    assert refit.thresholds.act_at == apart.thresholds.act_at
+    assert refit.abstention.weights.tolist() == apart.abstention.weights.tolist()
+    assert refit.metrics == apart.metrics
+    assert refit.curves == apart.curves
+    assert accuracy(refit, with_meaning=with_meaning) >= 0.9
+
+
+def test_a_model_that_learnt_more_refuses_what_it_refused_before():
+    examples, validation = make_validation()
+    outside = [example for example in (*examples, *validation) if not example.function]
+    model = train(make_cards(), examples, validation=validation)
+    snapshot = Snapshot(make_cards(), model=model)
+
+    def refused(one: Model) -> float:
+        scores = [one.abstention.in_scope(row) for row in look_at(snapshot, outside).signals(one)]
+        return float(np.mean(np.array(scores) < one.thresholds.ask_at))
+
+    raised = replace(model, metrics={**model.metrics, "refused": 0.7})
+    moved = keep_refusing(raised, look_at(snapshot, outside))
+    assert refused(raised) > 0.8
+    assert refused(moved) == pytest.approx(0.7, abs=0.05)
+    assert moved.thresholds.act_at == raised.thresholds.act_at
+    assert keep_refusing(raised, look_at(snapshot, outside[:10])) == raised  # too few to tell
 
 
 def test_what_is_known_of_a_model_was_measured_on_texts_that_it_did_not_see():
@@ -219,3 +267,71 @@ def test_a_function_without_examples_among_trained_ones_can_still_be_selected():
             cascade.select("tell the weather of the coming days in my city").candidates[0].function
             == "weather.forecast"
         )
+
+
+#: By function. The names in them are English words of other functions, and say nothing.
+ABROAD = {
+    "music.play": ("播放 歌曲 Weather in Paris", "播放 How Many Words"),
+    "weather.forecast": ("天气 在 Invoice 会 下雨 吗", "Slug 的 天气"),
+    "mail.send_invoice": ("给 Harvest Moon 发 发票", "让 Song of the Rain 付款"),
+    "text.translate": ("翻译 Play It Loud 成 德语",),
+    "text.count_words": ("Weather Song 有 多少 单词",),
+    "text.slugify": ("French 的 网址 短横",),
+}
+
+
+def test_what_was_learnt_in_english_holds_for_requests_in_another_script():
+    meaning = make_two_languages(128)
+    examples = [example for example in sentences(held_out=False) if example.function]
+    cascade = Cascade(make_registry(), meaning=meaning, model=train(make_cards(), examples, meaning=meaning))
+    said = {text: cascade.select(text).candidates[0].function for texts in ABROAD.values() for text in texts}
+    assert said == {text: name for name, texts in ABROAD.items() for text in texts}
+
+
+def test_words_and_past_calls_speak_in_the_language_that_was_trained_in():
+    meaning = make_two_languages(128)
+    abroad = [Example(text=text, function=name) for name, texts in ABROAD.items() for text in texts]
+    for examples, knows in ((sentences(held_out=False), False), ([*sentences(held_out=False), *abroad], True)):
+        snapshot = Snapshot(make_cards(), meaning=meaning, model=train(make_cards(), examples, meaning=meaning))
+        tiers = snapshot.score(snapshot.read("播放 歌曲 Weather in Paris")).tiers
+        for tier in ("ngrams", "bayes", "lexical", "prior"):
+            assert tiers[tier].any() == knows, tier
+        assert snapshot.score(snapshot.read("play weather in paris")).tiers["ngrams"].any()
+
+
+@pytest.mark.parametrize("with_meaning", [False, True])
+def test_a_function_knows_none_of_its_own_examples_while_they_are_held_out(monkeypatch, with_meaning):
+    examples = [example for example in sentences(held_out=False) if example.function]
+    own = {name: tuple(e.text for e in examples if e.function == name) for name in DESCRIPTIONS}
+    cards = [replace(card, examples=own[card.name]) for card in make_cards()]
+    # The log has them as people type them, some of them again and again.
+    said = [*examples, *(replace(e, text=f"{e.text.upper()}!") for e in examples[::3])]
+    judged = []
+
+    def look(snapshot: Snapshot, held_out: list[Example]) -> HeldOut:
+        judged.extend((snapshot, example) for example in held_out)
+        return look_at(snapshot, held_out)
+
+    monkeypatch.setattr(training, "look_at", look)
+    train(cards, said, meaning=make_meaning() if with_meaning else None)
+    assert len(judged) >= len(said)
+    for snapshot, example in judged:
+        assert snapshot.exact.known(example.text) is None
+        assert all(plain(example.text) not in map(plain, card.examples) for card in snapshot.cards)
+        if snapshot.neighbours is not None and example.text.strip():
+            reading = snapshot.read(example.text)
+            assert all(
+                plain(snapshot.neighbours.nearest(reading.vector, position)[0]) != plain(example.text)
+                for position in range(snapshot.size)
+            )
+
+
+@pytest.mark.parametrize("with_meaning", [False, True])
+def test_what_nobody_could_guess_is_not_guessed_because_the_function_has_it_as_an_example(with_meaning):
+    rng = np.random.default_rng(0)
+    made_up = ["".join(rng.choice(list("bcdfghklmnprstvwxz"), 9)) for _ in range(60)]
+    examples = [Example(text=text, function=name) for text, name in zip(made_up, [*DESCRIPTIONS] * 10, strict=True)]
+    own = {name: tuple(e.text for e in examples if e.function == name) for name in DESCRIPTIONS}
+    cards = [replace(card, examples=own[card.name]) for card in make_cards()]
+    model = train(cards, examples, meaning=make_meaning() if with_meaning else None)
+    assert model.metrics["accuracy"] < 0.5
