@@ -42,6 +42,66 @@ local function bury(id, dead_ms, max_dead)
   end
 end
 
+-- The result cache. Each invalidation has a number, one higher than the last; what was accepted before it is older.
+local function epoch() return tonumber(redis.call('HGET', key('epochs'), 'last') or '0') end
+
+-- The last invalidation that concerns what has these topics (JSON: a list of names).
+local invalidated = {}
+local function invalidated_at(topics)
+  if not invalidated[topics] then
+    local last = 0
+    for _, number in ipairs(redis.call('HMGET', key('epochs'), unpack(cjson.decode(topics)))) do
+      if number then last = math.max(last, tonumber(number)) end
+    end
+    invalidated[topics] = last
+  end
+  return invalidated[topics]
+end
+
+-- What is kept under a name, as cache.py writes it; nil where it is nothing that may be used.
+local function kept(name, topics)
+  local entry = redis.pcall('GET', key('cache:' .. name))
+  if type(entry) ~= 'string' then return nil end
+  local space = string.find(entry, ' ', 1, true)
+  local made = space and tonumber(string.sub(entry, 1, space - 1))
+  if not made or made < invalidated_at(topics) or string.sub(entry, space + 1, space + 1) == '-' then return nil end
+  return string.sub(entry, space + 1)
+end
+
+-- Keeps a call's end for equal calls, unless something newer, an invalidation included, stands there.
+local function keep(name, made, entry, ms)
+  local there = redis.pcall('GETRANGE', key('cache:' .. name), 0, 20)
+  local newer = type(there) == 'string' and tonumber(string.match(there, '^(%d+) ') or nil)
+  if newer and newer > made then return end
+  redis.call('SET', key('cache:' .. name), made .. ' ' .. entry, 'PX', ms)
+end
+
+local MOST_PRODUCERS = 100   -- that share a job; the next one's call is a job of its own, which others may share
+
+-- Joins the job that runs for an equal call, if there is one that this call may share.
+-- Returns its id and deadline, or nil. Joining again changes nothing.
+local function join(name, topics, queue, producer)
+  local id = redis.call('GET', key('flight:' .. name))
+  if not id then return nil end
+  local jk = job_key(id)
+  local job = redis.call('HMGET', jk, 'state', 'queue', 'epoch', 'deadline_ms', 'cancel', 'sharers')
+  if not job[1] or SETTLED[job[1]] or job[5] or tonumber(job[4]) <= now_ms() then return nil end
+  -- A call that is urgent must not wait in a queue for what is not.
+  if job[1] ~= 'running' and job[2] ~= queue then return nil end
+  if tonumber(job[3] or '0') < invalidated_at(topics) then return nil end
+  local sharers, known = {}, false
+  for sharer in string.gmatch(job[6] or '', '%S+') do
+    sharers[#sharers + 1] = sharer
+    known = known or sharer == producer
+  end
+  if not known then
+    if #sharers >= MOST_PRODUCERS then return nil end
+    sharers[#sharers + 1] = producer
+    redis.call('HSET', jk, 'sharers', table.concat(sharers, ' '))
+  end
+  return id, job[4]
+end
+
 local ANNOUNCED_WHOLE = 65536   -- bytes; a larger outcome is announced by its id and read from the store
 
 -- Ends a job: records the outcome, announces it, and takes the job out of every index.
@@ -49,7 +109,7 @@ local ANNOUNCED_WHOLE = 65536   -- bytes; a larger outcome is announced by its i
 -- ended: how many calls ended how, {state = calls, …}; nil where all of them ended as the job did.
 local function finish(id, state, meta, ttl, now, ended)
   local jk = job_key(id)
-  local job = redis.call('HMGET', jk, 'queue', 'producer', 'function', 'calls')
+  local job = redis.call('HMGET', jk, 'queue', 'producer', 'function', 'calls', 'sharers', 'flight')
   -- A dead letter is kept whole: its outcome says why it is dead.
   local result_ms = ttl.dead and math.max(ttl.dead_ms, ttl.result_ms) or ttl.result_ms
   redis.call('SET', ttl.result_key, meta, 'PX', result_ms)
@@ -68,10 +128,11 @@ local function finish(id, state, meta, ttl, now, ended)
     count('outcome:' .. how .. ':' .. (job[3] or ''), calls)
   end
   redis.call('PUBLISH', ttl.result_key, meta)
-  if job[2] and job[2] ~= '' then
-    if #meta > ANNOUNCED_WHOLE then meta = '' end
-    redis.call('PUBLISH', key('announce:' .. job[2]), id .. '\n' .. meta)
+  if #meta > ANNOUNCED_WHOLE then meta = '' end
+  for producer in string.gmatch(job[5] or job[2] or '', '%S+') do
+    redis.call('PUBLISH', key('announce:' .. producer), id .. '\n' .. meta)
   end
+  if job[6] and redis.call('GET', key('flight:' .. job[6])) == id then redis.call('DEL', key('flight:' .. job[6])) end
 end
 
 -- The outcome of a job of many calls, some of which had ended before the others were given up.

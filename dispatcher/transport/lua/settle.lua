@@ -1,14 +1,14 @@
 -- Ends an attempt: with the job's outcome, or with the time of the next attempt. Counts only under the current token.
--- KEYS: prefix, result key, cache key (only where the result may be used again)
+-- KEYS: prefix, result key
 -- ARGV: id, token, state, meta, result_ms, dead (0 or 1), dead_ms, max_dead, ended (JSON: calls by state, '' where all
---       ended as the job did), then cache_ms and value where there is a cache key            for an outcome
+--       ended as the job did), then name, entry and ms of each call's end that may be used again   for an outcome
 --       id, token, 'scheduled', done (outcomes that stand already, '' for none), wait_ms      for another attempt
 -- Returns 'settled', 'scheduled', 'stale', or 'cancel:<reason>' (no further attempt: settle it as cancelled). Repeating
 -- a settlement that counted says so again.
 local id, token, state = ARGV[1], ARGV[2], ARGV[3]
 local jk = job_key(id)
 local now = now_ms()
-local job = redis.call('HMGET', jk, 'state', 'attempt', 'settled_by', 'deadline_ms', 'cancel')
+local job = redis.call('HMGET', jk, 'state', 'attempt', 'settled_by', 'deadline_ms', 'cancel', 'epoch')
 if job[3] == token then return job[1] == 'scheduled' and 'scheduled' or 'settled' end
 if job[1] ~= 'running' or job[2] ~= token then
   count('stale')
@@ -28,5 +28,5 @@ if state == 'scheduled' then
 end
 finish(id, state, ARGV[4], { result_key = KEYS[2], result_ms = tonumber(ARGV[5]), dead = ARGV[6] == '1',
   dead_ms = tonumber(ARGV[7]), max_dead = tonumber(ARGV[8]) }, now, ARGV[9] ~= '' and cjson.decode(ARGV[9]) or nil)
-if KEYS[3] then redis.call('SET', KEYS[3], ARGV[11], 'PX', ARGV[10]) end
+for i = 10, #ARGV, 3 do keep(ARGV[i], tonumber(job[6] or '0'), ARGV[i + 1], ARGV[i + 2]) end
 return 'settled'
