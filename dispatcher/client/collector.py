@@ -15,7 +15,7 @@ from dispatcher.client.turns import Turns
 from dispatcher.clock import Clock
 from dispatcher.errors import Acceptance, ServerError, ServerUnusableError
 from dispatcher.settings import Settings
-from dispatcher.transport.announcements import Announcements
+from dispatcher.transport.announcements import Announcement, Announcements
 from dispatcher.transport.failure import SERVER_FAILURES, translate
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.ledger import AsyncLedger
@@ -188,18 +188,20 @@ class Collector:
     async def _receive(self) -> None:
         received = 0
         while True:
-            announcement = await self._announcements.next()
-            if announcement is None:
-                continue
-            pending = self._pending.get(announcement.job_id)
-            if pending is not None:
-                if announcement.meta:
-                    self._resolve(pending, announcement.meta)
-                else:
-                    self.fetch_soon(pending)
-            received += 1
-            if received % TURN == 0:
-                await asyncio.sleep(0)
+            for announcement in await self._announcements.next():
+                self._hear(announcement)
+                received += 1
+                if received % TURN == 0:
+                    await asyncio.sleep(0)
+
+    def _hear(self, announcement: Announcement) -> None:
+        pending = self._pending.get(announcement.job_id)
+        if pending is None:
+            return
+        if announcement.meta:
+            self._resolve(pending, announcement.meta)
+        else:
+            self.fetch_soon(pending)
 
     async def _poll(self) -> None:
         interval = self._settings.poll_interval_seconds

@@ -142,13 +142,17 @@ class Executor:
 
     def settle_all(self, settlements: Sequence[Settlement]) -> None:
         """Record how runs have ended, in one round trip; what that does not record is recorded by itself."""
-        try:
-            words = self._ledger.run_many_settled([settlement.command for settlement in settlements])
-        except SERVER_FAILURES as error:
-            words = [error for _ in settlements]
-        for settlement, word in zip(settlements, words, strict=True):
-            recorded = self.persist(settlement.command) if isinstance(word, Exception) else word
-            self._ended(settlement.run, settlement.ending, recorded)
+        if len(settlements) == 1:
+            (alone,) = settlements
+            self._ended(alone.run, alone.ending, self.persist(alone.command))
+        if len(settlements) <= 1:
+            return
+        words = self.persist(self._commands.settle_together([settlement.command for settlement in settlements]))
+        for index, settlement in enumerate(settlements):
+            word = None if words is None else words[index]
+            if word is not None and word.startswith("error:"):
+                word = self.persist(settlement.command)
+            self._ended(settlement.run, settlement.ending, word)
 
     def close(self) -> None:
         """End the threads of this executor. A worker's process just ends; this is for who makes many, as tests do."""

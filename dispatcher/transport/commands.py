@@ -167,15 +167,24 @@ class Commands:
         )
         for kept in keep:
             args += (kept.name, kept.entry, max(milliseconds(kept.lifetime), 1))
-        return Command("settle", (self.keys.prefix, self.keys.result(job_id)), args, text_of)
+        return self._settle(job_id, args)
+
+    def settle_together(self, settlements: Sequence[Command[str]]) -> Command[list[str]]:
+        """Several of `settle` and `retry` as one; of each reads what it would, or 'error:<what the server said>'."""
+        keys = (self.keys.prefix, *(one.keys[1] for one in settlements))
+        args = tuple(word for one in settlements for word in one.args)
+        return Command("settle", keys, args, lambda replies: [text_of(word) for word in replies])
+
+    def _settle(self, job_id: str, args: tuple[str | int, ...]) -> Command[str]:
+        keys = (self.keys.prefix, self.keys.result(job_id))
+        return Command("settle", keys, (len(args), *args), lambda replies: text_of(replies[0]))
 
     def retry(
         self, job_id: str, token: int, wait: timedelta, done: dict[int, outcomes.CallRecord] | None = None
     ) -> Command[str]:
         """End the attempt, and make another after `wait`; reads 'scheduled', 'stale', or 'cancel:<reason>'."""
         stands = outcomes.encode_done(done) if done else ""
-        args = (job_id, token, "scheduled", stands, milliseconds(wait))
-        return Command("settle", (self.keys.prefix, self.keys.result(job_id)), args, text_of)
+        return self._settle(job_id, (job_id, token, "scheduled", stands, milliseconds(wait)))
 
     def cancel(self, job_id: str, *, reason: str, hard: bool, producer: str = "") -> Command[str]:
         """Cancel a job; reads 'unknown', 'settled:<state>', 'cancelled', or 'requested' when it is running.

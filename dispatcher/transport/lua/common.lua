@@ -11,7 +11,16 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
-local function count(name, by) redis.call('HINCRBY', key('counts'), name, by or 1) end
+-- What a script for many jobs counts and announces, to be written once for all of them; nil in other scripts.
+local together = nil
+
+local function count(name, by)
+  if together then
+    together.counts[name] = (together.counts[name] or 0) + (by or 1)
+  else
+    redis.call('HINCRBY', key('counts'), name, by or 1)
+  end
+end
 
 local SETTLED = { succeeded = true, failed = true, cancelled = true, expired = true }
 
@@ -104,6 +113,41 @@ end
 
 local ANNOUNCED_WHOLE = 65536   -- bytes; a larger outcome is announced by its id and read from the store
 
+local ANNOUNCED_TOGETHER = 262144   -- bytes; more than that travels in several messages
+
+-- Tells a producer of outcomes: one as its id and meta, several as id, length and meta each, after an empty line.
+local function tell(producer, held)
+  local message = held[1].id .. '\n' .. held[1].meta
+  if #held > 1 then
+    local parts = { '' }
+    for i, one in ipairs(held) do parts[i + 1] = one.id .. ' ' .. #one.meta .. '\n' .. one.meta end
+    message = parts[1] .. '\n' .. table.concat(parts, '', 2)
+  end
+  redis.call('PUBLISH', key('announce:' .. producer), message)
+end
+
+local function announce(producer, id, meta)
+  local held = together and (together.held[producer] or { bytes = 0 }) or {}
+  held[#held + 1] = { id = id, meta = meta }
+  if not together then return tell(producer, held) end
+  held.bytes = held.bytes + #meta
+  together.held[producer] = held
+  if held.bytes > ANNOUNCED_TOGETHER then
+    together.held[producer] = nil
+    tell(producer, held)
+  end
+end
+
+-- Around a script for many jobs.
+local function begin_together() together = { counts = {}, held = {} } end
+
+local function end_together()
+  local done = together
+  together = nil
+  for name, by in pairs(done.counts) do count(name, by) end
+  for producer, held in pairs(done.held) do tell(producer, held) end
+end
+
 -- Ends a job: records the outcome, announces it, and takes the job out of every index.
 -- meta: the outcome in Celery's result format. ttl: {result_key, result_ms, dead, dead_ms, max_dead}
 -- ended: how many calls ended how, {state = calls, …}; nil where all of them ended as the job did.
@@ -129,9 +173,7 @@ local function finish(id, state, meta, ttl, now, ended)
   end
   redis.call('PUBLISH', ttl.result_key, meta)
   if #meta > ANNOUNCED_WHOLE then meta = '' end
-  for producer in string.gmatch(job[5] or job[2] or '', '%S+') do
-    redis.call('PUBLISH', key('announce:' .. producer), id .. '\n' .. meta)
-  end
+  for producer in string.gmatch(job[5] or job[2] or '', '%S+') do announce(producer, id, meta) end
   if job[6] and redis.call('GET', key('flight:' .. job[6])) == id then redis.call('DEL', key('flight:' .. job[6])) end
 end
 
