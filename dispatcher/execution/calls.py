@@ -5,6 +5,7 @@ import contextvars
 import inspect
 import json
 import logging
+import traceback
 from collections.abc import Mapping
 from concurrent.futures import CancelledError
 from datetime import timedelta
@@ -245,7 +246,11 @@ def _note(run: Run, index: int, result: CallRecord | Problem) -> None:
 
 def _is_shutdown(error: BaseException) -> bool:
     """Whether it is the worker's own end."""
-    return isinstance(error, SystemExit) and type(error) is not SystemExit
+    if type(error) is not SystemExit:
+        return isinstance(error, SystemExit)
+    # What a process of the prefork pool does at SIGTERM, in the midst of a function: the pool's code raises it.
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1].f_globals.get("__name__")).startswith("billiard.")
 
 
 def problem_of(
