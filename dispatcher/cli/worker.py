@@ -31,7 +31,7 @@ def worker(
             "--concurrency", "-c", min=1, help="Calls at once. Default: as many as processors.", show_default=False
         ),
     ] = None,
-    pool: Annotated[str, typer.Option("--pool", "-P", help="Celery's pool: prefork, threads or solo.")] = "prefork",
+    pool: Annotated[str, typer.Option("--pool", "-P", help="The pool: prefork, asyncio, threads or solo.")] = "prefork",
     queues: Annotated[
         str | None,
         typer.Option(
