@@ -32,7 +32,7 @@ class TestGreenlets:
     async def test_what_is_raised_comes_through_in_both_directions(self) -> None:
         async def fail() -> None:
             await asyncio.sleep(0)
-            raise ValueError("inside")  # noqa: EM101, TRY003
+            raise ValueError("inside")  # noqa: EM101
 
         def work() -> None:
             with pytest.raises(ValueError, match="inside"):
