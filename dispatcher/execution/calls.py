@@ -258,9 +258,11 @@ def _is_shutdown(error: BaseException) -> bool:
     """Whether it is the worker's own end."""
     if type(error) is not SystemExit:
         return isinstance(error, SystemExit)
-    # What a process of the prefork pool does at SIGTERM, in the midst of a function: the pool's code raises it.
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return bool(frames) and str(frames[-1].f_globals.get("__name__")).startswith("billiard.")
+    # What a process of the prefork pool does at SIGTERM, in the midst of a function: its signal handler raises it.
+    return any(
+        frame.f_code.co_name == "_shutdown_cleanup" and frame.f_globals.get("__name__") == "billiard.common"
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
 
 
 def problem_of(
