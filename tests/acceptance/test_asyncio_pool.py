@@ -266,6 +266,19 @@ class TestLife:
             assert await job.result(LONG) == "held"
             assert marks.started(label) == 2
 
+    async def test_a_cold_shutdown_reaches_every_call_of_a_job(
+        self, own: Settings, start_worker: Callable[..., Worker], marks: Marks, label: str
+    ) -> None:
+        worker = start_worker(own, "--pool", "asyncio", "-c", "5")
+        async with Dispatcher(functions.registry, settings=own) as dispatcher:
+            job = await dispatcher.dispatch_job([functions.hold_async.call(f"{label}-{n}", 60) for n in range(3)])
+            await soon(lambda: all(marks.started(f"{label}-{n}") for n in range(3)))
+            assert worker.process is not None
+            worker.process.send_signal(signal.SIGQUIT)
+            await asyncio.to_thread(worker.process.wait, 10)
+            assert [marks.count(f"{label}-{n}", "cancelled") for n in range(3)] == [1, 1, 1]
+            assert not job.done, "its lease runs out, and another worker has it"
+
     async def test_the_limit_grows_and_shrinks(
         self, own: Settings, start_worker: Callable[..., Worker], marks: Marks, label: str
     ) -> None:
