@@ -167,7 +167,8 @@ class TestOrdinaryTasks:
     def test_a_failure_is_its_own_and_on_failure_is_called(self, sender: Celery, marks: Marks, label: str) -> None:
         with pytest.raises(ValueError, match=label):
             run(sender, "fail_async", kwargs={"label": label})
-        assert marks.of(label) == [f"on_failure {label}"]
+        # Celery stores the failure before it calls on_failure.
+        assert eventually(lambda: marks.of(label)) == [f"on_failure {label}"]
 
     @pytest.mark.parametrize("how", ["exit", "keyboard"])
     def test_leaving_the_process_is_only_that_tasks_end(self, sender: Celery, pool: Worker, how: str) -> None:

@@ -11,7 +11,7 @@
 local idempotency_ttl, max_backlog, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local jobs, at = tonumber(ARGV[4]), 5
 local now = now_ms()
-local backlog, due_at, waits, seen, replies = {}, {}, {}, {}, {}
+local backlog, due_at, waits, sequences, seen, replies = {}, {}, {}, {}, {}, {}
 
 local function room(queue)
   if not backlog[queue] then backlog[queue] = redis.call('ZCARD', waiting_key(queue)) end
@@ -65,7 +65,8 @@ local function accept(id, queue, delay, deadline, digest, name, cache, first, la
       'lost', 0, 'state', 'scheduled', 'due_ms', now + delay, unpack(ARGV, first, last))
   else
     due = deadline_at
-    sequence = redis.call('HINCRBY', key('sequence'), queue, 1)
+    sequence = (sequences[queue] or tonumber(redis.call('HGET', key('sequence'), queue) or '0')) + 1
+    sequences[queue] = sequence
     redis.call('HSET', jk, 'queue', queue, 'accepted_ms', now, 'deadline_ms', deadline_at, 'attempt', 0, 'failures', 0,
       'lost', 0, 'state', 'waiting', 'sequence', sequence, 'published_ms', now, unpack(ARGV, first, last))
     waits[queue] = waits[queue] or {}
@@ -96,6 +97,7 @@ for i = 1, jobs do
   replies[i] = done and reply or { 'error', type(reply) == 'table' and reply.err or tostring(reply) }
   at = at + 8 + words
 end
+for queue, sequence in pairs(sequences) do redis.call('HSET', key('sequence'), queue, sequence) end
 for queue, pairs_of in pairs(waits) do redis.call('ZADD', waiting_key(queue), unpack(pairs_of)) end
 if #due_at > 0 then redis.call('ZADD', key('due'), unpack(due_at)) end
 for name, by in pairs(seen) do count(name, by) end

@@ -139,33 +139,51 @@ local function announce(producer, id, meta)
 end
 
 -- Around a script for many jobs.
-local function begin_together() together = { counts = {}, held = {} } end
+local function begin_together() together = { counts = {}, held = {}, gone = {} } end
 
 local function end_together()
   local done = together
   together = nil
+  if #done.gone > 0 then
+    redis.call('ZREM', key('due'), unpack(done.gone))
+    redis.call('SREM', key('running'), unpack(done.gone))
+  end
   for name, by in pairs(done.counts) do count(name, by) end
   for producer, held in pairs(done.held) do tell(producer, held) end
+end
+
+-- Takes a job out of what is unsettled.
+local function forget(id, state, queue)
+  if state == 'waiting' or state == 'scheduled' then redis.call('ZREM', waiting_key(queue), id) end
+  if together then
+    table.insert(together.gone, id)
+  else
+    redis.call('ZREM', key('due'), id)
+    redis.call('SREM', key('running'), id)
+  end
 end
 
 -- Ends a job: records the outcome, announces it, and takes the job out of every index.
 -- meta: the outcome in Celery's result format. ttl: {result_key, result_ms, dead, dead_ms, max_dead}
 -- ended: how many calls ended how, {state = calls, …}; nil where all of them ended as the job did.
-local function finish(id, state, meta, ttl, now, ended)
+-- token: of the attempt that ends it; nil where none does.
+local function finish(id, state, meta, ttl, now, ended, token)
   local jk = job_key(id)
-  local job = redis.call('HMGET', jk, 'queue', 'producer', 'function', 'calls', 'sharers', 'flight')
+  local job = redis.call('HMGET', jk, 'queue', 'producer', 'function', 'calls', 'sharers', 'flight', 'state')
   -- A dead letter is kept whole: its outcome says why it is dead.
   local result_ms = ttl.dead and math.max(ttl.dead_ms, ttl.result_ms) or ttl.result_ms
   redis.call('SET', ttl.result_key, meta, 'PX', result_ms)
-  redis.call('ZREM', key('due'), id)
-  redis.call('SREM', key('running'), id)
-  redis.call('ZREM', waiting_key(job[1]), id)
-  redis.call('HSET', jk, 'state', state, 'settled_ms', now)
-  redis.call('HDEL', jk, 'lease_ms', 'due_ms', 'nonce')
+  forget(id, job[7], job[1])
+  if token then
+    redis.call('HSET', jk, 'state', state, 'settled_ms', now, 'settled_by', token)
+  else
+    redis.call('HSET', jk, 'state', state, 'settled_ms', now)
+  end
   if ttl.dead then
+    redis.call('HDEL', jk, 'lease_ms', 'due_ms', 'nonce')
     bury(id, ttl.dead_ms, ttl.max_dead)
   else
-    redis.call('HDEL', jk, 'envelope', 'done')
+    redis.call('HDEL', jk, 'lease_ms', 'due_ms', 'nonce', 'envelope', 'done')
     redis.call('PEXPIRE', jk, ttl.result_ms)
   end
   for how, calls in pairs(ended or { [state] = tonumber(job[4]) or 1 }) do

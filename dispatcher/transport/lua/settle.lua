@@ -18,11 +18,10 @@ local function settle(result_key, first, last)
     return 'stale'
   end
   if state == 'scheduled' and job[5] then return 'cancel:' .. job[5] end
-  redis.call('HSET', jk, 'settled_by', token)
   if state == 'scheduled' then
     local due = now + tonumber(ARGV[first + 4])
     redis.call('HINCRBY', jk, 'failures', 1)
-    redis.call('HSET', jk, 'state', 'scheduled', 'due_ms', due, 'done', ARGV[first + 3])
+    redis.call('HSET', jk, 'state', 'scheduled', 'due_ms', due, 'done', ARGV[first + 3], 'settled_by', token)
     redis.call('HDEL', jk, 'lease_ms', 'nonce')
     redis.call('ZADD', key('due'), math.min(due, tonumber(job[4])), id)
     redis.call('SREM', key('running'), id)
@@ -31,7 +30,8 @@ local function settle(result_key, first, last)
   end
   local ended = ARGV[first + 8] ~= '' and cjson.decode(ARGV[first + 8]) or nil
   finish(id, state, ARGV[first + 3], { result_key = result_key, result_ms = tonumber(ARGV[first + 4]),
-    dead = ARGV[first + 5] == '1', dead_ms = tonumber(ARGV[first + 6]), max_dead = tonumber(ARGV[first + 7]) }, now, ended)
+    dead = ARGV[first + 5] == '1', dead_ms = tonumber(ARGV[first + 6]), max_dead = tonumber(ARGV[first + 7]) }, now, ended,
+    token)
   for i = first + 9, last, 3 do keep(ARGV[i], tonumber(job[6] or '0'), ARGV[i + 1], ARGV[i + 2]) end
   return 'settled'
 end
