@@ -147,15 +147,21 @@ class Upkeep:
     #: Due jobs (delayed, retried, lost) in one sweep, and how long it took.
     swept_jobs: int
     sweep_seconds: float
+    #: The time of a sweep that finds as many wake-ups lost.
+    lost_seconds: float
 
     def per_gigabyte(self, seconds: float) -> float:
         return seconds / (self.data_bytes / 1e9)
 
-    def due_rate(self, most_jobs: int, interval_seconds: float) -> float:
+    def due_rate(self, most_jobs: int, pause_seconds: float) -> float:
         """Due jobs a second that the one node which sweeps can bring back.
 
         Args:
             most_jobs: in one sweep.
-            interval_seconds: between two sweeps.
+            pause_seconds: between two sweeps.
         """
-        return most_jobs / (interval_seconds + most_jobs * self.sweep_seconds / self.swept_jobs)
+        return most_jobs / (pause_seconds + most_jobs * self.sweep_seconds / self.swept_jobs)
+
+    def lost_rate(self, most_jobs: int, pause_seconds: float) -> float:
+        """The same of jobs whose wake-ups were lost; the pause is until their queue is seen empty for long enough."""
+        return most_jobs / (pause_seconds + most_jobs * self.lost_seconds / self.swept_jobs)

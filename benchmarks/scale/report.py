@@ -121,6 +121,7 @@ def _one_server(costs: Mapping[str, Cost], limits: Limits) -> Rows:
 def _upkeep(upkeep: Upkeep, settings: Settings) -> Rows:
     interval = settings.sweep_interval_seconds
     due = upkeep.due_rate(LIMIT * ROUNDS, interval)
+    lost = upkeep.lost_rate(LIMIT * ROUNDS, interval + settings.republish_grace_seconds)
 
     def per_gigabyte(seconds: float) -> str:
         return f"{write_value(upkeep.per_gigabyte(seconds), Unit.SECONDS)} a GB"
@@ -131,7 +132,7 @@ def _upkeep(upkeep: Upkeep, settings: Settings) -> Rows:
         ("a restart, the log just rewritten", per_gigabyte(upkeep.restart_seconds)),
         ("a restart, the log as it was written", per_gigabyte(upkeep.replay_seconds)),
         ("delayed, retried and lost jobs that come back, at most", write_value(due, Unit.RATE)),
-        ("lost wake-ups that come back, in each queue, at most", write_value(LIMIT / interval, Unit.RATE)),
+        ("jobs that come back where a broker has lost all messages, at most", write_value(lost, Unit.RATE)),
     ]
     return Rows(title="what a namespace takes beside the calls", heads=("what", "figure"), rows=rows)
 

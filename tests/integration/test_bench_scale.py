@@ -24,6 +24,6 @@ def test_a_small_run_measures_every_shape(tmp_path: Path) -> None:
         assert min(cost.in_bytes, cost.out_bytes, cost.log_bytes) > 0
     assert together.kept_bytes < 0.8 * stock.kept_bytes, "our servers keep records in the compact form"
     assert upkeep.data_bytes > 0
-    assert min(upkeep.rewrite_seconds, upkeep.fork_seconds, upkeep.sweep_seconds) > 0
+    assert min(upkeep.rewrite_seconds, upkeep.fork_seconds, upkeep.sweep_seconds, upkeep.lost_seconds) > 0
     load = Load(calls_per_day=1e9, peak=10, kept_hours=24)
     assert shards(needed(alone, load), Limits()) > shards(needed(jobs[-1], load), Limits())

@@ -41,6 +41,7 @@ UPKEEP = Upkeep(
     replay_seconds=4,
     swept_jobs=1_000,
     sweep_seconds=0.2,
+    lost_seconds=0.4,
 )
 
 
@@ -95,6 +96,7 @@ def test_one_server_bears_what_needs_exactly_one() -> None:
 
 def test_due_jobs_come_back_between_the_pauses_of_the_sweeper() -> None:
     assert UPKEEP.due_rate(10_000, 1) == pytest.approx(10_000 / 3)
+    assert UPKEEP.lost_rate(10_000, 6) == pytest.approx(1_000)
     assert UPKEEP.per_gigabyte(UPKEEP.replay_seconds) == pytest.approx(8)
 
 
@@ -127,6 +129,7 @@ class TestReport:
         assert "| separate | 3 × | 24 h | 86.4 GB | 0.15 | 9 MB | 12 MB | 9 | memory of kept outcomes | 1 |" in lines
         assert "| a restart, the log as it was written | 8.0 s a GB |" in lines
         assert "| delayed, retried and lost jobs that come back, at most | 3,333/s |" in lines
+        assert "| jobs that come back where a broker has lost all messages, at most | 1,000/s |" in lines
         assert any("holds 10 GB of data" in line and "50% of its core" in line for line in lines)
 
     def test_the_screen_has_the_same(self) -> None:
