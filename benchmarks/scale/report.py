@@ -127,6 +127,7 @@ def _upkeep(upkeep: Upkeep, settings: Settings) -> Rows:
         return f"{write_value(upkeep.per_gigabyte(seconds), Unit.SECONDS)} a GB"
 
     rows = [
+        ("data that the next four were measured on", write_bytes(upkeep.data_bytes)),
         ("a rewrite of the log, beside the calls", per_gigabyte(upkeep.rewrite_seconds)),
         ("at its begin nobody is answered", per_gigabyte(upkeep.fork_seconds)),
         ("a restart, the log just rewritten", per_gigabyte(upkeep.restart_seconds)),

@@ -127,6 +127,7 @@ class TestReport:
         assert (lines[0], lines[-1], lines[-2]) == (*report.MARKERS, "one machine")
         assert "| separate | 1.5 KB | 1 KB | 50 µs | 4 | 40 | 3 KB | 4 KB | 100 µs |" in lines
         assert "| separate | 3 × | 24 h | 86.4 GB | 0.15 | 9 MB | 12 MB | 9 | memory of kept outcomes | 1 |" in lines
+        assert "| data that the next four were measured on | 500 MB |" in lines
         assert "| a restart, the log as it was written | 8.0 s a GB |" in lines
         assert "| delayed, retried and lost jobs that come back, at most | 3,333/s |" in lines
         assert "| jobs that come back where a broker has lost all messages, at most | 1,000/s |" in lines
