@@ -13,7 +13,7 @@ import numpy as np
 
 from dispatcher.selection.card import Card
 from dispatcher.selection.encoders.encoder import unit
-from dispatcher.selection.loss import Floats
+from dispatcher.selection.loss import Floats, Integers
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.stored import Array
 from dispatcher.selection.words import split_name
@@ -22,6 +22,10 @@ from dispatcher.selection.words import split_name
 SCALE: Final = 20.0
 #: The step of online learning.
 RATE: Final = 2.0
+#: Gradients that are left.
+NEGLIGIBLE: Final = 1e-3
+#: Up to so many functions for each candidate one product with the whole head is quicker than rows of it.
+SMALL: Final = 8
 
 
 class Embedding:
@@ -71,18 +75,37 @@ class Embedding:
         product += self._bias
         return product
 
-    def learn(self, vector: Floats, gradient: Mapping[int, float], weight: float = 1.0) -> None:
-        """One stochastic step.
+    def logits_among(self, vectors: Floats, candidates: Integers) -> Floats:
+        """Of some functions for each of several texts, shape (texts, candidates).
 
         Args:
-            vector: of the text.
-            gradient: of the loss by the logit of each function that it is worth it for.
-            weight: of the example.
+            vectors: of the texts, shape (texts, dimension).
+            candidates: positions, shape (texts, candidates).
         """
-        for position, by_logit in gradient.items():
-            step = np.float32(RATE * weight * by_logit)
-            self._head[position] -= step * vector
-            self._bias[position] -= np.float32(0.02) * step
+        if self.size <= SMALL * candidates.shape[1]:
+            logits = np.take_along_axis(vectors @ self._head.T, candidates, axis=1)
+        else:
+            logits = np.einsum("tcd,td->tc", self._head[candidates], vectors)
+        if self.foreign_scale != 1:
+            foreign = [self.meaning.is_foreign(vector) for vector in vectors]
+            logits[foreign] *= np.float32(self.foreign_scale)
+        found: Floats = logits + self._bias[candidates]
+        return found
+
+    def learn(self, vectors: Floats, candidates: Integers, gradient: Floats) -> None:
+        """One step for several texts together.
+
+        Args:
+            vectors: of the texts, shape (texts, dimension).
+            candidates: positions, shape (texts, candidates); distinct for each text.
+            gradient: of the loss by the logits of these, likewise; what is next to nothing is left.
+        """
+        texts, places = (np.abs(gradient) > NEGLIGIBLE).nonzero()
+        rows, own = np.unique(candidates[texts, places], return_inverse=True)
+        step = np.zeros((len(rows), len(vectors)), dtype=np.float32)
+        step[own, texts] = np.float32(RATE) * gradient[texts, places]
+        self._head[rows] -= step @ vectors
+        self._bias[rows] -= np.float32(0.02) * step.sum(axis=1)
 
 
 def render(card: Card, *, parameters: bool = True) -> str:

@@ -19,23 +19,23 @@ from dispatcher.selection.features import Buckets, buckets
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.fusion import Fusion
 from dispatcher.selection.lexical import MAX_TERM_CHARACTERS, Lexicon, terms
-from dispatcher.selection.loss import Floats, log_softmax
+from dispatcher.selection.loss import Floats, Integers, log_softmax, softmax
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model
 from dispatcher.selection.neighbours import Neighbours
 from dispatcher.selection.network import LENGTH, Network
+from dispatcher.selection.rehearsal import MAX_CANDIDATES, Judged, Rehearsal
 from dispatcher.selection.rules import CompiledRule
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.shape import Shape
 from dispatcher.selection.softmax import NEGLIGIBLE, Ngrams, Read, Softmax, document_of
+from dispatcher.selection.unsaid import MOST_SURE, Unsaid, beliefs, share_out
 from dispatcher.selection.words import Request, read_request, words
 
 if TYPE_CHECKING:
     from dispatcher.selection.distance import Distance
     from dispatcher.selection.latent import Latent
 
-#: A wrong function's probability is taken for at most this: the step grows without bound towards 1.
-MOST_SURE = 0.98
 #: The probability from which on a function was thought of by the selector itself.
 PLAUSIBLE = 0.02
 #: The probability of a favourite from which on it is not plausible that nothing fits.
@@ -44,6 +44,8 @@ CLEAR_FAVOURITE = 0.9
 WORD_WEIGHT, EXAMPLE_WEIGHT = 3.0, 5.0
 #: Functions above which shared words are left to BM25, which is quicker.
 MAX_EVIDENCE = 500
+#: Tiers that learn from each feedback.
+LEARNING = frozenset({fusion.NGRAMS, fusion.BAYES, fusion.PRIOR, fusion.EMBEDDING, fusion.NEIGHBOURS})
 #: How far above the mean a tier's favourite is.
 FAVOUR = 0.3
 #: What a rule found only in the material counts.
@@ -166,10 +168,13 @@ class Snapshot:
         self.bayes = Bayes(self.size, self.ngrams)
         self.embedding: Embedding | None = None
         self.neighbours: Neighbours | None = None
+        self.rehearsal: Rehearsal | None = None
+        self.unsaid = Unsaid()
         if meaning is not None:
             self.embedding = Embedding(self.cards, meaning)
             # One place more than functions: the texts that nothing fits.
             self.neighbours = Neighbours(self.size + 1, meaning.dimension)
+            self.rehearsal = Rehearsal(self.embedding)
         #: How many examples each function has.
         self.examples = np.zeros(self.size, dtype=np.float32)
         default = fusion.WORDS if meaning is None else fusion.MEANING
@@ -217,7 +222,8 @@ class Snapshot:
             return Scores(tiers=tiers, fused=np.zeros(self.size, dtype=np.float32))
         gates = np.stack([self._gates[tier] for tier in tiers])
         fused: Floats = np.einsum("tf,tf->f", gates, np.stack(list(tiers.values())))
-        return Scores(tiers=tiers, fused=fused)
+        favour = self.unsaid.favour(self.examples)
+        return Scores(tiers=tiers, fused=fused if favour is None else fused + favour)
 
     def set_fusion(self, fusion: Fusion) -> None:
         """Weigh the tiers otherwise from now on."""
@@ -242,7 +248,7 @@ class Snapshot:
         }
         if self.bayes.calls.any():
             found[fusion.BAYES] = lambda reading: self.bayes.logits(reading.ngrams) * reading.familiar
-            found[fusion.PRIOR] = lambda reading: self.bayes.log_prior(reading.states)
+            found[fusion.PRIOR] = self._prior
         if self.latent is not None:
             found[fusion.LATENT] = lambda reading: reading.latent[: self.size] * reading.familiar
         if self.network is not None:
@@ -254,6 +260,11 @@ class Snapshot:
         if self.rules or self._evidence is not None:
             found[fusion.KEYWORDS] = self._keywords
         return found
+
+    def _prior(self, reading: Reading) -> Floats:
+        """How often functions were asked for, as far as that is known: who never came first was never confirmed."""
+        prior, unknown = self.bayes.log_prior(reading.states), self.unsaid.share
+        return prior if not unknown else prior - np.float32(unknown) * self.bayes.log_prior()
 
     def _keywords(self, reading: Reading) -> Floats:
         """As the keyword selector scores: rules, and the words and examples that text and function share."""
@@ -330,11 +341,17 @@ class Snapshot:
             return
         right = feedback.verdict is Verdict.RIGHT
         plausible = float(np.exp(scores.logs[position])) >= PLAUSIBLE
+        judged = self._judge(reading, scores, position, feedback)
         gradient = self._gradient(scores, position, right=right)
+        if not right:
+            believed = beliefs(judged.first[None], np.array([judged.place]), self.examples[judged.candidates][None])
+            gradient = share_out(gradient, position, judged.candidates, believed[0])
         self.softmax.learn(met, gradient, feedback.weight)
-        if self.embedding is not None and self.neighbours is not None:
-            self.embedding.learn(reading.vector, gradient, feedback.weight)
+        if self.rehearsal is not None and self.neighbours is not None:
+            if fusion.EMBEDDING in scores.tiers:
+                self.rehearsal.learn(judged, self._gates[fusion.EMBEDDING], self.examples)
             self.neighbours.add(reading.vector, position, feedback.text, right=right)
+        self.unsaid.add(feedback.weight, right=right)
         if right:
             self.bayes.add(met, position, reading.states, feedback.weight)
             self.examples[position] += feedback.weight
@@ -353,6 +370,37 @@ class Snapshot:
                 return reading, scores
         reading = self.read(feedback.text, state)
         return reading, self.score(reading)
+
+    def _judge(self, reading: Reading, scores: Scores, position: int, feedback: Feedback) -> Judged:
+        """A text with what was said of it, and the functions that it may have been."""
+        right = feedback.verdict is Verdict.RIGHT
+        logs = first = scores.logs
+        if not right:
+            first = self._first_logs(reading, scores)
+            logs = np.maximum(logs, first)
+        candidates = _likeliest(logs, min(MAX_CANDIDATES, self.size), position)
+        rest = scores.fused[candidates]
+        if fusion.EMBEDDING in scores.tiers:
+            rest -= self._gates[fusion.EMBEDDING][candidates] * scores.tiers[fusion.EMBEDDING][candidates]
+        return Judged(
+            vector=np.empty(0, dtype=np.float32) if self.embedding is None else reading.vector,
+            candidates=candidates,
+            place=int((candidates == position).argmax()),
+            right=right,
+            weight=feedback.weight,
+            rest=rest,
+            first=softmax(first[candidates]),
+        )
+
+    def _first_logs(self, reading: Reading, scores: Scores) -> Floats:
+        """Log P0(f): what was thought of a text before anything was learnt in use."""
+        logits = np.zeros(self.size, dtype=np.float32)
+        for tier in scores.tiers.keys() - LEARNING:
+            logits += self._gates[tier] * scores.tiers[tier]
+        if self.embedding is not None and fusion.EMBEDDING in scores.tiers:
+            weight = np.float32(self.fusion.weights[fusion.EMBEDDING].untrained)
+            logits += weight * (self.embedding.start @ reading.vector)
+        return log_softmax(logits)
 
     def _weigh_function(self, position: int) -> None:
         """Weigh the tiers anew for one function, whose examples have changed."""
@@ -391,6 +439,16 @@ class Snapshot:
         """Add to the examples that functions are known to have."""
         for position, count in counts.items():
             self.examples[position] += count
+
+
+def _likeliest(logs: Floats, most: int, position: int) -> Integers:
+    """The likeliest functions, and this one in any case; in no order."""
+    if most >= len(logs):
+        return np.arange(len(logs))
+    found = np.argpartition(logs, -most)[-most:]
+    if not (found == position).any():
+        found[0] = position
+    return found
 
 
 def _favours(logits: Floats, position: int) -> bool:

@@ -129,7 +129,7 @@ def test_a_step_of_the_head_moves_the_logits_of_that_text():
     embedding = Embedding(make_cards(), make_meaning())
     vector = embedding.meaning.request("some odd request")
     before = embedding.logits(vector)
-    embedding.learn(vector, {1: -0.8, 2: 0.5})
+    embedding.learn(vector[None], np.array([[1, 2]]), np.array([[-0.8, 0.5]], np.float32))
     gained = embedding.logits(vector) - before
     assert gained[1] > 0 > gained[2]
     assert not np.delete(gained, [1, 2]).any()

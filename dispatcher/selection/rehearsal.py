@@ -1,0 +1,111 @@
+"""What was said before, learnt again: each feedback is one small batch, itself and a few of before.
+
+One pass over texts leaves much untold: the first ones were learnt when next to nothing was known. A verdict of "wrong"
+above all says more later, when the functions that are left have become known. A few of before, taken in turn, cost
+one product with the head for all, and are learnt as if they had been said now.
+
+Which ones is a matter of how many were learnt, not of chance: they follow the golden ratio, which spreads them evenly.
+
+Source: Lin 1992, "Self-Improving Reactive Agents Based on Reinforcement Learning, Planning and Teaching" (experience
+replay); Knuth 1998, "The Art of Computer Programming", volume 3, section 6.4, for the golden ratio.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from dispatcher.selection.embedding import Embedding
+from dispatcher.selection.loss import Floats, Integers, softmax
+from dispatcher.selection.unsaid import beliefs, spread
+
+#: Texts of before that are learnt again with each.
+AGAIN: Final = 4
+#: Texts that are kept; the newest takes the place of the oldest.
+MAX_TEXTS: Final = 4_096
+#: Functions that a text is learnt for at most: its likeliest.
+MAX_CANDIDATES: Final = 64
+#: The part of the golden ratio behind the point.
+_GOLDEN: Final = 0.6180339887498949
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """One text with what was said of it."""
+
+    vector: Floats
+    #: The functions that it may have been, the judged one among them; shape (candidates,).
+    candidates: Integers
+    #: Of the judged one among them.
+    place: int
+    right: bool
+    weight: float
+    #: What all tiers but the embedding said of the candidates, and the embedding's gates.
+    rest: Floats
+    #: What was believed of them before anything was learnt, as probabilities.
+    first: Floats
+
+
+class Rehearsal:
+    """Texts that the embedding's head has learnt, and learns again."""
+
+    def __init__(self, embedding: Embedding) -> None:
+        self._embedding = embedding
+        self._count = 0
+        self._width = min(MAX_CANDIDATES, embedding.size)
+        self._vectors = np.zeros((0, embedding.meaning.dimension), dtype=np.float32)
+        self._candidates = np.zeros((0, self._width), dtype=np.int64)
+        self._rest = np.zeros((0, self._width), dtype=np.float32)
+        self._first = np.zeros((0, self._width), dtype=np.float32)
+        self._places = np.zeros(0, dtype=np.int64)
+        self._right = np.zeros(0, dtype=bool)
+        self._weights = np.zeros(0, dtype=np.float32)
+
+    def __len__(self) -> int:
+        return min(self._count, MAX_TEXTS)
+
+    def learn(self, judged: Judged, gates: Floats, examples: Floats) -> None:
+        """One step: this text, and some of before.
+
+        Args:
+            judged: the text.
+            gates: the weight of the embedding for each function, shape (functions,).
+            examples: how many each function has, shape (functions,).
+        """
+        known = len(self)
+        turns = np.arange(1, AGAIN + 1) + AGAIN * self._count if known else np.empty(0)
+        again = (turns * _GOLDEN % 1 * known).astype(np.int64)
+        texts = np.append(np.unique(again), self._keep(judged))
+        candidates = self._candidates[texts]
+        logits = self._embedding.logits_among(self._vectors[texts], candidates)
+        probabilities = softmax(self._rest[texts] + gates[candidates] * logits)
+        gradient = self._gradient(texts, probabilities, examples[candidates])
+        self._embedding.learn(self._vectors[texts], candidates, gradient * self._weights[texts, None])
+
+    def _gradient(self, texts: Integers, probabilities: Floats, examples: Floats) -> Floats:
+        places, right = self._places[texts], self._right[texts]
+        gradient = probabilities.copy()
+        gradient[np.arange(len(texts)), places] -= 1
+        if not right.all():
+            wrong = ~right
+            believed = beliefs(self._first[texts[wrong]], places[wrong], examples[wrong])
+            gradient[wrong] = spread(probabilities[wrong], places[wrong], believed)
+        return gradient
+
+    def _keep(self, judged: Judged) -> int:
+        place = self._count % MAX_TEXTS
+        if place >= len(self._places):
+            self._grow()
+        self._vectors[place], self._candidates[place] = judged.vector, judged.candidates
+        self._rest[place], self._first[place] = judged.rest, judged.first
+        self._places[place], self._right[place], self._weights[place] = judged.place, judged.right, judged.weight
+        self._count += 1
+        return place
+
+    def _grow(self) -> None:
+        size = max(64, min(MAX_TEXTS, 2 * len(self._places)))
+        for name in ("_vectors", "_candidates", "_rest", "_first", "_places", "_right", "_weights"):
+            old = getattr(self, name)
+            new = np.zeros((size, *old.shape[1:]), dtype=old.dtype)
+            new[: len(old)] = old
+            setattr(self, name, new)
