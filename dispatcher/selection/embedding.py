@@ -83,7 +83,7 @@ class Embedding:
             candidates: positions, shape (texts, candidates).
         """
         if self.size <= SMALL * candidates.shape[1]:
-            logits = np.take_along_axis(vectors @ self._head.T, candidates, axis=1)
+            logits = (vectors @ self._head.T)[np.arange(len(vectors))[:, None], candidates]
         else:
             logits = np.einsum("tcd,td->tc", self._head[candidates], vectors)
         if self.foreign_scale != 1:
@@ -101,9 +101,11 @@ class Embedding:
             gradient: of the loss by the logits of these, likewise; what is next to nothing is left.
         """
         texts, places = (np.abs(gradient) > NEGLIGIBLE).nonzero()
-        rows, own = np.unique(candidates[texts, places], return_inverse=True)
-        step = np.zeros((len(rows), len(vectors)), dtype=np.float32)
-        step[own, texts] = np.float32(RATE) * gradient[texts, places]
+        positions = candidates[texts, places]
+        whole = np.zeros((self.size, len(vectors)), dtype=np.float32)
+        whole[positions, texts] = np.float32(RATE) * gradient[texts, places]
+        rows = np.bincount(positions, minlength=self.size).nonzero()[0]
+        step = whole[rows]
         self._head[rows] -= step @ vectors
         self._bias[rows] -= np.float32(0.02) * step.sum(axis=1)
 

@@ -23,6 +23,8 @@ from dispatcher.selection.unsaid import beliefs, spread
 AGAIN: Final = 4
 #: Texts that are kept; the newest takes the place of the oldest.
 MAX_TEXTS: Final = 4_096
+#: Below this nothing is learnt: it was known.
+SURPRISE: Final = 0.05
 #: Functions that a text is learnt for at most: its likeliest.
 MAX_CANDIDATES: Final = 64
 #: The part of the golden ratio behind the point.
@@ -64,30 +66,33 @@ class Rehearsal:
     def __len__(self) -> int:
         return min(self._count, MAX_TEXTS)
 
-    def learn(self, judged: Judged, gates: Floats, examples: Floats) -> None:
-        """One step: this text, and some of before.
+    def learn(self, judged: Judged, surprise: float, gates: Floats, examples: Floats) -> None:
+        """One step: this text, and some of before; none where it was no surprise.
 
         Args:
             judged: the text.
+            surprise: the size of the loss's gradient by the logit of the judged function.
             gates: the weight of the embedding for each function, shape (functions,).
             examples: how many each function has, shape (functions,).
         """
-        known = len(self)
+        known, place = len(self), self._keep(judged)
+        if surprise < SURPRISE:
+            return
         turns = np.arange(1, AGAIN + 1) + AGAIN * self._count if known else np.empty(0)
         again = (turns * _GOLDEN % 1 * known).astype(np.int64)
-        texts = np.append(np.unique(again), self._keep(judged))
-        candidates = self._candidates[texts]
-        logits = self._embedding.logits_among(self._vectors[texts], candidates)
+        texts = np.append(again, place)
+        candidates, vectors = self._candidates[texts], self._vectors[texts]
+        logits = self._embedding.logits_among(vectors, candidates)
         probabilities = softmax(self._rest[texts] + gates[candidates] * logits)
         gradient = self._gradient(texts, probabilities, examples[candidates])
-        self._embedding.learn(self._vectors[texts], candidates, gradient * self._weights[texts, None])
+        self._embedding.learn(vectors, candidates, gradient * self._weights[texts, None])
 
     def _gradient(self, texts: Integers, probabilities: Floats, examples: Floats) -> Floats:
         places, right = self._places[texts], self._right[texts]
         gradient = probabilities.copy()
         gradient[np.arange(len(texts)), places] -= 1
-        if not right.all():
-            wrong = ~right
+        wrong = (~right).nonzero()[0]
+        if len(wrong):
             believed = beliefs(self._first[texts[wrong]], places[wrong], examples[wrong])
             gradient[wrong] = spread(probabilities[wrong], places[wrong], believed)
         return gradient
@@ -103,7 +108,7 @@ class Rehearsal:
         return place
 
     def _grow(self) -> None:
-        size = max(64, min(MAX_TEXTS, 2 * len(self._places)))
+        size = min(MAX_TEXTS, max(64, 2 * len(self._places)))
         for name in ("_vectors", "_candidates", "_rest", "_first", "_places", "_right", "_weights"):
             old = getattr(self, name)
             new = np.zeros((size, *old.shape[1:]), dtype=old.dtype)

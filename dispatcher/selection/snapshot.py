@@ -341,15 +341,16 @@ class Snapshot:
             return
         right = feedback.verdict is Verdict.RIGHT
         plausible = float(np.exp(scores.logs[position])) >= PLAUSIBLE
-        judged = self._judge(reading, scores, position, feedback)
         gradient = self._gradient(scores, position, right=right)
-        if not right:
+        judged = None if right and self.rehearsal is None else self._judge(reading, scores, position, feedback)
+        if judged is not None and not right:
             believed = beliefs(judged.first[None], np.array([judged.place]), self.examples[judged.candidates][None])
             gradient = share_out(gradient, position, judged.candidates, believed[0])
         self.softmax.learn(met, gradient, feedback.weight)
-        if self.rehearsal is not None and self.neighbours is not None:
+        if judged is not None and self.rehearsal is not None and self.neighbours is not None:
             if fusion.EMBEDDING in scores.tiers:
-                self.rehearsal.learn(judged, self._gates[fusion.EMBEDDING], self.examples)
+                surprise = abs(gradient[position]) * feedback.weight
+                self.rehearsal.learn(judged, surprise, self._gates[fusion.EMBEDDING], self.examples)
             self.neighbours.add(reading.vector, position, feedback.text, right=right)
         self.unsaid.add(feedback.weight, right=right)
         if right:
@@ -389,7 +390,7 @@ class Snapshot:
             right=right,
             weight=feedback.weight,
             rest=rest,
-            first=softmax(first[candidates]),
+            first=first[candidates] if right else softmax(first[candidates]),
         )
 
     def _first_logs(self, reading: Reading, scores: Scores) -> Floats:

@@ -2,8 +2,8 @@
 
     share  ω    = W / (W + R / TOLD + DOUBTED)
     favour f    = FAVOUR · ω / √(1 + n_f)                               added to the logit of f
-    loss        = -(1 - FIRST) log(1 - P(c)) - FIRST · P(c) Σ q_f log P(f)       where c was wrong; see `spread`
-    q_f         ∝ P0(f) / √(1 + n_f) for f ≠ c, else 0
+    gradient    by z_c: P(c),  by z_f: -P(c) ((1 - FIRST) P(f) / (1 - P(c)) + FIRST · q_f)         where c was wrong
+    q_f         ∝ P0(f) / √(1 + n_f) for f ≠ c
 
 W and R count what was said to be wrong and right, n_f the examples of f. P0 is what the tiers say that never learn in
 use. Who is told only right or wrong hears of a function only where it came first: one that never does is never
