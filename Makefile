@@ -77,7 +77,7 @@ constraints: ## Resolve every dependency anew, on the oldest Python we support (
 		&& $(or $(PYTHON),python3.11) -m venv "$$scratch" \
 		&& pip="$$scratch/bin/python -m pip --disable-pip-version-check" \
 		&& $$pip install -qq --upgrade pip \
-		&& $$pip install -qq ".[all,embedding-fast,embedding-e5]" --group test --group dev && $$pip check \
+		&& $$pip install -qq ".[all,embedding-fast,embedding-e5,uvloop]" --group test --group dev && $$pip check \
 		&& { echo "# What we test with. Written by \`make constraints\`; edit pyproject.toml instead."; \
 			$$pip freeze -qq --all --exclude function-dispatcher --exclude setuptools --exclude wheel; } > "$$scratch/pins" \
 		&& ! grep -n ' @ \|://' "$$scratch/pins" && cp "$$scratch/pins" constraints.txt \

@@ -80,6 +80,13 @@ class Settings(BaseSettings):
     default_deadline_seconds: float = Field(
         default=86_400, gt=0, description="From acceptance to expiry, for calls and functions that set no deadline."
     )
+    calls_at_once: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        description="How many calls of one job run at once where its function is an `async def` that does not set "
+        "`at_once`.",
+    )
     dispatch_timeout_seconds: float = Field(
         default=5, gt=0, description="How long a dispatch tries to reach the server before it raises."
     )

@@ -1,7 +1,9 @@
 """Which queues a worker node consumes, and how: `python -m workers.profiles NAME [celery options]` starts one.
 
 `celery -A workers.app worker` alone is the profile `all`, less its bounds. Separate nodes for `interactive` and `bulk`
-keep a person from waiting behind a batch, however long its calls are.
+keep a person from waiting behind a batch, however long its calls are. A node `async` runs a thousand coroutines in one
+process. It consumes the queues that hold nothing else, as `Registry(async_queue="async")` makes one; give the other
+nodes `--exclude-queues=async,async.high,async.bulk` to keep them out of there.
 """
 
 import os
@@ -13,7 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from dispatcher import Registry, Settings
-from dispatcher.transport.app import queue_names
+from dispatcher.transport.app import CELERY_DEFAULT_QUEUE, queue_names
 
 #: Beyond the longest call: for settling it, and for a busy machine.
 _MARGIN: Final = timedelta(minutes=1)
@@ -26,6 +28,8 @@ class Profile:
     #: Whether it consumes the queues of batches (`….bulk`), and whether all others.
     bulk: bool
     interactive: bool
+    #: Whether it consumes only queues in which there is nothing but coroutines.
+    coroutines: bool = False
     #: Celery's pool. Prefork can end a call that does not stop, without harm to others.
     pool: str = "prefork"
     #: Jobs at once; `auto` is as many as the machine or the container has processors.
@@ -36,7 +40,12 @@ class Profile:
 
     def queues(self, registry: Registry) -> list[str]:
         """The names of the queues it consumes."""
-        return [name for name in queue_names(registry) if (self.bulk if name.endswith(".bulk") else self.interactive)]
+        names = [name for name in queue_names(registry) if (self.bulk if name.endswith(".bulk") else self.interactive)]
+        if not self.coroutines:
+            return names
+        mixed = {function.options.queue for function in registry if not function.is_async} | {CELERY_DEFAULT_QUEUE}
+        own = {function.options.queue for function in registry} - mixed
+        return [name for name in names if name.removesuffix(".high").removesuffix(".bulk") in own]
 
     def time_limit(self, registry: Registry, settings: Settings) -> timedelta | None:
         """After which Celery ends a process, whatever it does."""
@@ -54,6 +63,7 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
         "all": Profile(bulk=True, interactive=True),
         "interactive": Profile(bulk=False, interactive=True, bounded=True),
         "bulk": Profile(bulk=True, interactive=False),
+        "async": Profile(bulk=True, interactive=True, coroutines=True, pool="asyncio", concurrency="1000"),
     }
 )
 
@@ -63,12 +73,17 @@ def worker_arguments(name: str, registry: Registry, settings: Settings) -> list[
 
     Raises:
         KeyError: there is no such profile.
+        ValueError: it has no queue to consume.
     """
     profile = PROFILES[name]
+    queues = profile.queues(registry)
+    if not queues:
+        msg = f"no queue holds coroutines alone: give each `async def` the same queue=…, and profile {name!r} has work"
+        raise ValueError(msg)
     arguments = [
         "worker",
         f"--hostname={name}@%h",
-        f"--queues={','.join(profile.queues(registry))}",
+        f"--queues={','.join(queues)}",
         f"--pool={profile.pool}",
         f"--concurrency={profile.concurrency}",
         "--loglevel=INFO",
@@ -88,7 +103,10 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(f"usage: python -m workers.profiles {{{','.join(PROFILES)}}} [celery worker options]")
     from tasks import registry  # noqa: PLC0415 - a wrong profile is told at once
 
-    options = worker_arguments(arguments[0], registry, Settings.load())
+    try:
+        options = worker_arguments(arguments[0], registry, Settings.load())
+    except ValueError as error:
+        sys.exit(str(error))
     os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", "workers.app", *options, *arguments[1:]])  # noqa: S606
 
 

@@ -6,28 +6,35 @@ from collections.abc import Sequence
 
 from dispatcher.clock import Clock
 from dispatcher.errors import Acceptance, ServerError, ServerUnreachableError, ServerUnusableError, SettingsError
+from dispatcher.model.job import Job
+from dispatcher.transport.admission import Admission, group
 from dispatcher.transport.failure import SERVER_FAILURES, refused, translate
-from dispatcher.transport.ledger import AsyncLedger
 from dispatcher.transport.replies import Accepted
-from dispatcher.transport.script import Command
 
 logger = logging.getLogger(__name__)
 
 #: Jobs in one round trip.
-BATCH = 25
+BATCH = 100
 #: Round trips under way at once.
 AT_ONCE = 2
 #: Seconds between two tries to reach the server.
 PAUSE = 0.1
 
-_Waiting = tuple[Command[Accepted], "asyncio.Future[Accepted]"]
+_Waiting = tuple[Job, "asyncio.Future[Accepted]"]
 
 
 class Acceptor:
-    """Accepts jobs for one producer, in its event loop."""
+    """Accepts jobs for one producer, in its event loop.
 
-    def __init__(self, ledger: AsyncLedger, clock: Clock, address: str, timeout: float) -> None:
-        self._ledger = ledger
+    Args:
+        admission: what accepts them.
+        clock: for how long it is tried.
+        address: of the server, for errors.
+        timeout: seconds that the server may be away.
+    """
+
+    def __init__(self, admission: Admission, clock: Clock, address: str, timeout: float) -> None:
+        self._admission = admission
         self._clock = clock
         self._address = address
         self._timeout = timeout
@@ -36,7 +43,7 @@ class Acceptor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    async def accept(self, command: Command[Accepted]) -> Accepted:
+    async def accept(self, job: Job) -> Accepted:
         """Have one job accepted, with whatever else is dispatched in this turn.
 
         Raises:
@@ -51,7 +58,7 @@ class Acceptor:
         future: asyncio.Future[Accepted] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._flush)
-        self._waiting.append((command, future))
+        self._waiting.append((job, future))
         return await future
 
     async def close(self) -> None:
@@ -62,7 +69,7 @@ class Acceptor:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = group(self._waiting, lambda one: one[0]), []
         for start in range(0, len(waiting), BATCH):
             task = asyncio.get_running_loop().create_task(self._send(waiting[start : start + BATCH]))
             self._tasks.add(task)
@@ -85,7 +92,7 @@ class Acceptor:
                 # Not sent, or not sent again: what nobody waits for any more.
                 batch = [waiting for waiting in batch if not waiting[1].done()]
                 try:
-                    results = await self._ledger.run_many_settled([command for command, _ in batch])
+                    results = await self._admission.accept([job for job, _ in batch])
                 except SERVER_FAILURES as error:
                     if not refused(error):
                         known = Acceptance.UNKNOWN

@@ -2,42 +2,50 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from dispatcher.client.handle import entries_of, read_outcome
-from dispatcher.errors import ArgumentIssue, CallRefusedError, InvalidArgumentsError, ResultError
+from dispatcher.client.job_size import JobSize
+from dispatcher.client.map_progress import Report
+from dispatcher.client.parts import JobRun, Part
+from dispatcher.errors import ArgumentIssue, CallRefusedError, InvalidArgumentsError
 from dispatcher.model.call import Call
 from dispatcher.model.outcome import ErrorInfo, ErrorKind, Failed, Outcome, type_name
 from dispatcher.registry.function import Function
-from dispatcher.transport.outcomes import CallRecord
 
 if TYPE_CHECKING:
     from dispatcher.client.dispatcher import Dispatcher
+    from dispatcher.client.resuming import Resuming
 
 R = TypeVar("R")
 Row = Mapping[str, object] | Call[R]
 
-#: Seconds of work that a job should hold: much more than its own cost, little enough to spread over workers.
-JOB_SECONDS = 0.075
-LARGEST_JOB = 200
-#: A job grows at most by this factor: one quick call says little about the next.
-GROWTH = 4
-
-
-class _Part(Generic[R]):
-    """Rows that stand together in the input: some refused, the others in one job."""
-
-    def __init__(self) -> None:
-        self.calls: list[Call[R]] = []
-        #: For each row its refusal, or None for the next call of the job.
-        self.rows: list[Failed | None] = []
-        self.outcomes: asyncio.Task[list[Outcome[R]]] | None = None
+#: Rows bound before other tasks of the loop get a turn.
+TURN = 50
+#: Bytes of arguments in one job, and under way at once, about.
+JOB_BYTES, WINDOW_BYTES = 512 * 1024, 64 * 1024 * 1024
+#: Seconds that a slow source may keep the rows of an unfinished job waiting.
+LINGER = 0.05
+#: Jobs under way before any has ended, and seconds until they may be twice as many: how long a call takes is not known,
+#: and jobs of one quick call each would be dear.
+UNKNOWN_JOBS, UNKNOWN_SECONDS = 32, 0.1
 
 
 class Bulk(Generic[R]):
-    """One run of `map`."""
+    """One run of `map`.
+
+    Args:
+        dispatcher: what takes the jobs.
+        function: of every call.
+        window: rows under way at once.
+        calls_per_job: None sizes the jobs by how long the calls take.
+        deadline: of each job.
+        ordered: whether outcomes come in the order of the rows, or as jobs end.
+        resuming: what is known of a run before this one, for one that may be resumed.
+        report: says how far it is.
+    """
 
     def __init__(
         self,
@@ -47,6 +55,9 @@ class Bulk(Generic[R]):
         window: int,
         calls_per_job: int | None,
         deadline: timedelta | None,
+        ordered: bool = True,
+        resuming: "Resuming | None" = None,
+        report: Report | None = None,
     ) -> None:
         if window < 1 or (calls_per_job is not None and calls_per_job < 1):
             msg = f"window and calls_per_job must be at least 1, not {window} and {calls_per_job}"
@@ -54,37 +65,70 @@ class Bulk(Generic[R]):
         self._dispatcher = dispatcher
         self._function = function
         self._window = window
-        self._fixed = calls_per_job
-        self._size = calls_per_job or 1
+        self._size = JobSize(calls_per_job, at_once=function.is_async)
         self._deadline = deadline
-        self._parts: deque[_Part[R]] = deque()
-        self._under_way = 0
+        self._ordered = ordered
+        self._resuming = resuming
+        self._report = report
+        #: The one that is being filled.
+        self._part: Part[R] = Part(0)
+        self._stale: asyncio.TimerHandle | None = None
+        #: Under way, and, where the order does not matter, ended.
+        self._parts: deque[Part[R]] = deque()
+        self._ended: deque[Part[R]] = deque()
+        self._rows = self._bytes = 0
+        self._unknown_jobs = UNKNOWN_JOBS
+        #: Something ended: for who waits for outcomes, and for who waits for room.
+        self._news, self._room = asyncio.Event(), asyncio.Event()
 
     async def run(self, rows: Iterable[Row[R]] | AsyncIterable[Row[R]]) -> AsyncIterator[Outcome[R]]:
-        """Yield outcomes in the order of the rows."""
-        part: _Part[R] = _Part()
-        try:
-            async for row in _each(rows):
-                self._add(part, row)
-                if len(part.rows) >= min(self._size, self._window):
-                    self._send(part)
-                    part = _Part()
-                while self._parts and (self._is_full(part) or self._first_is_done()):
-                    for outcome in await self._take():
-                        yield outcome
-            if part.rows:
-                self._send(part)
-            while self._parts:
-                for outcome in await self._take():
+        """Yield outcomes, in the order of the rows."""
+        async with aclosing(self.parts(rows)) as parts:
+            async for part in parts:
+                for outcome in part.result():
                     yield outcome
-        finally:
-            left = [part.outcomes for part in self._parts if part.outcomes is not None]
-            for task in left:
-                task.cancel()
-            # Until their jobs are cancelled: the dispatcher may be closed next.
-            await asyncio.gather(*left, return_exceptions=True)
 
-    def _add(self, part: _Part[R], row: Row[R]) -> None:
+    async def run_unordered(
+        self, rows: Iterable[Row[R]] | AsyncIterable[Row[R]]
+    ) -> AsyncIterator[tuple[int, Outcome[R]]]:
+        """Yield the position of each row and its outcome."""
+        async with aclosing(self.parts(rows)) as parts:
+            async for part in parts:
+                for numbered in part.numbered():
+                    yield numbered
+
+    async def parts(self, rows: Iterable[Row[R]] | AsyncIterable[Row[R]]) -> AsyncGenerator[Part[R], None]:
+        """Yield rows that have ended together; those of one part are let go when the next is asked for."""
+        reader = asyncio.ensure_future(self._read(rows))
+        reader.add_done_callback(lambda _: self._news.set())
+        try:
+            while (part := await self._next(reader)) is not None:
+                yield part
+                self._let_go(part)
+        finally:
+            await self._end(reader)
+
+    # --- rows in --------------------------------------------------------------------------------------------------
+
+    async def _read(self, rows: Iterable[Row[R]] | AsyncIterable[Row[R]]) -> None:
+        if self._resuming is not None:
+            await self._resuming.start()
+        if isinstance(rows, AsyncIterable):
+            async for row in rows:
+                self._add(row)
+                if self._stale is None and self._part.rows:
+                    self._stale = asyncio.get_running_loop().call_later(LINGER, self._send_what_there_is)
+                await self._make_room()
+        else:
+            for count, row in enumerate(rows):
+                self._add(row)
+                await self._make_room()
+                if count % TURN == 0:
+                    await asyncio.sleep(0)
+        self._send()
+
+    def _add(self, row: Row[R]) -> None:
+        part = self._part
         try:
             call = row if isinstance(row, Call) else self._function.bind(row)
             if call.function != self._function.name:
@@ -92,63 +136,118 @@ class Bulk(Generic[R]):
                 raise InvalidArgumentsError(
                     self._function.name, [ArgumentIssue(location="", problem=problem, kind="function")]
                 )
-            part.calls.append(call)
-            part.rows.append(None)
+            part.add(call)
         except CallRefusedError as refusal:
             error = ErrorInfo(kind=ErrorKind.INVALID_ARGUMENTS, type=type_name(refusal), message=str(refusal))
-            part.rows.append(Failed(error=error, attempts=0))
+            part.refuse(Failed(error=error, attempts=0))
+        if len(part.rows) >= min(self._wished_size(), self._window) or part.bytes >= JOB_BYTES:
+            self._send()
 
-    def _send(self, part: _Part[R]) -> None:
-        part.outcomes = asyncio.ensure_future(self._outcomes(part))
+    def _wished_size(self) -> int:
+        known = None if self._resuming is None else self._resuming.rows_from(self._part.first)
+        return self._size.calls if known is None else known
+
+    async def _make_room(self) -> None:
+        """Wait until another row may be read."""
+        while self._is_full():
+            self._send()  # or nothing would ever end
+            self._room.clear()
+            if self._size.known:
+                await self._room.wait()
+                continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._room.wait(), UNKNOWN_SECONDS)
+            self._unknown_jobs *= 2
+
+    def _is_full(self) -> bool:
+        if self._rows + len(self._part.rows) >= self._window or self._bytes + self._part.bytes >= WINDOW_BYTES:
+            return True
+        return not self._size.known and len(self._parts) >= self._unknown_jobs
+
+    def _send_what_there_is(self) -> None:
+        self._stale = None
+        if self._resuming is None or self._resuming.rows_from(self._part.first) is None:
+            self._send()
+
+    def _send(self) -> None:
+        if self._stale is not None:
+            self._stale.cancel()
+            self._stale = None
+        part = self._part
+        if not part.rows:
+            return
+        self._part = Part(part.first + len(part.rows))
         self._parts.append(part)
-        self._under_way += len(part.rows)
+        self._rows += len(part.rows)
+        self._bytes += part.bytes
+        part.outcomes = asyncio.ensure_future(self._outcomes(part))
+        part.outcomes.add_done_callback(lambda _: self._note_end(part))
 
-    async def _outcomes(self, part: _Part[R]) -> list[Outcome[R]]:
+    # --- jobs -----------------------------------------------------------------------------------------------------
+
+    async def _outcomes(self, part: Part[R]) -> list[Outcome[R]]:
         if not part.calls:
-            return [row for row in part.rows if row is not None]
-        handle = await self._dispatcher.dispatch_job(part.calls, deadline=self._deadline, priority="bulk")
+            return part.refused()
+        if self._resuming is not None:
+            return await self._resuming.outcomes(part, self._run_job)
+        return part.read(self._function, await self._run_job(part.calls, None))
+
+    async def _run_job(self, calls: list[Call[R]], idempotency_key: str | None) -> JobRun:
+        handle = await self._dispatcher.dispatch_job(
+            calls, deadline=self._deadline, priority="bulk", idempotency_key=idempotency_key
+        )
         try:
             record = await handle.record()
         except asyncio.CancelledError:
             # Whoever iterates has stopped: what is left must not run for nobody.
             await asyncio.shield(handle.cancel("map was stopped early"))
             raise
-        self._learn(record.seconds, len(part.calls))
-        ran = iter(entries_of(record, len(part.calls)))
-        return [self._read(next(ran), record.attempts) if row is None else row for row in part.rows]
+        if not handle.repeated:
+            self._size.learn(record, len(calls))
+        return JobRun(record=record, repeated=handle.repeated)
 
-    def _read(self, entry: CallRecord, attempts: int) -> Outcome[R]:
-        try:
-            outcome: Outcome[R] = read_outcome(self._function, entry, attempts)
-        except ResultError as unreadable:
-            error = ErrorInfo(kind=ErrorKind.RESULT, type=type_name(unreadable), message=str(unreadable))
-            return Failed(error=error, attempts=attempts)
-        return outcome
+    # --- outcomes out ---------------------------------------------------------------------------------------------
 
-    def _learn(self, seconds: float, calls: int) -> None:
-        if self._fixed is None:
-            wished = int(JOB_SECONDS * calls / max(seconds, 1e-6))
-            self._size = max(1, min(wished, self._size * GROWTH, LARGEST_JOB))
+    def _note_end(self, part: Part[R]) -> None:
+        if not self._ordered:
+            self._ended.append(part)
+        self._news.set()
+        self._room.set()
 
-    def _is_full(self, part: _Part[R]) -> bool:
-        return self._under_way + len(part.rows) >= self._window
+    async def _next(self, reader: asyncio.Task[None]) -> Part[R] | None:
+        """The next part that has ended; None when all have.
 
-    def _first_is_done(self) -> bool:
-        task = self._parts[0].outcomes
-        return task is not None and task.done()
+        Raises:
+            Exception: what the source of the rows raised.
+        """
+        while True:
+            if reader.done():
+                reader.result()
+            if self._ordered and self._parts and self._parts[0].has_ended:
+                return self._parts.popleft()
+            if self._ended:
+                part = self._ended.popleft()
+                self._parts.remove(part)
+                return part
+            if reader.done() and not self._parts:
+                return None
+            self._news.clear()
+            await self._news.wait()
 
-    async def _take(self) -> list[Outcome[R]]:
-        part = self._parts.popleft()
-        self._under_way -= len(part.rows)
-        return await part.outcomes if part.outcomes is not None else []
+    def _let_go(self, part: Part[R]) -> None:
+        self._rows -= len(part.rows)
+        self._bytes -= part.bytes
+        self._room.set()
+        if self._report is not None:
+            self._report.add(part.result())
 
-
-async def _each(rows: Iterable[Row[R]] | AsyncIterable[Row[R]]) -> AsyncIterator[Row[R]]:
-    if isinstance(rows, AsyncIterable):
-        async for row in rows:
-            yield row
-        return
-    for count, row in enumerate(rows):
-        yield row
-        if count % 20 == 0:
-            await asyncio.sleep(0)
+    async def _end(self, reader: asyncio.Task[None]) -> None:
+        if self._stale is not None:
+            self._stale.cancel()
+        left = [reader, *(part.outcomes for part in self._parts if part.outcomes is not None)]
+        for task in left:
+            task.cancel()
+        # Until their jobs are cancelled: the dispatcher may be closed next.
+        await asyncio.gather(*left, return_exceptions=True)
+        if self._report is not None:
+            self._report.close()

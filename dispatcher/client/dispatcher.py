@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar, Unpack
 
 from dispatcher.client.acceptor import Acceptor
 from dispatcher.client.arriving import arriving
@@ -15,6 +15,8 @@ from dispatcher.client.chooser import Chooser, SelectionCounts
 from dispatcher.client.collector import Collector, Pending
 from dispatcher.client.handle import Handle
 from dispatcher.client.jobs import check_delay, make_job, sendable, time_left
+from dispatcher.client.map_options import WINDOW, MapOptions, make_report
+from dispatcher.client.resuming import Resuming
 from dispatcher.client.selecting import make_selector
 from dispatcher.client.shared_selections import SharedSelections
 from dispatcher.client.tool_calls import run_tool_calls
@@ -39,8 +41,9 @@ from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, Selector
 from dispatcher.settings import Settings
 from dispatcher.transport import outcomes
+from dispatcher.transport.admission import Admission
 from dispatcher.transport.announcements import Announcements
-from dispatcher.transport.app import create_app
+from dispatcher.transport.app import create_app, list_prefix
 from dispatcher.transport.broker import Broker
 from dispatcher.transport.cache import ResultCache
 from dispatcher.transport.commands import Commands
@@ -50,9 +53,9 @@ from dispatcher.transport.embedded import EmbeddedServer, find_server
 from dispatcher.transport.failure import SERVER_FAILURES, translate
 from dispatcher.transport.feedback_log import RedisFeedbackLog
 from dispatcher.transport.ledger import AsyncLedger
+from dispatcher.transport.map_journal import MapJournal
 from dispatcher.transport.model_store import RedisModelStore
 from dispatcher.transport.publisher import Publisher
-from dispatcher.transport.replies import WakeUp
 from dispatcher.transport.selection_cache import SharedSelectionCache
 
 logger = logging.getLogger(__name__)
@@ -62,7 +65,7 @@ R = TypeVar("R")
 #: Seconds that a closing dispatcher waits for wake-ups it has not published yet; the sweeper publishes the rest.
 FLUSH_TIMEOUT = 5.0
 #: Dispatches prepared in one turn of the event loop.
-TURN = 20
+TURN = 50
 
 
 class Dispatcher:
@@ -122,10 +125,13 @@ class Dispatcher:
         self._subscriber = connect_async(url, role="collector", blocking=True)
         self.ledger = AsyncLedger(self._client)
         self._cache = ResultCache(self._client, self.commands.keys)
-        app = create_app(self.settings, url, self.registry)
-        self._publisher = Publisher(Broker(app, origin=f"producer-{self.producer[:8]}"))
+        app, origin = create_app(self.settings, url, self.registry), f"producer-{self.producer[:8]}"
+        self._publisher = Publisher(Broker(app, origin=origin))
         self._turns = Turns(TURN)
-        self._acceptor = Acceptor(self.ledger, self.clock, self.address, self.settings.dispatch_timeout_seconds)
+        admission = Admission(
+            self.ledger, self.commands, self._publisher, origin=origin, list_prefix=list_prefix(self.settings)
+        )
+        self._acceptor = Acceptor(admission, self.clock, self.address, self.settings.dispatch_timeout_seconds)
         keys = self.commands.keys
         self.collector = Collector(
             Announcements(self._subscriber, keys, self.producer),
@@ -239,12 +245,8 @@ class Dispatcher:
             idempotency_key=idempotency_key,
         )
         pending = self.collector.expect(job.id)
-        accepted = await self._acceptor.accept(self.commands.accept(job))
+        accepted = await self._acceptor.accept(job)
         self.collector.server_answered()
-        if accepted.sequence > 0:
-            self._publisher.put(
-                WakeUp(job_id=job.id, function=job.function, queue=job.queue, shown=job.arguments_shown)
-            )
         if not accepted.new:
             pending = self.collector.expect(accepted.job_id)
             self.collector.fetch_soon(pending)
@@ -383,30 +385,57 @@ class Dispatcher:
         """
         return await run_tool_calls(self, response, format, timeout)
 
-    async def map(
+    def map(
         self,
         function: Function[P, R],
         rows: Iterable[Mapping[str, object] | Call[R]] | AsyncIterable[Mapping[str, object] | Call[R]],
-        *,
-        window: int = 2_000,
-        calls_per_job: int | None = None,
-        deadline: timedelta | None = None,
+        **options: Unpack[MapOptions],
     ) -> AsyncIterator[Outcome[R]]:
         """Call a function with every row, and yield the outcomes in the order of the rows.
 
         A row that does not fit the function yields Failed without being queued, and spoils no other. Memory is
-        bounded by the window, however long the input.
+        bounded by the window, however long the input. Stopping early cancels what is under way.
 
         Args:
             function: what to call.
             rows: arguments by name, or calls already bound.
-            window: rows under way at once.
-            calls_per_job: None sizes the jobs by how long the calls take.
-            deadline: of each job.
+            options: see `MapOptions`.
+
+        Raises:
+            ValueError: the window or a job has no room.
         """
-        bulk = Bulk(self, function, window=window, calls_per_job=calls_per_job, deadline=deadline)
-        async for outcome in bulk.run(rows):
-            yield outcome
+        return self._bulk(function, rows, options, ordered=True).run(rows)
+
+    def map_unordered(
+        self,
+        function: Function[P, R],
+        rows: Iterable[Mapping[str, object] | Call[R]] | AsyncIterable[Mapping[str, object] | Call[R]],
+        **options: Unpack[MapOptions],
+    ) -> AsyncIterator[tuple[int, Outcome[R]]]:
+        """As `map`, but yield outcomes as jobs end, each with the position of its row, from 0.
+
+        One slow row then holds up no other.
+        """
+        return self._bulk(function, rows, options, ordered=False).run_unordered(rows)
+
+    def _bulk(self, function: Function[P, R], rows: object, options: MapOptions, *, ordered: bool) -> Bulk[R]:
+        """One run of `map`, of either face."""
+        self._must_be_started()
+        key = options.get("key")
+        return Bulk(
+            self,
+            function,
+            window=options.get("window", WINDOW),
+            calls_per_job=options.get("calls_per_job"),
+            deadline=options.get("deadline"),
+            ordered=ordered,
+            resuming=None if key is None else Resuming(key, function, self._journal(function, key)),
+            report=make_report(function.name, rows, options, self.clock),
+        )
+
+    def _journal(self, function: Function[..., Any], key: str) -> MapJournal:
+        name = self.commands.keys.map_journal(function.name, key)
+        return MapJournal(self._client, name, keep_seconds=self.settings.idempotency_ttl_seconds, address=self.address)
 
     async def gather(self, *calls: Call[R]) -> list[Outcome[R]]:
         """Dispatch calls at once and wait for all outcomes, in the order of the calls.

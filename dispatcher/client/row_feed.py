@@ -12,7 +12,7 @@ from dispatcher.clock import Clock
 T = TypeVar("T")
 
 #: Rows handed over at once, and how long the first of them waits for the others: each handover wakes two threads.
-PART_ROWS, PART_SECONDS = 50, 0.005
+PART_ROWS, PART_SECONDS = 500, 0.005
 
 
 class RowFeed(Generic[T]):

@@ -11,11 +11,13 @@ from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Iter
 from concurrent.futures import CancelledError
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack
 
 from dispatcher.client.chooser import SelectionCounts
 from dispatcher.client.dispatcher import Dispatcher
 from dispatcher.client.handle import Handle
+from dispatcher.client.map_options import MapOptions
+from dispatcher.client.parts import Part
 from dispatcher.client.row_feed import RowFeed
 from dispatcher.errors import SettingsError
 from dispatcher.model.call import Call
@@ -234,15 +236,34 @@ class SyncDispatcher:
         self,
         function: Function[P, R],
         rows: Iterable[Mapping[str, object] | Call[R]],
-        *,
-        window: int = 2_000,
-        calls_per_job: int | None = None,
-        deadline: timedelta | None = None,
+        **options: Unpack[MapOptions],
     ) -> Iterator[Outcome[R]]:
         """See `Dispatcher.map`. The rows are read in the thread that iterates over the outcomes."""
+        for part in self._parts(function, rows, options, ordered=True):
+            yield from part.result()
+
+    def map_unordered(
+        self,
+        function: Function[P, R],
+        rows: Iterable[Mapping[str, object] | Call[R]],
+        **options: Unpack[MapOptions],
+    ) -> Iterator[tuple[int, Outcome[R]]]:
+        """See `Dispatcher.map_unordered`. The rows are read in the thread that iterates over the outcomes."""
+        for part in self._parts(function, rows, options, ordered=False):
+            yield from part.numbered()
+
+    def _parts(
+        self,
+        function: Function[P, R],
+        rows: Iterable[Mapping[str, object] | Call[R]],
+        options: MapOptions,
+        *,
+        ordered: bool,
+    ) -> Iterator[Part[R]]:
+        """Rows that ended together, so that the two threads meet once for each job and not for each row."""
         feed: RowFeed[Mapping[str, object] | Call[R]] = RowFeed(rows, self._inner.clock)
-        outcomes = self._inner.map(function, feed, window=window, calls_per_job=calls_per_job, deadline=deadline)
-        return self._iterate(outcomes, feed)
+        bulk = self._inner._bulk(function, rows, options, ordered=ordered)  # noqa: SLF001 - two faces of one thing
+        return self._iterate(bulk.parts(feed), feed)
 
     def gather(self, *calls: Call[R]) -> list[Outcome[R]]:
         """See `Dispatcher.gather`."""

@@ -24,7 +24,7 @@ from dispatcher.execution.invoke import AnyFunction
 from dispatcher.execution.retry import Retry, decide
 from dispatcher.registry.redaction import HIDDEN
 from dispatcher.registry.registry import Registry
-from dispatcher.transport.broker import WAKE_UP_HEADER
+from dispatcher.transport.message import WAKE_UP_HEADER, named_jobs
 
 #: A plain Celery call has no deadline of ours; its retries are bounded by their number.
 _NO_DEADLINE = timedelta.max
@@ -76,6 +76,10 @@ class ShownRequest(Request):
             named = {name: HIDDEN if name in sensitive else value for name, value in self.kwargs.items()}
             self._argsrepr, self._kwargsrepr = saferepr(tuple(shown)), saferepr(named)
 
+    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002
+        """A cold shutdown. Celery would write that it tries again where a job's outcome belongs; the ledger tries."""
+        super().cancel(pool, signal, emit_retry=emit_retry and WAKE_UP_HEADER not in self.request_dict)
+
     def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - Celery's signature
         """For `celery inspect`."""
         info: dict[str, Any] = super().info(safe=safe or bool(self.task.function.options.sensitive))
@@ -100,9 +104,17 @@ class FunctionTask(Task):
     def run(self, *args: object, **kwargs: object) -> object:
         """Deliver a wake-up, or run a plain Celery call."""
         if self.request.get(WAKE_UP_HEADER) is not None:
-            ending = self._executor().execute(self.request.id, self.request.hostname or "")
-            return self._report(ending)
+            return self._report(self._run_wake_up())
         return self._run_plain(args, kwargs)
+
+    def _run_wake_up(self) -> Ending:
+        request, executor = self.request, self._executor()
+        worker = request.hostname or ""
+        job_ids = named_jobs(request.id, vars(request))
+        if len(job_ids) == 1:
+            return executor.execute(request.id, worker)
+        queue = (request.delivery_info or {}).get("routing_key") or self.function.options.queue_name
+        return executor.execute_many(self.function, job_ids, queue, worker)
 
     def _report(self, ending: Ending) -> object:
         """Say how it ended in the way Celery's events, logs and Flower understand."""

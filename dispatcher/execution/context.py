@@ -3,10 +3,12 @@
 import asyncio
 import math
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from dispatcher.clock import Clock
 from dispatcher.errors import CallCancelled, CallTimedOut, Interrupted, LeaseLost
@@ -14,44 +16,28 @@ from dispatcher.model.job import Progress
 
 
 @dataclass(kw_only=True, eq=False)
-class Attempt:
-    """One execution of a job by this process. Shared by the executor, the supervisor and the running function."""
+class UnderWay:
+    """The call that runs, and whether it must stop.
 
-    job_id: str
-    #: The fencing token.
-    token: int
-    #: 1 for the first.
-    number: int
-    function: str
-    idempotency_key: str
-    accepted_at: datetime
-    #: By this machine's clock, as far as the server's and ours agree.
-    deadline_at: datetime
+    Whether a call ended, was told to stop or was abandoned is decided in one place each, under the lock: the thread
+    that runs it and the supervisor must never both think that they are the one to settle.
+    """
+
     #: When the running call must stop, on the monotonic clock; None between calls.
     stop_at: float | None = None
     #: Why it must stop. Set by the supervisor, once a call.
     interruption: type[Interrupted] | None = None
-    #: What the producer gave as its reason, where it cancelled the call.
-    cancel_reason: str = ""
     #: When it was told to, on the monotonic clock.
     interrupted_at: float | None = None
-    #: All calls have ended: nothing is left to be told.
-    settling: bool = False
-    #: Settled by the supervisor, over the head of a function that would not stop.
+    #: Given up by the supervisor, over the head of a function that would not stop.
     abandoned: bool = False
-    #: Set when the supervisor has done all it does about an attempt that it abandoned.
-    given_up: threading.Event = field(default_factory=threading.Event)
-    progress: Progress | None = None
     #: The thread that runs a `def`, or the task that runs an `async def` and what a thread waits for meanwhile.
     thread: threading.Thread | None = None
-    task: asyncio.Task[object] | None = None
-    waited_for: Future[object] | None = None
+    task: asyncio.Task[Any] | None = None
+    waited_for: Future[Any] | None = None
     #: True only while the function's own code runs: nothing else may be interrupted.
     interruptible: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-    # Whether a call ended, was told to stop or was abandoned is decided in one place each, under the lock: the thread
-    # that runs it and the supervisor must never both think that they are the one to settle.
 
     def begin_call(self, stop_at: float) -> bool:
         """Start the time of one call; False when the job must stop altogether."""
@@ -87,11 +73,87 @@ class Attempt:
             return self.abandoned
 
 
+@dataclass(kw_only=True, eq=False)
+class OneOfMany(UnderWay):
+    """One of several calls of a job that run at once on an event loop, each with a time of its own."""
+
+    #: Its position in the job.
+    index: int
+    loop: asyncio.AbstractEventLoop
+    #: Called with it on the loop's thread when it has ended, or was abandoned. May be called twice.
+    on_end: Callable[["OneOfMany"], object]
+
+    def leave(self) -> None:
+        """Go on without it. Safe from every thread."""
+        self.loop.call_soon_threadsafe(self.on_end, self)
+
+
+@dataclass(kw_only=True, eq=False)
+class Attempt(UnderWay):
+    """One execution of a job by this process. Shared by the executor, the supervisor and the running function.
+
+    Where calls run one after the other, it is itself the call that runs. Where they run at once, each of them is in
+    `calls`, and the attempt itself is only told what concerns them all.
+    """
+
+    job_id: str
+    #: The fencing token.
+    token: int
+    #: 1 for the first.
+    number: int
+    function: str
+    idempotency_key: str
+    accepted_at: datetime
+    #: By this machine's clock, as far as the server's and ours agree.
+    deadline_at: datetime
+    #: Those that run at once, by their position in the job.
+    calls: dict[int, OneOfMany] = field(default_factory=dict)
+    #: What the producer gave as its reason, where it cancelled the call.
+    cancel_reason: str = ""
+    #: All calls have ended: nothing is left to be told.
+    settling: bool = False
+    #: Set when the supervisor has done all it does about an attempt that it abandoned.
+    given_up: threading.Event = field(default_factory=threading.Event)
+    progress: Progress | None = None
+    #: When the calls that have ended by then are recorded next, on the monotonic clock; None where that is not done.
+    save_at: float | None = None
+    #: How many were recorded.
+    saved: int = 0
+
+    def begin_one(self, call: OneOfMany) -> bool:
+        """Start one of several calls that run at once; False when the job must stop altogether."""
+        with self.lock:
+            if self.abandoned or self.interruption is not None:
+                return False
+            self.calls[call.index] = call
+            return True
+
+    def under_way(self) -> list[UnderWay]:
+        """What has a time of its own: the attempt, and each call that runs at once with others."""
+        return [self, *self.calls.copy().values()] if self.calls else [self]
+
+    def abandon_all(self, now: float, grace: float) -> bool:
+        """Decide to go on without an attempt none of whose calls stops, nor lets others begin.
+
+        That is where they hold up the loop that they share.
+        """
+        with self.lock:
+            calls = self.calls.copy().values()
+            if self.abandoned or not calls:
+                return False
+            self.abandoned = all(
+                call.abandoned and call.interrupted_at is not None and now >= call.interrupted_at + 2 * grace
+                for call in calls
+            )
+            return self.abandoned
+
+
 class CurrentJob:
     """The job that the calling function belongs to, as `current_job()` gives it."""
 
-    def __init__(self, attempt: Attempt, clock: Clock) -> None:
+    def __init__(self, attempt: Attempt, clock: Clock, call: UnderWay | None = None) -> None:
         self._attempt = attempt
+        self._call = attempt if call is None else call
         self._clock = clock
 
     @property
@@ -117,14 +179,14 @@ class CurrentJob:
     @property
     def time_left(self) -> timedelta:
         """Until this call must stop: its timeout or the job's deadline, whichever comes first. Never negative."""
-        stop_at = self._attempt.stop_at
+        stop_at = self._call.stop_at
         left = 0.0 if stop_at is None else max(0.0, stop_at - self._clock.monotonic())
         return timedelta(seconds=left)
 
     @property
     def cancelled(self) -> bool:
         """Whether the function has been told to stop, for whatever reason."""
-        return self._attempt.interruption is not None
+        return self._call.interruption is not None
 
     def raise_if_cancelled(self) -> None:
         """Stop here if told to: a long `def` without waits calls this where stopping is safe.
@@ -132,8 +194,8 @@ class CurrentJob:
         Raises:
             CallCancelled, CallTimedOut, LeaseLost: let it pass, after cleaning up.
         """
-        if self._attempt.interruption is not None:
-            raise self._attempt.interruption(INTERRUPTION_TEXT[self._attempt.interruption])
+        if self._call.interruption is not None:
+            raise self._call.interruption(INTERRUPTION_TEXT[self._call.interruption])
 
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Say how far the work is. Costs nothing: it travels with the next heartbeat.

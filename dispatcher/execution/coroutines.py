@@ -3,9 +3,12 @@
 import asyncio
 import contextvars
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
+
+from dispatcher.transport.connection import connect
+from dispatcher.transport.ledger import Ledger
 
 T = TypeVar("T")
 
@@ -35,11 +38,30 @@ class CoroutineRunner:
         context = contextvars.copy_context()
 
         def start() -> None:
-            task = loop.create_task(_contained(coroutine), context=context)
-            task.add_done_callback(lambda done: _copy(done, result))
+            task = loop.create_task(contained(coroutine), context=context)
+            task.add_done_callback(lambda done: copy_result(done, result))
 
         loop.call_soon_threadsafe(start)
         return result
+
+    #: Whether `at_once` does what it says.
+    runs_at_once = False
+
+    def at_once(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Call plain functions that wait for coroutines, at once where a pool can, and give their results."""
+        return [call() for call in calls]
+
+    def result(self, submitted: Future[T]) -> T:
+        """Wait for what was submitted. Where a pool knows a better way to wait than to block, it says so."""
+        return submitted.result()
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long, in the same way."""
+        threading.Event().wait(seconds)
+
+    def ledger(self, url: str) -> Ledger:
+        """A ledger for those who submit coroutines here."""
+        return Ledger(connect(url, role="worker"))
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._loop is loop:
@@ -55,10 +77,13 @@ class CoroutineRunner:
                 self._thread.join()
                 loop.close()
 
+    def _make_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.new_event_loop()
+
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
+                self._loop = self._make_loop()
                 self._thread = threading.Thread(
                     target=self._serve, args=(self._loop,), name="dispatcher-loop", daemon=True
                 )
@@ -66,7 +91,7 @@ class CoroutineRunner:
             return self._loop
 
 
-async def _contained(coroutine: Coroutine[Any, Any, T]) -> T:
+async def contained(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run it so that nothing it raises ends the loop, and with it every other coroutine."""
     try:
         return await coroutine
@@ -74,7 +99,8 @@ async def _contained(coroutine: Coroutine[Any, Any, T]) -> T:
         raise _Ended(error) from None
 
 
-def _copy(task: asyncio.Task[T], result: Future[T]) -> None:
+def copy_result(task: asyncio.Task[T], result: Future[T]) -> None:
+    """Hand a task's result to whoever waits for it."""
     if not result.set_running_or_notify_cancel():
         if not task.cancelled():
             task.exception()  # looked at: asyncio would complain that nobody did
@@ -87,3 +113,17 @@ def _copy(task: asyncio.Task[T], result: Future[T]) -> None:
         result.set_exception(error)
     else:
         result.set_result(task.result())
+
+
+_shared: CoroutineRunner | None = None
+
+
+def share(runner: CoroutineRunner | None) -> None:
+    """Name the runner of this process's coroutines; None: whoever has some makes one of its own."""
+    global _shared  # noqa: PLW0603 - the pool of a process is made by Celery, which hands it to nobody
+    _shared = runner
+
+
+def shared() -> CoroutineRunner | None:
+    """The runner of this process's coroutines, where its pool has one."""
+    return _shared

@@ -1,5 +1,6 @@
 """How a delivery of a wake-up ended, for Celery's events, Flower and logs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -58,6 +59,18 @@ def ending_of_refusal(reason: str) -> Ending:
     if reason == "settled:expired":
         return Ending(what="expired", text="expired before it was started")
     return Ending(what="dropped", text=reason)
+
+
+def summary_of(endings: Sequence[Ending]) -> Ending:
+    """Of the jobs of one wake-up together: what Celery and Flower show of it."""
+    if len(endings) == 1:
+        return endings[0]
+    succeeded = sum(ending.what == "succeeded" for ending in endings)
+    ran = sum(ending.what != "dropped" for ending in endings)
+    if ran == 0:
+        return Ending(what="dropped", text=f"none of {len(endings)} jobs was to be run")
+    what: Literal["succeeded", "failed"] = "succeeded" if succeeded else "failed"
+    return Ending(what=what, text=f"{succeeded} of {ran} jobs succeeded")
 
 
 def error_text(record: CallRecord) -> str:

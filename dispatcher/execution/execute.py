@@ -1,22 +1,32 @@
 """Runs one job: lease → decode → resolve → validate → call → classify → settle, a step each."""
 
-import inspect
-import json
 import logging
-import threading
 import uuid
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.errors import Acceptance, CallCancelled, CallTimedOut, DispatcherError, LeaseLost
 from dispatcher.execution import supervisor
-from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt, CurrentJob
-from dispatcher.execution.ending import Ending, ending_of_look, ending_of_record, ending_of_refusal, error_text
-from dispatcher.execution.failure import describe, secrets_of
-from dispatcher.execution.invoke import AnyFunction, Invoker
-from dispatcher.execution.retry import Retry, decide
+from dispatcher.execution.calls import CallMaker, problem_of_abandoned
+from dispatcher.execution.company import CompanyRunner
+from dispatcher.execution.context import Attempt
+from dispatcher.execution.coroutines import CoroutineRunner
+from dispatcher.execution.ending import (
+    Ending,
+    ending_of_look,
+    ending_of_record,
+    ending_of_refusal,
+    error_text,
+    summary_of,
+)
+from dispatcher.execution.failure import describe
+from dispatcher.execution.invoke import AnyFunction
+from dispatcher.execution.retry import Final, Retry, RetryDecision, decide
+from dispatcher.execution.run import Problem, Run, Settlement
 from dispatcher.model.call import Call
 from dispatcher.model.envelope import Envelope, EnvelopeError
 from dispatcher.model.job import CANCELLED_BY_PRODUCER, JobState
@@ -26,7 +36,7 @@ from dispatcher.transport.commands import Commands
 from dispatcher.transport.failure import SERVER_FAILURES, translate
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.outcomes import CallRecord, JobRecord
-from dispatcher.transport.replies import Lease, NoLease
+from dispatcher.transport.replies import Lease, NoLease, WakeUp
 from dispatcher.transport.script import Command
 
 __all__ = ["AnyFunction", "Ending", "Executor"]
@@ -43,33 +53,6 @@ ASKING = frozenset({"lease", "look"})
 NO_ANSWER: tuple[type[Exception], ...] = (*SERVER_FAILURES, ValueError, TypeError, LookupError)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Problem:
-    """A call that raised."""
-
-    error: BaseException
-    record: CallRecord
-    #: Whether the function itself raised, so that its retry policy is asked.
-    from_function: bool
-
-
-@dataclass(kw_only=True, eq=False)
-class Run:
-    """An attempt in progress, with what its calls have come to so far."""
-
-    lease: Lease
-    attempt: Attempt
-    #: Both on the monotonic clock.
-    started: float
-    deadline: float
-    function: AnyFunction | None = None
-    calls: tuple[str, ...] = ("{}",)
-    #: The position of the call that runs.
-    current: int = 0
-    ended: dict[int, CallRecord] = field(default_factory=dict)
-    problems: dict[int, Problem] = field(default_factory=dict)
-
-
 class Executor:
     """Runs jobs for one worker process. Not to be shared across a fork.
 
@@ -80,9 +63,11 @@ class Executor:
         clock: for timeouts.
         in_pool_process: whether ending this process harms nobody else, so that a function that does not stop can be
             ended with it.
+        coroutines: runs those of the process; one of its own by default.
+        publish: puts a wake-up back into its queue; None where nobody can.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a worker's process has
         self,
         registry: Registry,
         ledger: Ledger,
@@ -90,14 +75,20 @@ class Executor:
         clock: Clock | None = None,
         *,
         in_pool_process: bool = False,
+        coroutines: CoroutineRunner | None = None,
+        publish: Callable[[WakeUp], None] | None = None,
     ) -> None:
         self._registry = registry
         self._ledger = ledger
         self._settings = settings
         self._clock = clock or SystemClock()
         self._commands = Commands(settings, self._clock)
-        self._invoker = Invoker()
-        self._supervisor = supervisor.Supervisor(ledger, self._commands, self._clock, settings, self._abandon)
+        self._coroutines = coroutines or CoroutineRunner()
+        self._company = CompanyRunner(self, ledger, self._commands, self._clock, publish)
+        self._supervisor = supervisor.Supervisor(
+            ledger, self._commands, self._clock, settings, self._abandon, self._done_so_far, self._company.relieve
+        )
+        self._maker = CallMaker(self._coroutines, self._supervisor, self._clock, settings)
         self._in_pool_process = in_pool_process
         self._runs: dict[Attempt, Run] = {}
 
@@ -106,23 +97,63 @@ class Executor:
         leased = self._lease(job_id, worker)
         if isinstance(leased, Ending):
             return leased
-        run = self._begin(leased)
+        return self.attempt(self.begin(leased))
+
+    def execute_many(self, function: AnyFunction, job_ids: Sequence[str], queue: str, worker: str) -> Ending:
+        """Run the jobs of a function that one wake-up names; some of them may be left to other workers.
+
+        Args:
+            function: theirs.
+            job_ids: in the order in which they were accepted.
+            queue: that the wake-up came from.
+            worker: this node's name.
+        """
+        if function.is_async and self._coroutines.runs_at_once:
+            calls = [partial(self.execute, job_id, worker) for job_id in job_ids]
+            return summary_of(self._coroutines.at_once(calls))
+        return self._company.run(function, job_ids, queue, worker)
+
+    def attempt(self, run: Run, settle_later: Callable[[Settlement], None] | None = None) -> Ending:
+        """Make the calls of a run, and settle it.
+
+        Args:
+            run: begun, and not yet made.
+            settle_later: is given the settlement, where it can wait; by default nothing waits.
+        """
         try:
             self._resolve(run)
-            self._run_calls(run)
+            if run.function is not None:
+                self._maker.make(run, run.function)
             if run.attempt.abandoned:
                 return self._after_abandonment(run.attempt)
             # The lease is kept until the outcome is recorded, which may take as long as an outage.
             run.attempt.settling = True
-            return self._settle(run)
+            ending = self._settle(run, settle_later)
+            if run.strays and self._in_pool_process:
+                supervisor.end_process()
+            return ending
         finally:
-            self._supervisor.release(run.attempt)
-            self._runs.pop(run.attempt, None)
+            self.forget(run)
+
+    def forget(self, run: Run) -> None:
+        """It is not, or no longer, this process's: its lease is no longer kept."""
+        self._supervisor.release(run.attempt)
+        self._runs.pop(run.attempt, None)
+
+    def settle_all(self, settlements: Sequence[Settlement]) -> None:
+        """Record how runs have ended, in one round trip; what that does not record is recorded by itself."""
+        try:
+            words = self._ledger.run_many_settled([settlement.command for settlement in settlements])
+        except SERVER_FAILURES as error:
+            words = [error for _ in settlements]
+        for settlement, word in zip(settlements, words, strict=True):
+            recorded = self.persist(settlement.command) if isinstance(word, Exception) else word
+            self._ended(settlement.run, settlement.ending, recorded)
 
     def close(self) -> None:
         """End the threads of this executor. A worker's process just ends; this is for who makes many, as tests do."""
         self._supervisor.close()
-        self._invoker.close()
+        self._maker.close()
 
     def call_directly(self, function: AnyFunction, arguments: str, job_id: str) -> str:
         """Run a function for a plain Celery call: no job, no lease; its timeout is kept all the same.
@@ -142,9 +173,7 @@ class Executor:
         )
         self._supervisor.watch(attempt)
         try:
-            self._start(attempt, self._clock.monotonic() + self._timeout(function).total_seconds())
-            args, kwargs = function.load_arguments(arguments)
-            return function.dump_result(self._invoker.call(function, args, kwargs, attempt, job=None))
+            return self._maker.make_one(function, arguments, attempt)
         finally:
             attempt.end_call()
             self._supervisor.release(attempt)
@@ -154,14 +183,14 @@ class Executor:
     def _lease(self, job_id: str, worker: str) -> Lease | Ending:
         """Ask for the job; what the ledger wants looked at first is looked at, and asked for again."""
         nonce = uuid.uuid4().hex
-        answer = self._persist(self._commands.lease(job_id, worker, nonce))
+        answer = self.persist(self._commands.lease(job_id, worker, nonce))
         if isinstance(answer, NoLease) and answer.reason == "look":
-            looked = self._persist(self._commands.look(job_id))
+            looked = self.persist(self._commands.look(job_id))
             if looked is None or looked.action in {"expired", "cancelled", "gave_up"}:
                 logger.info("wake_up_late", extra={"job_id": job_id, "reason": looked.action if looked else "unknown"})
                 return Ending(what="dropped", text="late") if looked is None else ending_of_look(looked)
             # It waits again, perhaps because of this very look: the wake-up in hand is as good as any.
-            answer = self._persist(self._commands.lease(job_id, worker, nonce))
+            answer = self.persist(self._commands.lease(job_id, worker, nonce))
         if answer is None:
             return Ending(what="dropped", text="the ledger cannot be reached")
         if isinstance(answer, NoLease):
@@ -169,7 +198,8 @@ class Executor:
             return ending_of_refusal(answer.reason)
         return answer
 
-    def _begin(self, lease: Lease) -> Run:
+    def begin(self, lease: Lease) -> Run:
+        """Keep a job's lease from now on."""
         attempt = Attempt(
             job_id=lease.job_id,
             token=lease.token,
@@ -192,70 +222,38 @@ class Executor:
             envelope = Envelope.decode(run.lease.envelope)
             run.calls = envelope.calls
             run.function = self._registry.get(envelope.function)
+            if len(run.calls) > 1:
+                run.attempt.save_at = run.started + supervisor.FIRST_SAVE
         except (EnvelopeError, DispatcherError) as error:
             record = CallRecord(state=JobState.FAILED, error=describe(error))
             run.ended = dict.fromkeys(range(len(run.calls)), record)
 
-    def _run_calls(self, run: Run) -> None:
-        if run.function is None:
-            return
-        for index, arguments in enumerate(run.calls):
-            if index in run.ended:
-                continue
-            now, timeout = self._clock.monotonic(), self._timeout(run.function).total_seconds()
-            run.current = index
-            if now >= run.deadline or not self._start(run.attempt, min(run.deadline, now + timeout)):
-                return
-            result = self._run_call(run, run.function, arguments)
-            if not run.attempt.end_call():
-                return
-            if isinstance(result, Problem):
-                run.problems[index] = result
-            else:
-                run.ended[index] = result
-
-    def _start(self, attempt: Attempt, stop_at: float) -> bool:
-        started = attempt.begin_call(stop_at)
-        self._supervisor.expect(stop_at)
-        return started
-
-    def _run_call(self, run: Run, function: AnyFunction, arguments: str) -> CallRecord | Problem:
-        attempt, from_function = run.attempt, False
-        args, kwargs = tuple[object, ...](), dict[str, object]()
-        try:
-            args, kwargs = function.load_arguments(arguments)
-            from_function = True
-            value = self._invoker.call(function, args, kwargs, attempt, job=CurrentJob(attempt, self._clock))
-            from_function = False
-            return CallRecord(state=JobState.SUCCEEDED, value=function.dump_result(value))
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as error:  # one of the places that must survive anything; recorded below
-            if isinstance(error, SystemExit) and type(error) is not SystemExit:
-                raise  # the worker's own shutdown
-            secrets = _secrets(function, arguments, args, kwargs)
-            record = CallRecord(state=JobState.FAILED, error=describe(error, secrets))
-            return Problem(error=error, record=record, from_function=from_function)
-
     # How it ends.
 
-    def _settle(self, run: Run) -> Ending:
+    def _settle(self, run: Run, settle_later: Callable[[Settlement], None] | None = None) -> Ending:
         attempt = run.attempt
         if attempt.interruption is LeaseLost:
             logger.warning("lease_lost", extra={"job_id": attempt.job_id, "attempt": attempt.number})
             return Ending(what="dropped", text="another attempt has the job")
         wait = self._sort_out(run)
         if wait is not None and attempt.interruption is not CallCancelled:
-            word = self._persist(self._commands.retry(attempt.job_id, attempt.token, wait, run.ended))
+            word = self.persist(self._commands.retry(attempt.job_id, attempt.token, wait, run.ended))
             if word is None or not word.startswith("cancel:"):
                 first = min(run.problems, key=lambda index: (index in run.ended, index))
                 text = error_text(run.problems[first].record)
                 return self._ended(run, Ending(what="retried", text=text, wait=wait), word)
             attempt.interruption, attempt.cancel_reason = CallCancelled, word.partition(":")[2]
         record = self._record(run)
-        word = self._persist(self._commands.settle(attempt.job_id, attempt.token, record, self._keep(run)))
         hidden = run.function is not None and run.function.options.sensitive_result
-        return self._ended(run, ending_of_record(record, hidden=hidden), word)
+        settlement = Settlement(
+            run=run,
+            command=self._commands.settle(attempt.job_id, attempt.token, record, self._keep(run)),
+            ending=ending_of_record(record, hidden=hidden),
+        )
+        if settle_later is not None:
+            settle_later(settlement)
+            return settlement.ending
+        return self._ended(run, settlement.ending, self.persist(settlement.command))
 
     def _ended(self, run: Run, ending: Ending, word: str | None) -> Ending:
         extra = {"job_id": run.attempt.job_id, "function": run.attempt.function, "attempt": run.attempt.number}
@@ -281,26 +279,24 @@ class Executor:
         if run.function is None:
             return None
         waits = []
-        left = timedelta(seconds=run.deadline - self._clock.monotonic())
         for index, problem in run.problems.items():
             if self._was_stopped(run, problem.error):
                 continue
-            decision = (
-                decide(run.function.options.retry, problem.error, failures=run.lease.failures + 1, time_left=left)
-                if problem.from_function
-                else None
-            )
+            decision = self._decide(run, problem)
             if isinstance(decision, Retry):
                 waits.append(decision.wait)
             else:
                 run.ended[index] = problem.record
-        if run.attempt.abandoned and not self._is_past(run.deadline) and self._has_unmade(run):
+        if run.attempt.abandoned and not self._is_past(run.deadline) and run.missing():
             # They wait behind a call that did not stop, which ends nothing but itself.
             waits.append(timedelta(0))
         return max(waits, default=None)
 
-    def _has_unmade(self, run: Run) -> bool:
-        return any(index not in run.ended and index not in run.problems for index in range(len(run.calls)))
+    def _decide(self, run: Run, problem: Problem) -> RetryDecision:
+        if run.function is None or not problem.from_function:
+            return Final()
+        left = timedelta(seconds=run.deadline - self._clock.monotonic())
+        return decide(run.function.options.retry, problem.error, failures=run.lease.failures + 1, time_left=left)
 
     def _was_stopped(self, run: Run, error: BaseException) -> bool:
         """Whether the producer or the deadline ended a call, which then did not fail."""
@@ -318,8 +314,10 @@ class Executor:
         seconds = self._clock.monotonic() - run.started
         return JobRecord(attempts=run.lease.attempt, calls=calls, seconds=seconds)
 
+    # What the supervisor asks for, in its thread.
+
     def _abandon(self, attempt: Attempt) -> None:
-        """Settle an attempt whose function did not stop, from the supervisor's thread; then end its process."""
+        """Settle an attempt whose function did not stop; then end its process."""
         run, waited_for = self._runs.get(attempt), attempt.waited_for
         logger.error("call_did_not_stop", extra={"job_id": attempt.job_id, "function": attempt.function})
         try:
@@ -327,17 +325,31 @@ class Executor:
                 self._settle_abandoned(run)
         finally:
             if self._in_pool_process:
+                self._company.relieve(patience=0)
                 supervisor.end_process()
             if waited_for is not None:
                 waited_for.cancel()
 
     def _settle_abandoned(self, run: Run) -> None:
-        reason = run.attempt.interruption or CallTimedOut
-        error = reason(INTERRUPTION_TEXT[reason] + ", and the function did not stop when told to")
-        record = CallRecord(state=JobState.FAILED, error=describe(error))
-        problem = Problem(error=error, record=record, from_function=True)
+        told = {index: call.interruption for index, call in run.attempt.calls.copy().items()}
+        stuck = {
+            index: problem_of_abandoned(told.get(index, run.attempt.interruption) or CallTimedOut)
+            for index in run.under_way()
+        }
         # Copies: the thread that runs the call still has the run.
-        self._settle(replace(run, ended=dict(run.ended), problems={**run.problems, run.current: problem}))
+        self._settle(replace(run, ended=dict(run.ended), problems={**run.problems, **stuck}))
+
+    def _done_so_far(self, attempt: Attempt) -> dict[int, CallRecord]:
+        """The calls of an attempt that would not be made again, were its worker lost."""
+        run = self._runs.get(attempt)
+        if run is None or run.function is None:
+            return {}
+        final = {
+            index: problem.record
+            for index, problem in run.problems.copy().items()
+            if not self._was_stopped(run, problem.error) and isinstance(self._decide(run, problem), Final)
+        }
+        return {**run.ended, **final}
 
     def _after_abandonment(self, attempt: Attempt) -> Ending:
         if self._in_pool_process:
@@ -345,7 +357,7 @@ class Executor:
             attempt.given_up.wait(self._settings.outage_seconds + 2 * LONGEST_PAUSE)
         return Ending(what="dropped", text="did not stop in time; settled without it")
 
-    def _persist(self, command: Command[T]) -> T | None:
+    def persist(self, command: Command[T]) -> T | None:
         """Run a command, bearing an outage for as long as the settings say; None if it lasts longer.
 
         Every command is safe to repeat, so a reply that was lost is simply asked for again. None also where the record
@@ -366,25 +378,8 @@ class Executor:
                 if self._is_past(give_up):
                     logger.error("ledger_unreachable", extra={"command": command.script, "reason": str(error)})  # noqa: TRY400
                     return None
-            threading.Event().wait(pause)
+            self._coroutines.pause(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _is_past(self, moment: float) -> bool:
         return self._clock.monotonic() >= moment
-
-    def _timeout(self, function: AnyFunction) -> timedelta:
-        return function.options.timeout or timedelta(seconds=self._settings.default_timeout_seconds)
-
-
-def _secrets(function: AnyFunction, arguments: str, args: tuple[object, ...], kwargs: dict[str, object]) -> list[str]:
-    """What sensitive arguments may appear as: as they came over the wire, and as the function had them."""
-    sensitive = function.options.sensitive
-    if not sensitive:
-        return []
-    try:
-        wire = json.loads(arguments)
-    except ValueError:
-        wire = None
-    found = secrets_of(wire, sensitive) if isinstance(wire, dict) else []
-    named = inspect.signature(function.callable).bind(*args, **kwargs).arguments if args else kwargs
-    return sorted({*found, *secrets_of(named, sensitive)}, key=len, reverse=True)

@@ -4,93 +4,110 @@ import asyncio
 import contextvars
 import os
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dispatcher.execution import supervisor
-from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt, CurrentJob, set_current_job
+from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt, CurrentJob, UnderWay, set_current_job
 from dispatcher.execution.coroutines import CoroutineRunner
 from dispatcher.registry.function import Function
 
 AnyFunction = Function[..., Any]
+Invoke = Callable[[tuple[object, ...], dict[str, object]], object]
 
 
 class Invoker:
-    """One a process."""
+    """One a process.
 
-    def __init__(self) -> None:
-        self._coroutines = CoroutineRunner()
+    Args:
+        coroutines: what runs them.
+    """
+
+    def __init__(self, coroutines: CoroutineRunner) -> None:
+        self._coroutines = coroutines
 
     def close(self) -> None:
         """End the event loop."""
         self._coroutines.close()
 
-    def call(
-        self,
-        function: AnyFunction,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
-        attempt: Attempt,
-        job: CurrentJob | None,
-    ) -> object:
-        """Call it, with `job` as its current job, and in a context of its own.
+    @contextmanager
+    def ready(self, function: AnyFunction, attempt: Attempt, job: CurrentJob | None) -> Iterator[Invoke]:
+        """What calls a function again and again, with `job` as its current job, each time in a context of its own.
 
-        Raises:
-            Interrupted: when it was told to stop and did, however it put it.
-            BaseException: what the function raised.
+        It raises Interrupted when the function was told to stop and did, however it put it, else what the function
+        raised.
         """
-        context = contextvars.copy_context()
-        context.run(set_current_job, job)
-        call = self._call_coroutine if function.is_async else self._call_function
+        context = context_of(job)
         process = os.getpid()
-        try:
-            return call(function, args, kwargs, attempt, context)
-        except BaseException as error:
-            if attempt.interruption is not None and not isinstance(error, attempt.interruption):
-                raise attempt.interruption(INTERRUPTION_TEXT[attempt.interruption]) from error
-            raise
-        finally:
-            if os.getpid() != process:
-                # A child that the function forked came back out of it: it must not settle the job, nor read our pipes.
-                os._exit(1)
+        call = self._coroutine_caller(function, attempt) if function.is_async else _function_caller(function, attempt)
 
-    def _call_function(
-        self,
-        function: AnyFunction,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
-        attempt: Attempt,
-        context: contextvars.Context,
-    ) -> object:
+        def invoke(args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+            try:
+                return call(context.copy(), args, kwargs)
+            except BaseException as error:
+                raise_interrupted(attempt, error)
+                raise
+            finally:
+                if os.getpid() != process:
+                    # A child that the function forked came back out of it: it must not settle the job, nor read our
+                    # pipes.
+                    os._exit(1)
+
         attempt.thread = threading.current_thread()
-        in_main_thread = attempt.thread is threading.main_thread()
+        in_main_thread = not function.is_async and attempt.thread is threading.main_thread()
         if in_main_thread:
             supervisor.run_in_main_thread(attempt)
         try:
-            attempt.interruptible = True
-            if attempt.interruption is not None:
-                raise attempt.interruption(INTERRUPTION_TEXT[attempt.interruption])
-            return context.run(function.callable, *args, **kwargs)
+            yield invoke
         finally:
-            attempt.interruptible = False
             if in_main_thread:
                 supervisor.run_in_main_thread(None)
 
-    def _call_coroutine(
-        self,
-        function: AnyFunction,
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
-        attempt: Attempt,
-        context: contextvars.Context,
-    ) -> object:
-        async def run() -> object:
+    def _coroutine_caller(self, function: AnyFunction, attempt: Attempt) -> Callable[..., object]:
+        async def run(args: tuple[object, ...], kwargs: dict[str, object]) -> object:
             attempt.task = asyncio.current_task()
-            if attempt.interruption is not None:
-                raise attempt.interruption(INTERRUPTION_TEXT[attempt.interruption])
+            raise_if_interrupted(attempt)
             return await function.callable(*args, **kwargs)  # type: ignore[misc]  # is_async says that it can be
 
-        attempt.waited_for = context.run(self._coroutines.submit, run())
+        def call(context: contextvars.Context, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+            waited_for = attempt.waited_for = context.run(self._coroutines.submit, run(args, kwargs))
+            try:
+                return self._coroutines.result(waited_for)
+            finally:
+                attempt.task = attempt.waited_for = None
+
+        return call
+
+
+def _function_caller(function: AnyFunction, attempt: Attempt) -> Callable[..., object]:
+    code = function.callable
+
+    def call(context: contextvars.Context, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         try:
-            return attempt.waited_for.result()
+            attempt.interruptible = True
+            raise_if_interrupted(attempt)
+            return context.run(code, *args, **kwargs)
         finally:
-            attempt.task = attempt.waited_for = None
+            attempt.interruptible = False
+
+    return call
+
+
+def context_of(job: CurrentJob | None) -> contextvars.Context:
+    """A copy of the caller's context with `job` as its current job."""
+    context = contextvars.copy_context()
+    context.run(set_current_job, job)
+    return context
+
+
+def raise_if_interrupted(call: UnderWay) -> None:
+    """Do not begin what must stop already."""
+    if call.interruption is not None:
+        raise call.interruption(INTERRUPTION_TEXT[call.interruption])
+
+
+def raise_interrupted(call: UnderWay, error: BaseException) -> None:
+    """However a function put it: what was told to stop and raises was stopped."""
+    if call.interruption is not None and not isinstance(error, call.interruption):
+        raise call.interruption(INTERRUPTION_TEXT[call.interruption]) from error

@@ -5,6 +5,7 @@ a function that holds the interpreter lock for longer than the lease loses its j
 """
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -13,11 +14,12 @@ from types import FrameType
 
 from dispatcher.clock import Clock
 from dispatcher.errors import CallCancelled, CallTimedOut, Interrupted, LeaseLost
-from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt
+from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt, OneOfMany, UnderWay
 from dispatcher.settings import Settings
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.ledger import Ledger
+from dispatcher.transport.outcomes import CallRecord
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,14 @@ INTERRUPT_SIGNAL = signal.SIGUSR2
 
 #: Seconds. A cancelled job is told within this time, however long its lease.
 LONGEST_BEAT = 1.0
+
+#: Jobs whose leases are kept in one command: the server does nothing else meanwhile.
+BEATS_AT_ONCE = 500
+
+#: Seconds after which a job of many calls has those recorded that have ended; a shorter one is repeated whole.
+FIRST_SAVE = 1.0
+#: Recording takes at most one part in so many of the time: all that have ended are written each time.
+SAVING_SHARE = 20
 
 #: The attempt whose function runs in this process's main thread.
 _in_main_thread: Attempt | None = None
@@ -55,15 +65,19 @@ class Supervisor:
         clock: for timeouts.
         settings: lease and grace.
         abandon: called with an attempt that did not stop within the grace; settles it and may end the process.
+        done_so_far: the calls of an attempt that would not be made again, were its worker lost.
+        relieve: called with each heartbeat.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it watches with, and whom it tells
         self,
         ledger: Ledger,
         commands: Commands,
         clock: Clock,
         settings: Settings,
         abandon: Callable[[Attempt], None],
+        done_so_far: Callable[[Attempt], dict[int, CallRecord]] = lambda _: {},
+        relieve: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._commands = commands
@@ -71,6 +85,8 @@ class Supervisor:
         self._grace = settings.kill_grace_seconds
         self._beat = min(settings.lease_seconds / 3, LONGEST_BEAT)
         self._abandon = abandon
+        self._done_so_far = done_so_far
+        self._relieve = relieve
         self._attempts: dict[str, Attempt] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -80,13 +96,16 @@ class Supervisor:
     def watch(self, attempt: Attempt) -> None:
         """Keep this attempt's lease, and its times, until `release`."""
         with self._changed:
-            if not self._attempts:
+            idle = not self._attempts
+            if idle:
                 self._next_beat = self._clock.monotonic() + self._beat
             self._attempts[attempt.job_id] = attempt
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="dispatcher-supervisor", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            elif idle:
+                # Otherwise it wakes for the others' heartbeat, which is this one's too.
+                self._changed.notify()
 
     def release(self, attempt: Attempt) -> None:
         """The attempt has ended."""
@@ -116,6 +135,8 @@ class Supervisor:
                     self._changed.wait()
                 if self._closed:
                     return
+                # Whoever begins a call while this is worked out must not take an old time for the new one.
+                self._asleep_until = math.inf
                 self._asleep_until = self._next_event()
                 self._changed.wait(max(0.0, self._asleep_until - self._clock.monotonic()))
                 attempts = list(self._attempts.values())
@@ -128,9 +149,10 @@ class Supervisor:
     def _next_event(self) -> float:
         times = [self._next_beat]
         for attempt in self._attempts.values():
-            if attempt.abandoned or attempt.stop_at is None:
-                continue
-            times.append(attempt.stop_at if attempt.interrupted_at is None else attempt.interrupted_at + self._grace)
+            for call in attempt.under_way():
+                if call.abandoned or call.stop_at is None:
+                    continue
+                times.append(call.stop_at if call.interrupted_at is None else call.interrupted_at + self._grace)
         return min(times)
 
     def look(self, attempts: list[Attempt]) -> None:
@@ -138,13 +160,25 @@ class Supervisor:
         now = self._clock.monotonic()
         if now >= self._next_beat:
             self._next_beat = now + self._beat
-            self._keep_leases([a for a in attempts if a.token and not a.abandoned])
+            self._relieve()
+            kept = [a for a in attempts if a.token and not a.abandoned]
+            for start in range(0, len(kept), BEATS_AT_ONCE):
+                self._keep_leases(kept[start : start + BEATS_AT_ONCE])
         for attempt in attempts:
-            if attempt.interrupted_at is not None:
-                if attempt.abandon(now, self._grace):
-                    self._give_up(attempt)
-            elif attempt.stop_at is not None:
-                self.interrupt(attempt, CallTimedOut)
+            for call in attempt.under_way():
+                if call.interrupted_at is None:
+                    if call.stop_at is not None and now >= call.stop_at:
+                        self._tell(attempt, call, CallTimedOut)
+                elif call.abandon(now, self._grace):
+                    if isinstance(call, OneOfMany):
+                        call.leave()
+                    else:
+                        self._give_up(attempt)
+            if attempt.abandon_all(now, self._grace):
+                self._give_up(attempt)
+        self._save(
+            [a for a in attempts if a.save_at is not None and now >= a.save_at and not (a.settling or a.abandoned)]
+        )
 
     def _give_up(self, attempt: Attempt) -> None:
         try:
@@ -171,19 +205,44 @@ class Supervisor:
             elif what == "lost":
                 self.interrupt(attempt, LeaseLost)
 
+    def _save(self, attempts: list[Attempt]) -> None:
+        """Record the calls of long jobs that have ended, so that a worker that is lost repeats none of them."""
+        began = self._clock.monotonic()
+        done = [(attempt, calls) for attempt in attempts if len(calls := self._done_so_far(attempt)) > attempt.saved]
+        commands = [self._commands.save(attempt.job_id, attempt.token, calls) for attempt, calls in done]
+        words: list[str | Exception] = []
+        try:
+            words = self._ledger.run_many_settled(commands)
+        except SERVER_FAILURES as error:
+            logger.warning("calls_not_recorded: %s", error, extra={"jobs": len(done), "reason": str(error)})
+        for (attempt, calls), word in zip(done, words, strict=False):
+            attempt.saved = len(calls) if word == "saved" else attempt.saved
+        now = self._clock.monotonic()
+        for attempt in attempts:
+            attempt.save_at = now + max(self._beat, (now - began) * SAVING_SHARE)
+
     def interrupt(self, attempt: Attempt, reason: type[Interrupted]) -> None:
-        """Tell a running function to stop: raised into a coroutine or the main thread, else left for it to ask."""
-        if not attempt.interrupt(reason, self._clock.monotonic()):
+        """Tell a running function to stop: raised into a coroutine or the main thread, else left for it to ask.
+
+        Of several calls that run at once each is told.
+        """
+        self._tell(attempt, attempt, reason)
+        if reason is not CallTimedOut:
+            for call in attempt.under_way()[1:]:
+                self._tell(attempt, call, reason)
+
+    def _tell(self, attempt: Attempt, call: UnderWay, reason: type[Interrupted]) -> None:
+        if not call.interrupt(reason, self._clock.monotonic()):
             return
         logger.info(
             "call_interrupted",
             extra={"job_id": attempt.job_id, "function": attempt.function, "attempt": attempt.number,
                    "reason": reason.__name__},
         )  # fmt: skip
-        task = attempt.task  # taken once: the thread that runs the call forgets it at its end
+        task = call.task  # taken once: the thread that runs the call forgets it at its end
         if task is not None:
             task.get_loop().call_soon_threadsafe(task.cancel)
-        elif attempt.thread is threading.main_thread():
+        elif call.thread is threading.main_thread():
             signal.pthread_kill(threading.main_thread().ident or 0, INTERRUPT_SIGNAL)
 
 

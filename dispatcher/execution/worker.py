@@ -2,14 +2,16 @@
 
 import logging
 import os
+import sys
 import threading
 from typing import Any
 
-from celery import Celery
+from celery import Celery, concurrency
 from celery.signals import after_setup_logger, worker_process_init, worker_ready, worker_shutdown
 
 from dispatcher.clock import SystemClock
-from dispatcher.execution import celery_task
+from dispatcher.execution import celery_task, coroutines
+from dispatcher.execution.event_pace import EventPace
 from dispatcher.execution.execute import Executor
 from dispatcher.execution.log_lines import show_fields
 from dispatcher.execution.sweeper import Sweeper
@@ -18,9 +20,11 @@ from dispatcher.settings import Settings
 from dispatcher.transport.app import create_app, end_promptly
 from dispatcher.transport.broker import Broker
 from dispatcher.transport.connection import connect
+from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.nodes import NodeReporter, describe_node
+from dispatcher.transport.replies import WakeUp
 
 
 class WorkerSide:
@@ -35,6 +39,9 @@ class WorkerSide:
         self._executor: Executor | None = None
         self._owner = 0
         self._lock = threading.Lock()
+        self._publishing = threading.Lock()
+        self._broker: Broker | None = None
+        self._broker_owner = 0
         self._made_in = os.getpid()
         self._in_pool_process = False
         self._sweeper: Sweeper | None = None
@@ -45,15 +52,33 @@ class WorkerSide:
         """The executor of the calling process; made at its first use, anew after a fork."""
         with self._lock:
             if self._executor is None or self._owner != os.getpid():
-                ledger = Ledger(connect(self._url, role="worker"))
-                self._executor = Executor(self._registry, ledger, self._settings, in_pool_process=self._in_pool_process)
+                runner = coroutines.shared() or coroutines.CoroutineRunner()
+                self._executor = Executor(
+                    self._registry,
+                    runner.ledger(self._url),
+                    self._settings,
+                    in_pool_process=self._in_pool_process,
+                    coroutines=runner,
+                    publish=self._publish,
+                )
                 self._owner = os.getpid()
             return self._executor
+
+    def _publish(self, wake_up: WakeUp) -> None:
+        """Put a wake-up back into its queue, from any thread of this process."""
+        with self._publishing:
+            if self._broker is None or self._broker_owner != os.getpid():
+                self._broker, self._broker_owner = Broker(self._app, f"worker-{os.getpid()}"), os.getpid()
+            try:
+                self._broker.publish([wake_up])
+            except SERVER_FAILURES:
+                self._broker.disconnect()
+                raise
 
     def on_process_init(self, **_: Any) -> None:  # noqa: ANN401 - a Celery signal
         """In a process of the prefork pool; in the solo pool too, which runs in the node's only process."""
         end_promptly()
-        self._lock = threading.Lock()
+        self._lock, self._publishing = threading.Lock(), threading.Lock()
         self._in_pool_process = os.getpid() != self._made_in
 
     def on_ready(self, sender: Any, **_: Any) -> None:  # noqa: ANN401
@@ -81,6 +106,15 @@ def _show_fields(logger: logging.Logger, **_: Any) -> None:  # noqa: ANN401 - a 
     show_fields(logger)
 
 
+def offer_asyncio_pool() -> None:
+    """Let Celery know our pool by its name, in `--pool asyncio` and in the setting `worker_pool`."""
+    concurrency.ALIASES["asyncio"] = "dispatcher.execution.asyncio_pool:TaskPool"
+    command = sys.modules.get("celery.bin.worker")
+    if command is not None:
+        # Celery's command line made its list of choices before it looked at the app.
+        command.WORKERS_POOL.choices = concurrency.get_available_pool_names()
+
+
 def make_worker_app(registry: Registry, settings: Settings, url: str, *, name: str) -> Celery:
     """Make a Celery app that runs the functions of a registry.
 
@@ -90,8 +124,10 @@ def make_worker_app(registry: Registry, settings: Settings, url: str, *, name: s
         url: the server that holds the ledger.
         name: the Celery app's own name.
     """
+    offer_asyncio_pool()
     app = create_app(settings, url, registry, name=name)
     side = WorkerSide(app, registry, settings, url)
+    app.steps["consumer"].add(EventPace)
     celery_task.register(app, registry, side.executor)
     # weak=False: the signals are all that keeps the worker's side alive.
     after_setup_logger.connect(_show_fields, weak=False)

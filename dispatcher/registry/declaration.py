@@ -35,6 +35,7 @@ class Declared(TypedDict, total=False):
     timeout: timedelta | None
     deadline: timedelta | None
     delivery: Delivery
+    at_once: int | None
     cache: timedelta | None
     sensitive: Iterable[str]
     sensitive_result: bool
@@ -113,6 +114,7 @@ def _read_options(where: str, given: Mapping[str, object], parameters: tuple[str
         timeout=_read_duration(where, given, "timeout"),
         deadline=_read_duration(where, given, "deadline"),
         delivery=_read_choice(where, given, "delivery", get_args(Delivery), "at_least_once"),  # type: ignore[arg-type]
+        at_once=_read_count(where, given, "at_once"),
         cache=_read_duration(where, given, "cache"),
         sensitive=frozenset(sensitive),
         sensitive_result=_read_choice(where, given, "sensitive_result", (False, True), default=False) is True,
@@ -147,6 +149,15 @@ def _read_duration(where: str, given: Mapping[str, object], option: str) -> time
         raise refuse(where, f"{option} must be a timedelta, not a {type(value).__name__}; write timedelta(seconds=…)")
     if value <= timedelta(0):
         raise refuse(where, f"{option} must be longer than zero, not {value}")
+    return value
+
+
+def _read_count(where: str, given: Mapping[str, object], option: str) -> int | None:
+    value = given.get(option)
+    if value is None:
+        return None
+    if type(value) is not int or value < 1:
+        raise refuse(where, f"{option} must be a whole number from 1 on, not {value!r}")
     return value
 
 

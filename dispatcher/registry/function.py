@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from dispatcher.model.call import Call
@@ -130,6 +130,14 @@ class Function(Generic[P, R]):
             ArgumentLimitError: they are too large, too deep, or not strict JSON.
         """
         return self._arguments.load(text)
+
+    def load_many(self, texts: Sequence[str]) -> list[tuple[tuple[object, ...], dict[str, object]]]:
+        """The same for many calls, in one pass where that can be done.
+
+        Raises:
+            InvalidArgumentsError, ArgumentLimitError: the arguments of one do not fit; `load_arguments` says of which.
+        """
+        return self._arguments.load_many(texts)
 
     def show(self, arguments: object, limit: int = 1000) -> str:
         """The arguments for logs and dashboards: sensitive ones as `***`, at most `limit` characters. Never fails.

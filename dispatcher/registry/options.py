@@ -20,6 +20,8 @@ class FunctionOptions:
     #: From acceptance to expiry. None: `default_deadline_seconds`.
     deadline: timedelta | None = None
     delivery: Delivery = "at_least_once"
+    #: Of an `async def`: how many calls of one job run at once. None: `calls_at_once`.
+    at_once: int | None = None
     #: How long a result may be reused for equal arguments. None: never.
     cache: timedelta | None = None
     #: Arguments whose values are never shown: not in Flower, logs, errors or dead letters.

@@ -38,9 +38,12 @@ class Registry:
 
     Args:
         limits: how much the arguments and the result of a call may hold.
+        async_queue: the queue of every `async def` that names none, so that workers with an asyncio pool can have them
+            for themselves. None: the same as of a `def`.
     """
 
-    def __init__(self, *, limits: Limits | None = None) -> None:
+    def __init__(self, *, limits: Limits | None = None, async_queue: str | None = None) -> None:
+        self._async_queue = async_queue
         self._limits = Limits() if limits is None else limits
         self._functions: dict[str, Function[..., object]] = {}
         #: Names and aliases.
@@ -118,6 +121,8 @@ class Registry:
             raise refuse(where, f"it is a {type(function).__name__}; register a plain def or async def")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise refuse(where, "it is a generator, whose results cannot be sent; return a list")
+        if self._async_queue is not None and inspect.iscoroutinefunction(function):
+            options.setdefault("queue", self._async_queue)
         signature = read_signature(function, local_names)
         declaration = read_declaration(where, function.__name__, options, [p.name for p in signature.parameters])
         kind = AsyncFunction if inspect.iscoroutinefunction(function) else SyncFunction

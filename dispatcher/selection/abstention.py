@@ -116,5 +116,7 @@ def fit_abstention(inside: Numbers, outside: Numbers, *, share: float = 0.5, l2:
 
 def energy(logits: Floats) -> float:
     """Log Σ exp(logits)."""
-    top = logits.max()
-    return float(top) + math.log(float(np.exp(logits - top).sum()))
+    top = logits[logits.argmax()]
+    powers = logits - top
+    np.exp(powers, powers)
+    return float(top) + math.log(np.add.reduce(powers))

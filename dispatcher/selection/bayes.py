@@ -52,6 +52,8 @@ class Bayes:
         #: n_f', by function.
         self._calls = np.zeros(size, dtype=np.float64)
         self._states: dict[str, dict[int, float]] = {}
+        #: How often the counts have changed.
+        self.changes = 0
         #: log P(f), until the next count.
         self._prior: Floats | None = None
         #: log(1 + n_f / (ALPHA · V)) and the function of each column, likewise.
@@ -72,10 +74,13 @@ class Bayes:
             state: what was known of the conversation, as `states_of` gives it.
             weight: how much it counts; negative takes back.
         """
+        self.changes += 1
         column = self._column(position)
-        rows, times = np.unique(read.rows, return_counts=True)
-        counts = self._counts(rows, column) + times * weight
-        self._logs.cells[rows, column] = np.log1p(np.maximum(counts, 0) / ALPHA)
+        rows, times = _distinct(read.rows)
+        cells = self._logs.cells[:, column]
+        # log(1 + (n + w) / ALPHA) from log(1 + n / ALPHA).
+        grown = np.exp(cells[rows].astype(np.float64)) + times * (weight / ALPHA)
+        cells[rows] = np.log(np.maximum(grown, 1))
         self._totals[position] += weight * len(read.rows)
         self._calls[position] += weight
         self._prior = self._lengths = None
@@ -86,18 +91,26 @@ class Bayes:
 
     def logits(self, read: Read) -> Floats:
         """What the words say, shape (functions,): 0 for a function that was never counted."""
-        total = np.zeros(self.size, dtype=np.float32)
-        if not self._positions or not len(read.rows):
-            return total
         rows = read.rows[read.rows < self._logs.rows]
         # As a product, which adds up faster than a sum does.
-        found = np.ones(len(rows), dtype=np.float32) @ self._logs.cells[rows]
+        return self.weigh(np.ones(len(rows), dtype=np.float32) @ self._logs.cells[rows], len(read.rows))
+
+    def weigh(self, found: Floats, count: int) -> Floats:
+        """The same of the sum of the table's rows, of so many n-grams."""
+        total = np.zeros(self.size, dtype=np.float32)
+        if not self._positions or not count:
+            return total
         if self._lengths is None:
             vocabulary = ALPHA * max(1, len(self._ngrams))
             self._columns = np.array(self._positions)
             self._lengths = np.log1p(np.maximum(self._totals[self._columns], 0) / vocabulary).astype(np.float32)
-        total[self._columns] = (found - np.float32(len(read.rows)) * self._lengths) / np.float32(len(read.rows) ** 0.5)
+        total[self._columns] = (found - np.float32(count) * self._lengths) / np.float32(count**0.5)
         return total
+
+    @property
+    def table(self) -> Floats:
+        """What `weigh` wants the sum of, shape (n-grams, columns); n-grams that came later count nothing."""
+        return self._logs.cells
 
     def log_prior(self, state: Iterable[str] = ()) -> Floats:
         """Log P(f | state), shape (functions,)."""
@@ -150,6 +163,7 @@ class Bayes:
             calls: shape (columns,).
             positions: the function of each column, those that there still are.
         """
+        self.changes += 1
         for column, position in positions.items():
             own = self._column(position)
             of_it = counts.columns == column
@@ -172,6 +186,19 @@ class Bayes:
             self._positions.append(position)
         self._logs.grow(len(self._ngrams), len(self._positions))
         return column
+
+
+def _distinct(rows: Integers) -> tuple[Integers, Integers]:
+    """As `np.unique` with counts, which takes four times as long for the few rows of a text."""
+    ordered = rows.copy()
+    ordered.sort()
+    begins = np.ones(len(ordered), dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=begins[1:])
+    places = begins.nonzero()[0]
+    times = np.empty_like(places)
+    np.subtract(places[1:], places[:-1], out=times[:-1])
+    times[-1:] = len(ordered) - places[-1:]
+    return ordered[places], times
 
 
 def states_of(state: ConversationState | Feedback | None) -> tuple[str, ...]:

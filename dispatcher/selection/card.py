@@ -6,9 +6,12 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from dispatcher.registry.function import Function
+from dispatcher.selection.words import split_name
 
 #: Characters of one text that a card keeps. A description of a megabyte tells no more than its first pages.
 MAX_TEXT: Final = 4_000
+#: Words of a parameter's name that say that it is a date.
+_DATE_WORDS: Final = frozenset({"date", "dates", "day", "datetime"})
 #: Examples that a card keeps; the first ones were chosen with the most care.
 MAX_EXAMPLES: Final = 1_000
 
@@ -31,6 +34,8 @@ class Card:
     numbers: int = 0
     #: Whether any parameter may be a number, or hold some.
     takes_numbers: bool = False
+    #: Whether any parameter is a date.
+    takes_dates: bool = False
     #: The words that parameters choose between.
     choices: tuple[str, ...] = ()
 
@@ -71,6 +76,7 @@ def _make(function: Function[..., object]) -> Card:
         if isinstance(required, list)
         else 0,
         takes_numbers=any(_holds_numbers(shape) for shape in shapes.values()),
+        takes_dates=any(_is_date(name, shape) for name, shape in shapes.items()),
         choices=tuple(word for shape in shapes.values() for word in _choices(shape)),
     )
 
@@ -89,6 +95,17 @@ def _holds_numbers(schema: object) -> bool:
         or schema.get("type") in {"array", "object"}
         or any(map(_holds_numbers, schema.get("anyOf", ())))
     )
+
+
+def _is_date(name: str, schema: object) -> bool:
+    """By its type, or where it is a text, by its name: dates are often passed as texts."""
+    if not isinstance(schema, dict):
+        return False
+    if schema.get("format") in {"date", "date-time"}:
+        return True
+    if schema.get("type") == "string" and not _DATE_WORDS.isdisjoint(split_name(name).lower().split()):
+        return True
+    return any(_is_date(name, other) for other in schema.get("anyOf", ()))
 
 
 def _choices(schema: object) -> list[str]:

@@ -18,6 +18,8 @@ _BETWEEN = re.compile(
     r"|[,，]?\s*(?:然后|接着|并且|以及|再|同时))\s*",
     re.IGNORECASE,
 )
+#: What stands between parts has one of these: looking for them takes a tenth of the time.
+_SIGNS: Final = (*";；。！？.!?", "and", "then", "also", "plus", "然后", "接着", "并且", "以及", "再", "同时")
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W_]+")
 
 
@@ -26,8 +28,10 @@ def split_request(text: str) -> list[str]:
 
     What stands after a colon or in quotes is material: a text that has any is never cut.
     """
-    request = read_request(text)
-    if len(text) > MAX_CHARACTERS or request.material:
+    if len(text) > MAX_CHARACTERS:
+        return [text]
+    folded = text.casefold()
+    if not any(sign in folded for sign in _SIGNS) or read_request(text).material:
         return [text]
     parts = [part.strip(" ,，.。!！?？") for part in _BETWEEN.split(text)]
     parts = [part for part in parts if part]

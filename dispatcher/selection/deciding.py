@@ -4,6 +4,7 @@ Act, ask, or abstain, by the thresholds; a text that asks for several functions,
 apart into its parts.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Final
@@ -17,10 +18,11 @@ from dispatcher.selection.compound import split_request
 from dispatcher.selection.exact import NOTHING
 from dispatcher.selection.loss import Floats
 from dispatcher.selection.model import Thresholds
+from dispatcher.selection.reading import Reading
 from dispatcher.selection.responses import Responses, question
 from dispatcher.selection.selection import Candidate, Decision, Selection
 from dispatcher.selection.selector import ConversationState
-from dispatcher.selection.snapshot import Reading, Snapshot
+from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.words import Language, language_of
 
 #: Candidates in a Selection.
@@ -29,6 +31,8 @@ MAX_CANDIDATES: Final = 10
 SURE: Final = 0.99
 #: From this probability on a text asks for one function only: two would share what there is.
 BEYOND_DOUBT: Final = 0.97
+#: Functions up to which sorting all is quicker than finding the likeliest.
+SMALL: Final = 200
 #: A candidate of less than this share of the first one's probability is not asked about.
 WORTH_ASKING: Final = 0.25
 
@@ -70,7 +74,7 @@ class Decider:
         if allowed is not None and np.isneginf(allowed).all():
             return self._abstain(text, state, "no function of the registry is among those that may be selected")
         reading = snapshot.read(text, state)
-        if not len(reading.buckets):
+        if not reading.tokens:
             return self._abstain(text, state, "the text is empty" if not text.strip() else "the text holds no word")
         exact = self._exact(reading, allowed)
         if exact is not None and exact.decision is not Decision.ASK:
@@ -116,7 +120,7 @@ class Decider:
                 probability=in_scope * probability,
                 explain=partial(explanation.summarise, snapshot, reading, scores, i),
             )
-            for i, probability in zip(order, np.exp(logs[order]).tolist(), strict=True)
+            for i, probability in [(i, math.exp(logs.item(i))) for i in order]
         )
         if allowed is not None:
             # What a text means does not change with what its caller may call.
@@ -141,7 +145,7 @@ class Decider:
         selections = []
         for part in parts:
             reading = self.snapshot.read(part, state)
-            if not len(reading.buckets):
+            if not reading.tokens:
                 return None
             selection = self._exact(reading, allowed) or self._weigh(reading, allowed)
             if selection.decision is not Decision.ACT:
@@ -225,10 +229,12 @@ class Decider:
 
 def ranked(logs: Floats, most: int) -> list[int]:
     """The positions of the likeliest functions, the first first; those that may not be selected are left out."""
-    top = np.argpartition(logs, -most)[-most:] if len(logs) > most else np.arange(len(logs))
-    order = top[np.lexsort((top, -logs[top]))]
-    likeliest: list[int] = order[logs[order] > -np.inf].tolist()
-    return likeliest
+    if len(logs) <= SMALL:
+        order = (-logs).argsort(kind="stable")[:most].tolist()
+    else:
+        top = np.sort(logs.argpartition(-most)[-most:])
+        order = top[(-logs[top]).argsort(kind="stable")].tolist()
+    return [place for place in order if logs.item(place) > -math.inf]
 
 
 def _language(state: ConversationState | None) -> Language | None:

@@ -1,7 +1,14 @@
 """The embedding tier: a linear head over sentence vectors, started from the functions' descriptions.
 
-    H0[f]    = v'(f described with its parameters) + v'(without) + Σ v(example) over its examples, of length SCALE
+    D[f]     = v'(name, description and parameters of f) + v'(its description) + NAME_WEIGHT · v'(its name), of length 1
+    H0[f]    = D[f] + Σ v(example) over its examples, of length SCALE
     logit(f) = v(text) · H[f] + b[f],    H = H0 before anything was learnt
+
+An encoder makes one vector of a text, however much it says: what a long one says last, or beside the point, drowns the
+rest. So what a function does, what it is called, and all that is known of it each speak for themselves.
+
+A request in another script than the examples' has a head of its own, over the numbers of multilingual encoders alone:
+the one above leans on what an encoder for English says, which is not there then.
 
 Source: Snell, Swersky and Zemel 2017, "Prototypical Networks for Few-shot Learning", for means of examples as a start.
 """
@@ -20,6 +27,8 @@ from dispatcher.selection.words import split_name
 
 #: What a cosine of 1 is worth as a logit, before anything is learnt.
 SCALE: Final = 20.0
+#: What a function's name counts beside what is written about it: a name says less, and is often an abbreviation.
+NAME_WEIGHT: Final = 0.5
 #: The step of online learning.
 RATE: Final = 2.0
 #: Gradients that are left.
@@ -38,14 +47,23 @@ class Embedding:
         self._start: Floats = _starts(cards, meaning) * np.float32(SCALE)
         self._head: Floats = self._start.copy()
         self._bias = np.zeros(self.size, dtype=np.float32)
-        #: What the logits of a request are multiplied by that only some of the encoders can read: fewer numbers of a
-        #: vector speak for a function, and must not say less for it.
-        self.foreign_scale = 1.0
+        #: The same two for foreign requests; empty where no encoder reads them.
+        self._foreign_head = self.foreign_start.copy()
+        self._foreign_bias = np.zeros(len(self._foreign_head), dtype=np.float32)
+        #: How much longer the rows of H0 are for foreign requests, in the numbers that both have.
+        self._foreign_scale: Floats = _ratio(self._foreign_head, self._start)
 
     @property
     def start(self) -> Floats:
         """H0, shape (functions, dimension)."""
         return self._start
+
+    @property
+    def foreign_start(self) -> Floats:
+        """H0 of foreign requests, shape (functions, dimension); no row where no encoder reads them."""
+        if not self.meaning.crosses_languages:
+            return self._start[:0]
+        return self.meaning.foreign(self._start) * np.float32(SCALE)
 
     @property
     def head(self) -> Floats:
@@ -67,33 +85,62 @@ class Embedding:
             self._head[position] += delta[column].astype(np.float32)
             self._bias[position] += np.float32(bias[column])
 
-    def logits(self, vector: Floats) -> Floats:
+    def load_foreign(self, delta: Array, bias: Array, positions: Mapping[int, int]) -> None:
+        """The same for foreign requests."""
+        for column, position in positions.items():
+            self._foreign_head[position] += delta[column].astype(np.float32)
+            self._foreign_bias[position] += np.float32(bias[column])
+
+    def logits(self, vector: Floats, *, foreign: bool = False) -> Floats:
         """Shape (functions,)."""
-        product: Floats = self._head @ vector
-        if self.foreign_scale != 1 and self.meaning.is_foreign(vector):
-            product *= np.float32(self.foreign_scale)
-        product += self._bias
+        head, bias = (self._foreign_head, self._foreign_bias) if foreign else (self._head, self._bias)
+        product: Floats = head @ vector
+        product += bias
         return product
 
-    def logits_among(self, vectors: Floats, candidates: Integers) -> Floats:
+    def first_logits(self, vector: Floats, *, foreign: bool = False) -> Floats:
+        """The logits before anything was learnt, shape (functions,)."""
+        found: Floats = self._start @ vector
+        if foreign:
+            # The vector is zero where the two differ otherwise.
+            found *= self._foreign_scale
+        return found
+
+    def learn(self, vector: Floats, gradient: Mapping[int, float], weight: float = 1.0) -> None:
+        """One stochastic step.
+
+        Args:
+            vector: of the text.
+            gradient: of the loss by the logit of each function that it is worth it for.
+            weight: of the example.
+        """
+        self._step(self._head, self._bias, vector, gradient, weight)
+        if len(self._foreign_head):
+            # What is taught in one language holds in the others.
+            self._step(self._foreign_head, self._foreign_bias, self.meaning.foreign(vector), gradient, weight)
+
+    @staticmethod
+    def _step(head: Floats, bias: Floats, vector: Floats, gradient: Mapping[int, float], weight: float) -> None:
+        for position, by_logit in gradient.items():
+            step = np.float32(RATE * weight * by_logit)
+            head[position] -= step * vector
+            bias[position] -= np.float32(0.02) * step
+
+    def logits_among(self, vectors: Floats, candidates: Integers, foreign: Array) -> Floats:
         """Of some functions for each of several texts, shape (texts, candidates).
 
         Args:
             vectors: of the texts, shape (texts, dimension).
             candidates: positions, shape (texts, candidates).
+            foreign: which of the texts are, shape (texts,).
         """
-        if self.size <= SMALL * candidates.shape[1]:
-            logits = (vectors @ self._head.T)[np.arange(len(vectors))[:, None], candidates]
-        else:
-            logits = np.einsum("tcd,td->tc", self._head[candidates], vectors)
-        if self.foreign_scale != 1:
-            foreign = [self.meaning.is_foreign(vector) for vector in vectors]
-            logits[foreign] *= np.float32(self.foreign_scale)
-        found: Floats = logits + self._bias[candidates]
+        found = _among(self._head, self._bias, vectors, candidates)
+        if foreign.any():
+            found[foreign] = _among(self._foreign_head, self._foreign_bias, vectors[foreign], candidates[foreign])
         return found
 
-    def learn(self, vectors: Floats, candidates: Integers, gradient: Floats) -> None:
-        """One step for several texts together.
+    def learn_together(self, vectors: Floats, candidates: Integers, gradient: Floats) -> None:
+        """One step for several texts.
 
         Args:
             vectors: of the texts, shape (texts, dimension).
@@ -105,16 +152,34 @@ class Embedding:
         whole = np.zeros((self.size, len(vectors)), dtype=np.float32)
         whole[positions, texts] = np.float32(RATE) * gradient[texts, places]
         rows = np.bincount(positions, minlength=self.size).nonzero()[0]
-        step = whole[rows]
-        self._head[rows] -= step @ vectors
-        self._bias[rows] -= np.float32(0.02) * step.sum(axis=1)
+        steps = whole[rows]
+        self._head[rows] -= steps @ vectors
+        self._bias[rows] -= np.float32(0.02) * steps.sum(axis=1)
+        if len(self._foreign_head):
+            self._foreign_head[rows] -= steps @ self.meaning.foreign(vectors)
+            self._foreign_bias[rows] -= np.float32(0.02) * steps.sum(axis=1)
 
 
-def render(card: Card, *, parameters: bool = True) -> str:
-    """What a function says about itself, as one text; with its parameters or without."""
+def _ratio(foreign: Floats, start: Floats) -> Floats:
+    """By how much the rows of one are greater than those of the other, where they are not zero."""
+    products = np.einsum("fd,fd->f", foreign, start[: len(foreign)])
+    return np.asarray(SCALE**2 / np.maximum(products, np.float32(1e-6)), dtype=np.float32)
+
+
+def _among(head: Floats, bias: Floats, vectors: Floats, candidates: Integers) -> Floats:
+    if len(head) <= SMALL * candidates.shape[1]:
+        found = (vectors @ head.T)[np.arange(len(vectors))[:, None], candidates]
+    else:
+        found = np.einsum("tcd,td->tc", head[candidates], vectors)
+    found += bias[candidates]
+    return np.asarray(found, dtype=np.float32)
+
+
+def render(card: Card) -> str:
+    """Everything that a function says about itself, as one text."""
     named = split_name(card.name)
     described = f"{named}: {card.description}" if card.description else named
-    if not parameters or not card.parameters:
+    if not card.parameters:
         return described
     takes = "; ".join(f"{split_name(name)}: {text}" if text else split_name(name) for name, text in card.parameters)
     return f"{described} {takes}"
@@ -123,9 +188,11 @@ def render(card: Card, *, parameters: bool = True) -> str:
 def _starts(cards: Sequence[Card], meaning: Meaning) -> Floats:
     if not cards:
         return np.zeros((0, meaning.dimension), dtype=np.float32)
-    # What a function does, and what it takes, say different things: neither should drown the other.
-    whole = meaning.descriptions([render(card) for card in cards])
-    starts = unit(whole + meaning.descriptions([render(card, parameters=False) for card in cards]))
+    names = [split_name(card.name) for card in cards]
+    starts = meaning.descriptions([render(card) for card in cards])
+    starts += meaning.descriptions([card.description or name for card, name in zip(cards, names, strict=True)])
+    starts += np.float32(NAME_WEIGHT) * meaning.descriptions(names)
+    starts = unit(starts)
     owners = [position for position, card in enumerate(cards) for _ in card.examples]
     if owners:
         np.add.at(starts, owners, meaning.requests([example for card in cards for example in card.examples]))

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from dispatcher.selection.card import Card
@@ -96,7 +96,24 @@ class Index:
         return dict(found)
 
     def _read_examples(self, asked: Iterable[str], found: defaultdict[int, Evidence], among: Container[int]) -> None:
-        """Likeness is Dice's: twice the rarity that both share, by the rarity that each has."""
+        for number, likeness in self._compare(asked):
+            position, example, _ = self._examples[number]
+            if position in among and likeness > found[position].likeness:
+                found[position].likeness, found[position].example = likeness, example
+
+    def likenesses(self, asked: Iterable[str]) -> dict[int, float]:
+        """The likeness of each function's nearest example, by position, of those that share a word with the text."""
+        found: defaultdict[int, float] = defaultdict(float)
+        for number, likeness in self._compare(asked):
+            position = self._examples[number][0]
+            found[position] = max(found[position], likeness)
+        return found
+
+    def _compare(self, asked: Iterable[str]) -> Iterator[tuple[int, float]]:
+        """The number of each example that shares a word, and its likeness.
+
+        It is Dice's: twice the rarity that both share, by the rarity that each has.
+        """
         asked = list(asked)
         own = sum(map(self._rarity, asked))
         shared: defaultdict[int, float] = defaultdict(float)
@@ -104,12 +121,7 @@ class Index:
             for number in self._example_postings.get(word, ()):
                 shared[number] += self._rarity(word)
         for number, both in shared.items():
-            position, example, size = self._examples[number]
-            if position not in among:
-                continue
-            likeness = 2 * both / (own + size)
-            if likeness > found[position].likeness:
-                found[position].likeness, found[position].example = likeness, example
+            yield number, 2 * both / (own + self._examples[number][2])
 
 
 def _plain(text: str) -> str:

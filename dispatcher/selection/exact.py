@@ -24,6 +24,9 @@ _MARKED_WORD = re.compile(
     rf"|(?:run|call|invoke|execute|function|tool|调用|执行|运行)\s+(?:the\s+)?({_NAME})(?:\s+(?:function|tool))?[.!?。！]?$"
     rf"|{_BEGIN}({_NAME})\s+(?:function|tool)\b"
 )
+_WORDS = re.compile(r"\w+")
+#: By ASCII code: the character itself where it is of a word, else a blank.
+_WORDS_ONLY: Final = "".join(chr(code) if _WORDS.match(chr(code)) else " " for code in range(128))
 #: The position of a text that is known to ask for no function.
 NOTHING: Final = -1
 #: Known texts that are remembered; the oldest are forgotten first.
@@ -54,6 +57,8 @@ class Exact:
                 found = self._names if _is_marked(name) else self._words
                 folded = normalise(name)
                 found[folded] = tuple(dict.fromkeys((*found.get(folded, ()), position)))
+        #: The first word of each name: a text that has none of them names nothing.
+        self._first_words = {word for name in (*self._names, *self._words) for word in plain(name).split()[:1]}
         #: Whether two names differ in case only: then texts that differ in case only may not mean the same.
         self.case_matters = any(len(held) > 1 for held in (*self._names.values(), *self._words.values()))
         self._known: dict[str, _Claim] = {}
@@ -103,6 +108,8 @@ class Exact:
 
     def named(self, text: str, request: Request) -> list[int]:
         """The functions whose names stand in a text: in its instruction if there are any, else in its material."""
+        if text.isascii() and self._first_words.isdisjoint(plain(text).split()):
+            return []
         for part in (request.instruction, request.material):
             found = dict.fromkeys(
                 position for name in _IDENTIFIER.findall(part) for position in self._names.get(name, ())
@@ -134,7 +141,10 @@ class Exact:
 
 def plain(text: str) -> str:
     """As much of a text as is read, without what does not change its meaning: case, blanks, punctuation."""
-    return " ".join(re.findall(r"\w+", normalise(text[:MAX_TEXT_CHARACTERS])))
+    folded = normalise(text[:MAX_TEXT_CHARACTERS])
+    if folded.isascii():
+        return " ".join(folded.translate(_WORDS_ONLY).split())
+    return " ".join(_WORDS.findall(folded))
 
 
 def _is_marked(name: str) -> bool:

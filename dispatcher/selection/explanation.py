@@ -9,7 +9,8 @@ from dispatcher.selection.lexical import root
 from dispatcher.selection.words import STOP_WORDS
 
 if TYPE_CHECKING:
-    from dispatcher.selection.snapshot import Reading, Scores, Snapshot
+    from dispatcher.selection.reading import Reading
+    from dispatcher.selection.snapshot import Scores, Snapshot
 
 #: Words named in a sentence.
 MAX_WORDS: Final = 4

@@ -15,13 +15,14 @@ Joachims 1998 and McNamee & Mayfield 2004 for words and character n-grams as fea
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
-from dispatcher.selection.words import UNSPACED, normalise
+from dispatcher.selection.words import UNSPACED, normalise, split_ascii
 
 #: Bits of a bucket's number. At 2²⁰ buckets a registry's vocabulary of 10⁵ n-grams meets few collisions.
 BITS: Final = 20
@@ -34,14 +35,19 @@ LONGEST: Final = 5
 #: Characters that are hashed: what a person asks is said within them, and time is bounded for what is longer.
 MAX_CHARACTERS: Final = 512
 
+#: Characters of a word whose buckets are remembered: what is longer is no word that comes again.
+_SHORT: Final = 32
+
 Buckets = npt.NDArray[np.int64]
 
 _TOKEN = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]+")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _DIGITS = re.compile(r"\d+")
-_BASE: Final = np.uint32(0x01000193)
-_MIX: Final = np.uint32(0x85EBCA6B)
-_SHIFT: Final = np.uint32(32 - BITS)
+_FACTOR: Final = 0x01000193
+_BASE: Final = np.uint32(_FACTOR)
+_MIX: Final = 0x85EBCA6B
+_MASK: Final = 0xFFFFFFFF
+_SHIFT: Final = 32 - BITS
 _BLANK: Final = np.uint32(32)
 
 
@@ -73,7 +79,8 @@ _POSITIONS: Final = np.arange(2 * MAX_CHARACTERS, dtype=np.int64)[:, None] + _ST
 
 def tokens(text: str, limit: int | None = MAX_CHARACTERS) -> list[str]:
     """The words of a text as features see them: case folded, each Chinese character one, digits as `0`."""
-    return _TOKEN.findall(_DIGITS.sub("0", normalise(text[:limit])))
+    folded = _DIGITS.sub("0", normalise(text[:limit]))
+    return split_ascii(folded) if folded.isascii() else _TOKEN.findall(folded)
 
 
 def buckets(text: str) -> Buckets:
@@ -92,31 +99,59 @@ def hash_tokens(found: list[str]) -> Buckets:
     """The buckets of a list of words, as `tokens` gives it."""
     if not found:
         return np.empty(0, dtype=np.int64)
-    padded = " " + " ".join(found) + " "
+    read = [read_word(word) for word in found]
+    firsts = np.array([own.item(0) for _, own in read], dtype=np.int64)
+    return np.concatenate((firsts, between(found, [number for number, _ in read]), *(own[1:] for _, own in read)))
+
+
+def read_word(word: str) -> tuple[int, Buckets]:
+    """A word's hash, and the buckets of the word itself and then of the character n-grams inside it."""
+    return _read_short(word) if len(word) <= _SHORT else _read_word(word)
+
+
+def between(found: list[str], hashes: list[int]) -> Buckets:
+    """The buckets of what is of several words: pairs of neighbours, and three characters of a script without blanks.
+
+    Args:
+        found: the words.
+        hashes: of each, as `read_word` gives it.
+    """
+    pairs = np.array([_bucket((a * _FACTOR & _MASK) ^ b) for a, b in pairwise(hashes)], dtype=np.int64)
+    if all(map(str.isascii, found)):
+        return pairs
+    return np.concatenate((pairs, _triples(found, np.array(hashes, dtype=np.uint32))))
+
+
+def _read_word(word: str) -> tuple[int, Buckets]:
+    number = crc32(word.encode("utf-8", "surrogatepass"))
+    return number, np.concatenate(([_bucket(number)], _buckets_of(_character_ngrams(f" {word} "))))
+
+
+#: Words come again in other texts. Hashing them anew was half of reading a text (`benchmarks.selection`, speed).
+_read_short: Final = lru_cache(maxsize=8_192)(_read_word)
+
+
+def _bucket(number: int) -> int:
+    """The bucket of one hash, as `_buckets_of` gives it of many."""
+    number ^= number >> 15
+    number = number * _MIX & _MASK
+    return (number ^ number >> 13) >> _SHIFT
+
+
+def _buckets_of(hashes: npt.NDArray[np.uint32]) -> Buckets:
     # Numbers wrap round: that is what hashing them means.
-    words = np.fromiter(map(_hash_word, found), dtype=np.uint32, count=len(found))
-    pairs = (words[:-1] * _BASE) ^ words[1:]
-    parts = [words, pairs, _character_ngrams(padded)]
-    if not padded.isascii():
-        parts.append(_triples(found, words, pairs))
-    hashes = np.concatenate(parts)
-    hashes ^= hashes >> np.uint32(15)
-    hashes *= _MIX
+    hashes = hashes ^ (hashes >> np.uint32(15))
+    hashes *= np.uint32(_MIX)
     hashes ^= hashes >> np.uint32(13)
-    return (hashes >> _SHIFT).astype(np.int64)
+    return (hashes >> np.uint32(_SHIFT)).astype(np.int64)
 
 
-@lru_cache(maxsize=65_536)
-def _hash_word(word: str) -> int:
-    return crc32(word.encode("utf-8", "surrogatepass"))
-
-
-def _triples(found: list[str], words: npt.NDArray[np.uint32], pairs: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    """Hashes of three characters in a row of a script without blanks."""
+def _triples(found: list[str], words: npt.NDArray[np.uint32]) -> Buckets:
+    """The buckets of three characters in a row of a script without blanks."""
     unspaced = np.fromiter((_UNSPACED.match(word) is not None for word in found), dtype=bool, count=len(found))
     inside = unspaced[:-2] & unspaced[1:-1] & unspaced[2:]
-    triples: npt.NDArray[np.uint32] = ((pairs[:-1] * _BASE) ^ words[2:])[inside]
-    return triples
+    pairs = (words[:-2] * _BASE) ^ words[1:-1]
+    return _buckets_of(((pairs * _BASE) ^ words[2:])[inside])
 
 
 def _character_ngrams(padded: str) -> npt.NDArray[np.uint32]:

@@ -65,6 +65,11 @@ class Fusion:
             for tier, weight in self.weights.items()
         }
 
+    def gates_of(self, examples: float) -> dict[str, float]:
+        """The same of one function."""
+        share = examples / (examples + GATE)
+        return {t: weight.untrained + (weight.trained - weight.untrained) * share for t, weight in self.weights.items()}
+
     def dump(self) -> dict[str, Any]:
         """As JSON has it."""
         return {tier: [weight.untrained, weight.trained] for tier, weight in self.weights.items()}
@@ -79,10 +84,10 @@ class Fusion:
 WORDS: Final = Fusion(
     weights={
         LEXICAL: Weight(untrained=0.3, trained=0.3),
-        NGRAMS: Weight(untrained=0.8, trained=1.4),
+        NGRAMS: Weight(untrained=1.2, trained=1.4),
         BAYES: Weight(untrained=0.0, trained=0.3),
         LATENT: Weight(untrained=0.0, trained=0.3),
-        SHAPE: Weight(untrained=1.0, trained=0.5),
+        SHAPE: Weight(untrained=1.2, trained=0.5),
         PRIOR: Weight(untrained=0.3, trained=0.3),
         KEYWORDS: Weight(untrained=1.0, trained=1.0),
     }

@@ -41,7 +41,10 @@ class Latent:
     def logits(self, read: Read) -> Floats:
         """The network's logits, shape (columns + 1,)."""
         known = read.rows < len(self.basis)
-        vector = read.values[known] @ self.basis[read.rows[known]]
+        return self.weigh(read.values[known] @ self.basis[read.rows[known]])
+
+    def weigh(self, vector: Floats) -> Floats:
+        """The same of x V, of any length."""
         length = max(float(vector @ vector) ** 0.5, 1e-12)
         return self.network.logits(vector * np.float32(LENGTH / length))
 

@@ -2,9 +2,10 @@
 
     score(q, f) = Σ over distinct terms t of q:  idf(t) · tf(t, f) (k1 + 1) / (tf(t, f) + k1)
     tf(t, f)    = Σ over fields:  weight · occurrences / (1 - b + b · length / mean length)
-    idf(t)      = log(1 + (N - n(t) + 0.5) / (n(t) + 0.5))
+    idf(t)      = log(1 + (N + BACKGROUND - n(t) + 0.5) / (n(t) + 0.5))
 
-N is the number of functions, n(t) how many of them have t in any field.
+N is the number of functions, n(t) how many of them have t in any field. How rare a word is cannot be told from three
+functions: each registry is taken for part of a larger one, whose other BACKGROUND functions have none of its terms.
 
 Source: Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond", section 3.6 (BM25F).
 """
@@ -20,11 +21,14 @@ import numpy as np
 
 from dispatcher.selection.card import Card
 from dispatcher.selection.loss import Floats, Integers
-from dispatcher.selection.words import CAMEL, STOP_PAIRS, STOP_WORDS, UNSPACED, normalise, split_name
+from dispatcher.selection.words import CAMEL, STOP_PAIRS, STOP_WORDS, UNSPACED, normalise, split_ascii, split_name
 
 #: How soon a term's repetitions stop counting, and how much a long text is held against it.
 K1: Final = 1.5
 B: Final = 0.5
+#: Functions without any of a registry's terms that it is thought to stand among. Without them a word that one of three
+#: functions has would be worth a fifth of what it is worth in two hundred, and clear requests would look doubtful.
+BACKGROUND: Final = 100
 #: What a field says. A parameter's name or description speaks of what a call needs, not of what the function does.
 NAME, DESCRIPTION, EXAMPLE, TAG, PARAMETER, PARAMETER_DESCRIPTION = 1.0, 1.0, 1.0, 0.7, 0.5, 0.5
 
@@ -50,8 +54,13 @@ _SHORTEST_STEM: Final = 3
 
 def terms(text: str) -> list[str]:
     """The terms of a text: stems of words that mean something, pairs of Chinese characters, numbers."""
+    # There is no camel case without a capital behind the first letter.
+    folded = normalise(text if text[1:].islower() else CAMEL.sub(" ", text))
+    if folded.isascii():
+        runs = [run for word in split_ascii(folded) for run in ((word,) if word.isalpha() else _RUN.findall(word))]
+        return [root(run) for run in runs if run not in STOP_WORDS]
     found: list[str] = []
-    for run in _RUN.findall(normalise(CAMEL.sub(" ", text))):
+    for run in _RUN.findall(folded):
         if _UNSPACED.match(run):
             pairs = [run[i : i + 2] for i in range(len(run) - 1)] or [run]
             found.extend(pair for pair in pairs if pair not in STOP_PAIRS)
@@ -100,7 +109,7 @@ class Lexicon:
         for term, held in holders.items():
             positions = np.array([position for position, _ in held], dtype=np.int64)
             tf = np.array([frequency for _, frequency in held], dtype=np.float32)
-            idf = math.log(1 + (self.size - len(held) + 0.5) / (len(held) + 0.5))
+            idf = self._idf(len(held))
             adds = np.float32(idf) * tf * np.float32(K1 + 1) / (tf + np.float32(K1))
             self._postings[term] = positions, adds
             self._most[term] = float(adds.max())
@@ -120,6 +129,10 @@ class Lexicon:
             weighed.append(frequencies)
         return weighed
 
+    def _idf(self, holders: int) -> float:
+        """How rare a term is that so many functions have."""
+        return math.log(1 + (self.size + BACKGROUND - holders + 0.5) / (holders + 0.5))
+
     def scores(self, found: Iterable[str]) -> Floats:
         """The BM25 score of each function, shape (functions,), for the terms of a request."""
         total = np.zeros(self.size, dtype=np.float32)
@@ -131,7 +144,7 @@ class Lexicon:
 
     def most(self, found: Iterable[str]) -> float:
         """The highest score that these terms could give, if one function had them all; unknown ones are the rarest."""
-        rarest = math.log(1 + self.size) * (K1 + 1) / 2
+        rarest = self._idf(1) * (K1 + 1) / 2
         return sum(self._most.get(term, rarest) for term in set(found))
 
     def shared(self, found: Iterable[str], position: int) -> dict[str, float]:

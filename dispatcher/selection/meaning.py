@@ -7,6 +7,9 @@ e is the encoder and g the mean of its vectors over requests of every kind, whic
 vectors crowd in one corner of their space, and a request differs from a description by being a request. Parts of a
 vector that are 0 stay 0: there an encoder could read nothing.
 
+An encoder for English makes something of a text in Chinese about a film with an English title, and it is of no use: a
+text of which a good part is in another script is read by the multilingual encoders alone.
+
 Source: Arora, Liang and Ma 2017, "A Simple but Tough-to-Beat Baseline for Sentence Embeddings".
 """
 
@@ -22,6 +25,7 @@ from dispatcher.selection.encoders.available import find_encoders, make_encoder
 from dispatcher.selection.encoders.combined import weighted_parts
 from dispatcher.selection.encoders.encoder import Encoder, Rows, unit
 from dispatcher.selection.loss import Floats
+from dispatcher.selection.words import is_foreign
 
 #: How many descriptions the general mean is worth beside the registry's own.
 MEAN_WEIGHT: Final = 10.0
@@ -33,6 +37,7 @@ MAX_REQUESTED: Final = 1_000
 
 #: Shares of the encoders that are used together where they are installed, the best mixture first.
 MIXTURES: Final = (
+    {"minilm-l6-int8/1": 0.5, "use-multilingual-v3/1": 0.25, "e5-small-multilingual-q4/1": 0.25},
     {"minilm-l6-int8/1": 0.6, "use-multilingual-v3/1": 0.4},
     {"minilm-l6-int8/1": 1.0},
     {"use-multilingual-v3/1": 1.0},
@@ -57,7 +62,7 @@ class Meaning:
             encoder: makes the vectors.
             common: g, shape (dimension,).
             multilingual: 1 for the numbers that texts in any language have, 0 for those of English alone; None where
-                all are of one kind.
+                that is not known, or there is none of the first kind.
         """
         self.encoder = encoder
         self._multilingual = multilingual
@@ -78,7 +83,8 @@ class Meaning:
         row = self._requested.get(text)
         if row is None:
             known = self._remembered.get(text)
-            row = _without(self.encoder.encode([text]) if known is None else known[None], self._common)[0]
+            encoded = self.encoder.encode([text]) if known is None else known[None]
+            row = self._readable([text], _without(encoded, self._common))[0]
             self._requested[text] = row
             if len(self._requested) > MAX_REQUESTED:
                 self._requested.popitem(last=False)
@@ -86,21 +92,33 @@ class Meaning:
 
     def requests(self, texts: Sequence[str]) -> Floats:
         """V of each text, shape (texts, dimension)."""
-        return _without(self._encode(texts), self._common)
+        return self._readable(texts, _without(self._encode(texts), self._common))
 
-    def foreign(self, vectors: Floats) -> Floats | None:
-        """The same requests as if in a language that only some of the encoders read; None where there is no such."""
-        return None if self._multilingual is None else unit(vectors * self._multilingual)
+    @property
+    def crosses_languages(self) -> bool:
+        """Whether a text in any language is near a text in English that means the same."""
+        return self._multilingual is not None
 
-    def is_foreign(self, vector: Floats) -> bool:
-        """Whether a request is one that only some of the encoders could read."""
-        return self._multilingual is not None and not vector[self._multilingual == 0].any()
+    def foreign(self, vectors: Floats) -> Floats:
+        """The same requests as if in another language: without what an encoder for English alone would say of them."""
+        return vectors if self._multilingual is None else unit(vectors * self._multilingual)
+
+    def is_foreign(self, text: str) -> bool:
+        """Whether a text is left to the multilingual encoders."""
+        return self._multilingual is not None and is_foreign(text)
 
     def descriptions(self, texts: Sequence[str]) -> Floats:
         """V' of each text of a registry, shape (texts, dimension)."""
         encoded = self._encode(texts)
         mean = (encoded.sum(axis=0) + np.float32(MEAN_WEIGHT) * self._common) / np.float32(len(texts) + MEAN_WEIGHT)
         return _without(encoded, mean)
+
+    def _readable(self, texts: Sequence[str], rows: Floats) -> Floats:
+        """Only what encoders say of texts that they can read."""
+        foreign = [place for place, text in enumerate(texts) if self.is_foreign(text)]
+        if foreign:
+            rows[foreign] = self.foreign(rows[foreign])
+        return rows
 
     def _encode(self, texts: Sequence[str]) -> Floats:
         new = [text for text in dict.fromkeys(texts) if text not in self._remembered]
@@ -151,8 +169,7 @@ def meaning_of(encoder: Encoder) -> Meaning:
         if common.shape == (encoder.dimension,):
             kinds = [np.full(len(known[_key(name)]), MULTILINGUAL in name, dtype=np.float32) for name, _ in parts]
             multilingual = np.concatenate(kinds)
-            mixed = bool(multilingual.any()) and not multilingual.all()
-            return Meaning(encoder, common, multilingual=multilingual if mixed else None)
+            return Meaning(encoder, common, multilingual=multilingual if multilingual.any() else None)
     return Meaning(encoder, np.zeros(encoder.dimension, dtype=np.float32))
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dispatcher.selection.snapshot import Snapshot
 
 #: What the arrays and the JSON of a stored model mean; a model of another format is refused.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,8 +85,9 @@ class Model:
     #: What was added to the embedding tier's starting head, shape (columns, dimension), and the bias.
     head: Floats
     head_bias: Floats
-    #: See `Embedding.foreign_scale`.
-    foreign_scale: float = 1.0
+    #: The same two for requests in other scripts, or no number where no encoder reads them.
+    foreign_head: Floats
+    foreign_bias: Floats
     examples: Examples
     distance: Distance | None = None
     network: Network | None = None
@@ -121,7 +122,8 @@ class Model:
         meaning = snapshot.embedding.meaning
         if self.encoder == meaning.name and self.head.shape[1] == meaning.dimension:
             snapshot.embedding.load(self.head, self.head_bias, positions)
-            snapshot.embedding.foreign_scale = self.foreign_scale
+            if len(self.foreign_bias) and meaning.crosses_languages:
+                snapshot.embedding.load_foreign(self.foreign_head, self.foreign_bias, positions)
             snapshot.distance = self.distance
             if self.network is not None:
                 snapshot.network = self.network.arrange(positions, snapshot.size)
@@ -150,6 +152,8 @@ class Model:
             "calls": self.calls,
             "head": self.head.astype(np.float16),
             "head_bias": self.head_bias,
+            "foreign_head": self.foreign_head.astype(np.float16),
+            "foreign_bias": self.foreign_bias,
             "examples": self.examples.columns.astype(np.int32),
         }
         if self.distance is not None:
@@ -164,7 +168,6 @@ class Model:
             "unmet": self.unmet,
             "states": {key: dict(calls) for key, calls in self.states.items()},
             "encoder": self.encoder,
-            "foreign_scale": self.foreign_scale,
             "examples": list(self.examples.texts),
             "fusion": self.fusion.dump(),
             "abstention": self.abstention.dump(),
@@ -218,9 +221,10 @@ class Model:
             calls=arrays["calls"].astype(np.float32),
             states={key: {name: float(n) for name, n in calls.items()} for key, calls in meta["states"].items()},
             encoder=str(meta["encoder"]),
-            foreign_scale=float(meta["foreign_scale"]),
             head=arrays["head"].astype(np.float32),
             head_bias=arrays["head_bias"].astype(np.float32),
+            foreign_head=arrays["foreign_head"].astype(np.float32),
+            foreign_bias=arrays["foreign_bias"].astype(np.float32),
             examples=Examples(texts=tuple(meta["examples"]), columns=arrays["examples"].astype(np.int64)),
             distance=Distance.load(arrays),
             network=Network.load(arrays),
@@ -241,6 +245,8 @@ def _check(model: Model) -> None:
         and model.ngrams.shape == (grams, columns)
         and model.ngrams_bias.shape == model.head_bias.shape == model.calls.shape == (columns,)
         and (not model.encoder or (model.head.ndim == 2 and len(model.head) == columns))  # noqa: PLR2004 - a row a function
+        and (not model.foreign_bias.size or model.foreign_bias.shape == model.head_bias.shape)
+        and (not model.foreign_bias.size or model.foreign_head.shape == model.head.shape)
         and model.counts.rows.shape == model.counts.columns.shape == model.counts.values.shape
         and len(model.examples.texts) == len(model.examples.columns)
         and (not grams or (int(model.buckets.min()) >= 0 and int(model.buckets.max()) < BUCKETS))
@@ -260,6 +266,8 @@ def _check(model: Model) -> None:
         model.ngrams_bias,
         model.head,
         model.head_bias,
+        model.foreign_head,
+        model.foreign_bias,
         model.calls,
         model.counts.values,
         np.array([model.unmet, model.abstention.bias]),

@@ -10,12 +10,12 @@ Source: Lin 1992, "Self-Improving Reactive Agents Based on Reinforcement Learnin
 replay); Knuth 1998, "The Art of Computer Programming", volume 3, section 6.4, for the golden ratio.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from dispatcher.selection.embedding import Embedding
+from dispatcher.selection.judgement import MAX_CANDIDATES, Judged
 from dispatcher.selection.loss import Floats, Integers, softmax
 from dispatcher.selection.unsaid import beliefs, spread
 
@@ -25,27 +25,8 @@ AGAIN: Final = 4
 MAX_TEXTS: Final = 4_096
 #: Below this nothing is learnt: it was known.
 SURPRISE: Final = 0.05
-#: Functions that a text is learnt for at most: its likeliest.
-MAX_CANDIDATES: Final = 64
 #: The part of the golden ratio behind the point.
 _GOLDEN: Final = 0.6180339887498949
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
-    """One text with what was said of it."""
-
-    vector: Floats
-    #: The functions that it may have been, the judged one among them; shape (candidates,).
-    candidates: Integers
-    #: Of the judged one among them.
-    place: int
-    right: bool
-    weight: float
-    #: What all tiers but the embedding said of the candidates, and the embedding's gates.
-    rest: Floats
-    #: What was believed of them before anything was learnt, as probabilities.
-    first: Floats
 
 
 class Rehearsal:
@@ -61,6 +42,7 @@ class Rehearsal:
         self._first = np.zeros((0, self._width), dtype=np.float32)
         self._places = np.zeros(0, dtype=np.int64)
         self._right = np.zeros(0, dtype=bool)
+        self._foreign = np.zeros(0, dtype=bool)
         self._weights = np.zeros(0, dtype=np.float32)
 
     def __len__(self) -> int:
@@ -82,10 +64,10 @@ class Rehearsal:
         again = (turns * _GOLDEN % 1 * known).astype(np.int64)
         texts = np.append(again, place)
         candidates, vectors = self._candidates[texts], self._vectors[texts]
-        logits = self._embedding.logits_among(vectors, candidates)
+        logits = self._embedding.logits_among(vectors, candidates, self._foreign[texts])
         probabilities = softmax(self._rest[texts] + gates[candidates] * logits)
         gradient = self._gradient(texts, probabilities, examples[candidates])
-        self._embedding.learn(vectors, candidates, gradient * self._weights[texts, None])
+        self._embedding.learn_together(vectors, candidates, gradient * self._weights[texts, None])
 
     def _gradient(self, texts: Integers, probabilities: Floats, examples: Floats) -> Floats:
         places, right = self._places[texts], self._right[texts]
@@ -104,12 +86,13 @@ class Rehearsal:
         self._vectors[place], self._candidates[place] = judged.vector, judged.candidates
         self._rest[place], self._first[place] = judged.rest, judged.first
         self._places[place], self._right[place], self._weights[place] = judged.place, judged.right, judged.weight
+        self._foreign[place] = judged.foreign
         self._count += 1
         return place
 
     def _grow(self) -> None:
         size = min(MAX_TEXTS, max(64, 2 * len(self._places)))
-        for name in ("_vectors", "_candidates", "_rest", "_first", "_places", "_right", "_weights"):
+        for name in ("_vectors", "_candidates", "_rest", "_first", "_places", "_right", "_foreign", "_weights"):
             old = getattr(self, name)
             new = np.zeros((size, *old.shape[1:]), dtype=old.dtype)
             new[: len(old)] = old

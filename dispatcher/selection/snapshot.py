@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,103 +14,43 @@ from dispatcher.selection.card import Card
 from dispatcher.selection.embedding import Embedding
 from dispatcher.selection.evidence import Index
 from dispatcher.selection.exact import NOTHING, Exact
-from dispatcher.selection.features import Buckets, buckets
+from dispatcher.selection.features import buckets
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.fusion import Fusion
-from dispatcher.selection.lexical import MAX_TERM_CHARACTERS, Lexicon, terms
-from dispatcher.selection.loss import Floats, Integers, log_softmax, softmax
+from dispatcher.selection.judgement import gradient_of, judge
+from dispatcher.selection.lexical import Lexicon
+from dispatcher.selection.loss import Floats
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model
 from dispatcher.selection.neighbours import Neighbours
-from dispatcher.selection.network import LENGTH, Network
-from dispatcher.selection.rehearsal import MAX_CANDIDATES, Judged, Rehearsal
+from dispatcher.selection.reading import Reading
+from dispatcher.selection.rehearsal import Rehearsal
 from dispatcher.selection.rules import CompiledRule
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.shape import Shape
-from dispatcher.selection.softmax import NEGLIGIBLE, Ngrams, Read, Softmax, document_of
-from dispatcher.selection.unsaid import MOST_SURE, Unsaid, beliefs, share_out
-from dispatcher.selection.words import Request, read_request, words
+from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
+from dispatcher.selection.sums import Sum, Sums, Table
+from dispatcher.selection.unsaid import Unsaid, share_out
+from dispatcher.selection.words import words
 
 if TYPE_CHECKING:
     from dispatcher.selection.distance import Distance
     from dispatcher.selection.latent import Latent
+    from dispatcher.selection.network import Network
 
 #: The probability from which on a function was thought of by the selector itself.
 PLAUSIBLE = 0.02
 #: The probability of a favourite from which on it is not plausible that nothing fits.
 CLEAR_FAVOURITE = 0.9
-#: What shared words, and a like example, add at most, as in the keyword selector.
-WORD_WEIGHT, EXAMPLE_WEIGHT = 3.0, 5.0
-#: Functions above which shared words are left to BM25, which is quicker.
+#: What a like example adds at most, as in the keyword selector. Shared words add nothing here: BM25 and the n-grams
+#: count them already.
+EXAMPLE_WEIGHT = 5.0
+#: Functions above which examples are left to the other tiers, which are quicker.
 MAX_EVIDENCE = 500
-#: Tiers that learn from each feedback.
-LEARNING = frozenset({fusion.NGRAMS, fusion.BAYES, fusion.PRIOR, fusion.EMBEDDING, fusion.NEIGHBOURS})
 #: How far above the mean a tier's favourite is.
 FAVOUR = 0.3
 #: What a rule found only in the material counts.
 MATERIAL_WEIGHT = 0.25
-
-
-class Reading:
-    """A text, read as far as any tier has needed to yet."""
-
-    def __init__(self, text: str, state: ConversationState | None, snapshot: "Snapshot") -> None:
-        self.text = text
-        self.state = state
-        self._snapshot = snapshot
-
-    @cached_property
-    def request(self) -> Request:
-        return read_request(self.text)
-
-    @cached_property
-    def whole(self) -> str:
-        """Normalised, with nothing told apart."""
-        return self.request.whole.instruction
-
-    @cached_property
-    def terms(self) -> list[str]:
-        return terms(self.text[:MAX_TERM_CHARACTERS])
-
-    @cached_property
-    def buckets(self) -> Buckets:
-        return buckets(self.text)
-
-    @cached_property
-    def ngrams(self) -> Read:
-        return self._snapshot.ngrams.read(self.buckets)
-
-    @cached_property
-    def met(self) -> float:
-        """The share of its n-grams, by idf, that were met before."""
-        return float(self.ngrams.values @ self.ngrams.values)
-
-    @cached_property
-    def familiar(self) -> np.float32:
-        """How much the tiers that count words should say: less where they know fewer than half of them."""
-        return np.float32(min(1.0, 2 * self.met))
-
-    @cached_property
-    def vector(self) -> Floats:
-        """Only where there is an encoder."""
-        assert self._snapshot.embedding is not None  # noqa: S101 - its callers look first
-        return self._snapshot.embedding.meaning.request(self.text)
-
-    @cached_property
-    def network(self) -> Floats:
-        """The network's logits, "none of these" at the end; only where there is one."""
-        assert self._snapshot.network is not None  # noqa: S101 - its callers look first
-        return self._snapshot.network.logits(self.vector * np.float32(LENGTH))
-
-    @cached_property
-    def latent(self) -> Floats:
-        """The latent network's logits, likewise."""
-        assert self._snapshot.latent is not None  # noqa: S101 - its callers look first
-        return self._snapshot.latent.logits(self.ngrams)
-
-    @cached_property
-    def states(self) -> tuple[str, ...]:
-        return states_of(self.state)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -126,7 +65,7 @@ class Scores:
     logs: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        self.logs = log_softmax(self.fused)
+        self.logs = self.fused - np.float32(energy(self.fused)) if len(self.fused) else self.fused
 
 
 class Snapshot:
@@ -157,8 +96,9 @@ class Snapshot:
         self.lexicon = Lexicon(self.cards)
         self.shape = Shape(self.cards)
         self.rules = tuple((self.names[rule.rule.function], rule) for rule in rules if rule.rule.function in self.names)
-        # What a trained model knows of words is more than this does.
-        self._evidence = Index(self.cards) if model is None and self.size <= MAX_EVIDENCE else None
+        # What a trained model knows of examples is more than this does.
+        likened = model is None and self.size <= MAX_EVIDENCE and any(card.examples for card in self.cards)
+        self._evidence = Index(self.cards) if likened else None
         columns = min(self.size, 1_000)
         if model is None:
             self.ngrams = Ngrams([np.unique(document_of(card)) for card in self.cards], columns)
@@ -166,10 +106,15 @@ class Snapshot:
             self.ngrams = Ngrams.load(model.buckets, model.idf, model.unmet, columns)
         self.softmax = Softmax(self.cards, self.ngrams)
         self.bayes = Bayes(self.size, self.ngrams)
+        self._sums = Sums(self.ngrams)
+        #: What `_sums` adds up, as it was when it was told: how often tables had changed, and the latent basis.
+        self._summed: tuple[int, int, Latent | None] = (-1, -1, None)
         self.embedding: Embedding | None = None
         self.neighbours: Neighbours | None = None
         self.rehearsal: Rehearsal | None = None
         self.unsaid = Unsaid()
+        #: What functions of few examples are favoured by; None for nothing.
+        self._favour: Floats | None = None
         if meaning is not None:
             self.embedding = Embedding(self.cards, meaning)
             # One place more than functions: the texts that nothing fits.
@@ -220,10 +165,15 @@ class Snapshot:
         """The logits of all tiers as one."""
         if not tiers:
             return Scores(tiers=tiers, fused=np.zeros(self.size, dtype=np.float32))
-        gates = np.stack([self._gates[tier] for tier in tiers])
-        fused: Floats = np.einsum("tf,tf->f", gates, np.stack(list(tiers.values())))
-        favour = self.unsaid.favour(self.examples)
-        return Scores(tiers=tiers, fused=fused if favour is None else fused + favour)
+        gates = self._active_gates
+        if tiers.keys() != self._active.keys():
+            gates = np.array([self._gates[tier] for tier in tiers])
+        weighed = np.concatenate(tuple(tiers.values())).reshape(gates.shape)
+        weighed *= gates
+        fused: Floats = np.add.reduce(weighed)
+        if self._favour is not None:
+            fused += self._favour
+        return Scores(tiers=tiers, fused=fused)
 
     def set_fusion(self, fusion: Fusion) -> None:
         """Weigh the tiers otherwise from now on."""
@@ -231,31 +181,36 @@ class Snapshot:
         self._weigh_tiers()
 
     def _weigh_tiers(self) -> None:
-        self._gates = self.fusion.gates(self.examples)
+        gates = self.fusion.gates(self.examples)
+        found = self._find_tiers()
         #: The tiers that count for any function: the others need not be asked.
-        self._active = {
-            tier: logits_of
-            for tier, logits_of in self._find_tiers().items()
-            if tier in self._gates and self._gates[tier].any()
-        }
+        self._active = {t: logits_of for t, logits_of in found.items() if t in gates and gates[t].any()}
+        others = [tier for tier in gates if tier not in self._active]
+        #: Those that may come to count when something is learnt.
+        self._waiting = [tier for tier in others if tier in (*found, fusion.BAYES, fusion.PRIOR)]
+        order = [*self._active, *others]
+        #: Shape (tiers, functions), the active ones first. `_gates` looks at its rows.
+        self._all_gates = np.array([gates[tier] for tier in order])
+        self._active_gates = self._all_gates[: len(self._active)]
+        self._gates = dict(zip(order, self._all_gates, strict=True))
 
     def _find_tiers(self) -> dict[str, Callable[[Reading], Floats]]:
         """How each tier that there is gives its logits."""
         found: dict[str, Callable[[Reading], Floats]] = {
-            fusion.LEXICAL: lambda reading: self.lexicon.scores(reading.terms),
-            fusion.NGRAMS: lambda reading: self.softmax.logits(reading.ngrams) * reading.familiar,
+            fusion.LEXICAL: lambda reading: _as_far_as_read(self.lexicon.scores(reading.terms), reading),
+            fusion.NGRAMS: lambda reading: self._softmax_logits(reading) * reading.familiar,
             fusion.SHAPE: lambda reading: self.shape.scores(reading.whole) * reading.familiar,
         }
         if self.bayes.calls.any():
-            found[fusion.BAYES] = lambda reading: self.bayes.logits(reading.ngrams) * reading.familiar
-            found[fusion.PRIOR] = self._prior
+            found[fusion.BAYES] = lambda reading: self._bayes_logits(reading) * reading.familiar
+            found[fusion.PRIOR] = lambda reading: _as_far_as_read(self._prior(reading), reading)
         if self.latent is not None:
             found[fusion.LATENT] = lambda reading: reading.latent[: self.size] * reading.familiar
         if self.network is not None:
             found[fusion.NETWORK] = lambda reading: reading.network[: self.size]
         if self.embedding is not None and self.neighbours is not None:
             embedding, neighbours = self.embedding, self.neighbours
-            found[fusion.EMBEDDING] = lambda reading: embedding.logits(reading.vector)
+            found[fusion.EMBEDDING] = lambda reading: embedding.logits(reading.vector, foreign=reading.foreign)
             found[fusion.NEIGHBOURS] = lambda reading: neighbours.logits(reading.vector)[: self.size]
         if self.rules or self._evidence is not None:
             found[fusion.KEYWORDS] = self._keywords
@@ -266,20 +221,37 @@ class Snapshot:
         prior, unknown = self.bayes.log_prior(reading.states), self.unsaid.share
         return prior if not unknown else prior - np.float32(unknown) * self.bayes.log_prior()
 
+    def add_up(self, found: list[str]) -> Sum:
+        """What the n-grams of a text's words add up to in the tables of the tiers, where those are dense."""
+        changes, counted, latent = self._summed
+        if changes != self.softmax.changes or counted != self.bayes.changes or latent is not self.latent:
+            tables = [Table(self.softmax.table, by_idf=True), Table(self.bayes.table, by_idf=False)]
+            if self.latent is not None:
+                tables.append(Table(self.latent.basis, by_idf=True))
+            self._sums.use(tables if self.softmax.is_dense else ())
+            self._summed = (self.softmax.changes, self.bayes.changes, self.latent)
+        return self._sums.read(found)
+
+    def _softmax_logits(self, reading: Reading) -> Floats:
+        if not self.softmax.is_dense:
+            return self.softmax.logits(reading.ngrams)
+        return reading.sum.tables[0] / np.float32(reading.sum.length) + self.softmax.bias
+
+    def _bayes_logits(self, reading: Reading) -> Floats:
+        if not self.softmax.is_dense:
+            return self.bayes.logits(reading.ngrams)
+        return self.bayes.weigh(reading.sum.tables[1], reading.sum.count)
+
     def _keywords(self, reading: Reading) -> Floats:
-        """As the keyword selector scores: rules, and the words and examples that text and function share."""
+        """As the keyword selector scores: rules, and the likeness to examples."""
         scores = np.zeros(self.size, dtype=np.float32)
         state = reading.state if reading.state is not None else ConversationState()
         for position, rule in self.rules:
             share, _ = rule.match(reading.request, state, MATERIAL_WEIGHT)
             scores[position] += share * rule.rule.weight
         if self._evidence is not None:
-            request = reading.request
-            found = self._evidence.read(
-                words(request.instruction), words(request.material), MATERIAL_WEIGHT, range(self.size)
-            )
-            for position, evidence in found.items():
-                scores[position] += evidence.score(WORD_WEIGHT, EXAMPLE_WEIGHT)
+            for position, likeness in self._evidence.likenesses(words(reading.request.instruction)).items():
+                scores[position] += EXAMPLE_WEIGHT * likeness**2
         return scores
 
     @property
@@ -297,7 +269,9 @@ class Snapshot:
         first = int(scores.fused.argmax())
         logs, tiers = scores.logs, scores.tiers
         favourite = float(logs[first])
-        second = float(np.partition(logs, -2)[-2]) if self.size > 1 else -10.0
+        others = logs.copy()
+        others[first] = -np.inf
+        second = others.item(others.argmax()) if self.size > 1 else -10.0
         found = {
             "doubt": math.log(max(1e-4, 1 - math.exp(favourite))),
             "margin": min(10.0, favourite - second),
@@ -333,26 +307,20 @@ class Snapshot:
         if position is None and (feedback.verdict is not Verdict.NOTHING or not self.size):
             return
         reading, scores = self._look_again(feedback)
-        self.softmax.meet(reading.buckets)
-        met = self.ngrams.read(reading.buckets)
+        met = reading.ngrams
+        if len(reading.sum.unknown):
+            self.softmax.meet(reading.sum.unknown)
+            rows, idf, _ = self.ngrams.look_up(reading.sum.unknown)
+            values = idf / np.float32(reading.sum.length)
+            met = Read(np.concatenate((met.rows, rows)), np.concatenate((met.values, values)))
         self._learnt += 1
         if position is None:
             self._learn_nothing(reading, scores, feedback)
             return
         right = feedback.verdict is Verdict.RIGHT
-        plausible = float(np.exp(scores.logs[position])) >= PLAUSIBLE
-        gradient = self._gradient(scores, position, right=right)
-        judged = None if right and self.rehearsal is None else self._judge(reading, scores, position, feedback)
-        if judged is not None and not right:
-            believed = beliefs(judged.first[None], np.array([judged.place]), self.examples[judged.candidates][None])
-            gradient = share_out(gradient, position, judged.candidates, believed[0])
-        self.softmax.learn(met, gradient, feedback.weight)
-        if judged is not None and self.rehearsal is not None and self.neighbours is not None:
-            if fusion.EMBEDDING in scores.tiers:
-                surprise = abs(gradient[position]) * feedback.weight
-                self.rehearsal.learn(judged, surprise, self._gates[fusion.EMBEDDING], self.examples)
-            self.neighbours.add(reading.vector, position, feedback.text, right=right)
+        plausible = math.exp(scores.logs.item(position)) >= PLAUSIBLE
         self.unsaid.add(feedback.weight, right=right)
+        self._step(reading, scores, met, feedback, position)
         if right:
             self.bayes.add(met, position, reading.states, feedback.weight)
             self.examples[position] += feedback.weight
@@ -361,6 +329,28 @@ class Snapshot:
                 self.exact.learn(feedback.text, position, source=feedback.source, plausible=plausible)
         elif feedback.weight >= 1:
             self.exact.forget(feedback.text, position)
+        self._favour = self.unsaid.favour(self.examples)
+
+    def _step(self, reading: Reading, scores: Scores, met: Read, feedback: Feedback, position: int) -> None:
+        """One step of the weights, and the text remembered."""
+        right = feedback.verdict is Verdict.RIGHT
+        gradient = gradient_of(scores.logs, position, right=right)
+        rehearsal = self.rehearsal if fusion.EMBEDDING in scores.tiers else None
+        # Who always tells the right function leaves nothing unsaid, and does not wait for what follows from it.
+        judged = None
+        if self.unsaid.share and not (right and rehearsal is None):
+            judged = judge(self, reading, scores, feedback, position)
+            if not right:
+                gradient = share_out(gradient, position, judged.candidates, judged.believed(self.examples))
+        self.softmax.learn(met, gradient, feedback.weight)
+        if self.embedding is None or self.neighbours is None:
+            return
+        if judged is None or rehearsal is None:
+            self.embedding.learn(reading.vector, gradient, feedback.weight)
+        else:
+            surprise = abs(gradient[position]) * feedback.weight
+            rehearsal.learn(judged, surprise, self._gates[fusion.EMBEDDING], self.examples)
+        self.neighbours.add(reading.vector, position, feedback.text, right=right)
 
     def _look_again(self, feedback: Feedback) -> tuple[Reading, Scores]:
         """What the tiers say of a text now; they need not be asked again where nothing was learnt in between."""
@@ -372,42 +362,11 @@ class Snapshot:
         reading = self.read(feedback.text, state)
         return reading, self.score(reading)
 
-    def _judge(self, reading: Reading, scores: Scores, position: int, feedback: Feedback) -> Judged:
-        """A text with what was said of it, and the functions that it may have been."""
-        right = feedback.verdict is Verdict.RIGHT
-        logs = first = scores.logs
-        if not right:
-            first = self._first_logs(reading, scores)
-            logs = np.maximum(logs, first)
-        candidates = _likeliest(logs, min(MAX_CANDIDATES, self.size), position)
-        rest = scores.fused[candidates]
-        if fusion.EMBEDDING in scores.tiers:
-            rest -= self._gates[fusion.EMBEDDING][candidates] * scores.tiers[fusion.EMBEDDING][candidates]
-        return Judged(
-            vector=np.empty(0, dtype=np.float32) if self.embedding is None else reading.vector,
-            candidates=candidates,
-            place=int((candidates == position).argmax()),
-            right=right,
-            weight=feedback.weight,
-            rest=rest,
-            first=first[candidates] if right else softmax(first[candidates]),
-        )
-
-    def _first_logs(self, reading: Reading, scores: Scores) -> Floats:
-        """Log P0(f): what was thought of a text before anything was learnt in use."""
-        logits = np.zeros(self.size, dtype=np.float32)
-        for tier in scores.tiers.keys() - LEARNING:
-            logits += self._gates[tier] * scores.tiers[tier]
-        if self.embedding is not None and fusion.EMBEDDING in scores.tiers:
-            weight = np.float32(self.fusion.weights[fusion.EMBEDDING].untrained)
-            logits += weight * (self.embedding.start @ reading.vector)
-        return log_softmax(logits)
-
     def _weigh_function(self, position: int) -> None:
         """Weigh the tiers anew for one function, whose examples have changed."""
-        for tier, gate in self.fusion.gates(self.examples[position : position + 1]).items():
-            self._gates[tier][position] = gate[0]
-        if len(self._active) < len(self._gates):
+        gates = self.fusion.gates_of(self.examples.item(position))
+        self._all_gates[:, position] = [gates[tier] for tier in self._gates]
+        if any(self._gates[tier].any() for tier in self._waiting):
             self._weigh_tiers()
 
     def _learn_nothing(self, reading: Reading, scores: Scores, feedback: Feedback) -> None:
@@ -418,40 +377,19 @@ class Snapshot:
         if self.neighbours is not None:
             self.neighbours.add(reading.vector, self.size, reading.text)
 
-    @staticmethod
-    def _gradient(scores: Scores, position: int, *, right: bool) -> dict[int, float]:
-        """Of the loss by the logit of each function that has anything to learn.
-
-        The loss is -log P(f) where f is right, and -log(1 - P(f)) where it is wrong: all that is known then is that it
-        was another.
-        """
-        probabilities = np.exp(scores.logs)
-        matters = np.flatnonzero(probabilities > NEGLIGIBLE)
-        if right:
-            gradient = {int(i): float(probabilities[i]) for i in matters}
-            gradient[position] = float(probabilities[position]) - 1.0
-            return gradient
-        own = min(float(probabilities[position]), MOST_SURE)
-        gradient = {int(i): -own / (1 - own) * float(probabilities[i]) for i in matters}
-        gradient[position] = own
-        return gradient
-
     def count(self, counts: Mapping[int, float]) -> None:
         """Add to the examples that functions are known to have."""
         for position, count in counts.items():
             self.examples[position] += count
 
 
-def _likeliest(logs: Floats, most: int, position: int) -> Integers:
-    """The likeliest functions, and this one in any case; in no order."""
-    if most >= len(logs):
-        return np.arange(len(logs))
-    found = np.argpartition(logs, -most)[-most:]
-    if not (found == position).any():
-        found[0] = position
-    return found
+def _as_far_as_read(logits: Floats, reading: Reading) -> Floats:
+    """What holds in the language that the text is in."""
+    return logits * reading.language if reading.foreign else logits
 
 
 def _favours(logits: Floats, position: int) -> bool:
     """Whether a function is a tier's favourite; a tier that says nearly the same of all has none."""
-    return int(logits.argmax()) == position and float(logits[position] - logits.mean()) > FAVOUR
+    if int(logits.argmax()) != position:
+        return False
+    return float(logits[position]) - float(np.add.reduce(logits)) / len(logits) > FAVOUR

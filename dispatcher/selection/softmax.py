@@ -69,6 +69,8 @@ class Ngrams:
         self._unmet = np.float32(np.log(1 + count) + 1)
         known = frequency[self._vocabulary.buckets].astype(np.float32)
         self._idf: Floats = (np.log(np.float32(1 + count) / (1 + known)) + 1).astype(np.float32)
+        #: The same, and room for new ones.
+        self._room = self._idf
 
     @classmethod
     def load(cls, found: Buckets, idf: Floats, unmet: float, columns: int) -> "Ngrams":
@@ -76,7 +78,7 @@ class Ngrams:
         ngrams = cls([], columns)
         ngrams._vocabulary = Vocabulary(max(len(found), _most_rows(columns)))
         ngrams._vocabulary.add_in_order(found)
-        ngrams._idf = idf[: len(ngrams._vocabulary)].astype(np.float32)
+        ngrams._idf = ngrams._room = idf[: len(ngrams._vocabulary)].astype(np.float32)
         ngrams._unmet = np.float32(unmet)
         return ngrams
 
@@ -100,14 +102,23 @@ class Ngrams:
     def add(self, found: Buckets) -> None:
         """Give new n-grams a row each."""
         self._vocabulary.add(found)
-        new = len(self._vocabulary) - len(self._idf)
-        if new:
-            self._idf = np.concatenate((self._idf, np.full(new, self._unmet, dtype=np.float32)))
+        size = len(self._vocabulary)
+        if size > len(self._room):
+            room = np.full(size + size // 2, self._unmet, dtype=np.float32)
+            room[: len(self._idf)] = self._idf
+            self._room = room
+        self._idf = self._room[:size]
+
+    def look_up(self, found: Buckets) -> tuple[Integers, Floats, Buckets]:
+        """The rows of a text's buckets and their idf, and the buckets that have no row."""
+        rows, known = self._vocabulary.look_up(found)
+        unknown = found[:0] if len(rows) == len(found) else found[~known]
+        return rows, self._idf.take(rows), unknown
 
     def read(self, found: Buckets) -> Read:
         """The rows and values of a text's buckets."""
         rows = self._vocabulary.rows(found)
-        values = self._idf[rows]
+        values = self._idf.take(rows)
         unknown = len(found) - len(rows)
         length = float(values @ values) + unknown * float(self._unmet) ** 2
         return Read(rows, values / np.float32(max(length, 1e-12) ** 0.5))
@@ -152,6 +163,8 @@ class Softmax:
             ngrams.add(np.unique(np.concatenate([document_of(card), *map(buckets, card.examples)])))
         starts = [start_of(card, ngrams) for card in cards]
         self._bias = np.zeros(self.size, dtype=np.float32)
+        #: How often the table has changed.
+        self.changes = 0
         self._squares = Grid(1)
         self._squares.grow(len(ngrams), 1)
         self._dense = self.size <= DENSE_FUNCTIONS
@@ -166,6 +179,11 @@ class Softmax:
                 self._table.cells[start.rows, position] = start.values * np.float32(SCALE)
         else:
             self._postings = Postings(starts, len(ngrams))
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether `table` is all that there is, beside the bias."""
+        return self._dense
 
     @property
     def table(self) -> Floats:
@@ -184,6 +202,7 @@ class Softmax:
             bias: shape (columns,).
             positions: the function of each column, those that there still are.
         """
+        self.changes += 1
         for column, position in positions.items():
             own = self._column(position)
             self._table.cells[: len(delta), own] += delta[:, column]
@@ -204,6 +223,7 @@ class Softmax:
 
     def meet(self, found: Buckets) -> None:
         """Give a text's n-grams rows, so that something can be learnt about them."""
+        self.changes += 1
         self.ngrams.add(found)
         self._table.grow(len(self.ngrams), self._table.columns)
         self._squares.grow(len(self.ngrams), 1)
@@ -218,14 +238,17 @@ class Softmax:
         """
         if not gradient or not len(read.rows):
             return
-        columns = np.array([self._column(position) for position in gradient], dtype=np.int64)
-        by_logit = np.fromiter(gradient.values(), dtype=np.float32, count=len(gradient)) * np.float32(weight)
-        squares = self._squares.cells
-        squares[read.rows, 0] += read.values**2 * float(by_logit @ by_logit)
-        steps = read.values * (np.float32(RATE) / np.sqrt(squares[read.rows, 0] + np.float32(1e-2)))
-        cells = self._table.cells
-        cells[read.rows[:, None], columns] -= steps[:, None] * by_logit
-        self._bias[list(gradient)] -= np.float32(0.02) * by_logit
+        self.changes += 1
+        positions = np.array(list(gradient), dtype=np.int64)
+        columns = positions if self._dense else np.array([self._column(position) for position in gradient])
+        by_logit = np.array(list(gradient.values()), dtype=np.float32) * np.float32(weight)
+        all_squares = self._squares.cells.reshape(-1)
+        squares = all_squares.take(read.rows)
+        squares += read.values * read.values * (by_logit @ by_logit)
+        all_squares[read.rows] = squares
+        steps = read.values * (np.float32(-RATE) / np.sqrt(squares + np.float32(1e-2)))
+        self._table.add(read.rows, columns, steps[:, None] * by_logit)
+        self._bias[positions] -= np.float32(0.02) * by_logit
 
     def shares(self, read: Read, position: int) -> Floats:
         """What each n-gram of a text adds to the logit of one function, in the order of `read.rows`."""

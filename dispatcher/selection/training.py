@@ -3,12 +3,12 @@
 1. Each tier is trained alone, from its start in the functions' descriptions, with early stopping where there are
    validation examples.
 2. On examples that the tiers did not see, the fusion, the abstention model and the two thresholds are learnt. Where no
-   such examples are given, the training examples are told apart into folds. Where no text is known that nothing fits,
-   each fold also leaves some functions out: their texts are what a text looks like whose function is not there.
+   such examples are given, the training examples are told apart into folds, and what a fold holds out is unknown in
+   it: the functions' own examples lack it too.
 3. Without given validation examples, the tiers are trained again on everything.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,11 +18,13 @@ from dispatcher.errors import ModelError
 from dispatcher.selection import fusion
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
-from dispatcher.selection.defaults import MEANING_ABSTENTION, WORDS_ABSTENTION
+from dispatcher.selection.defaults import TRAINED_MEANING_ABSTENTION, TRAINED_WORDS_ABSTENTION
 from dispatcher.selection.distance import Distance
-from dispatcher.selection.embedding import Embedding
+from dispatcher.selection.embedding import SCALE, Embedding
 from dispatcher.selection.example import Example
 from dispatcher.selection.features import buckets
+from dispatcher.selection.folds import key_of, split
+from dispatcher.selection.gaussian import fit_gaussian
 from dispatcher.selection.latent import Latent, find_basis, project
 from dispatcher.selection.loss import Dense, Floats, Integers, Linear, Sparse
 from dispatcher.selection.meaning import Meaning
@@ -32,7 +34,7 @@ from dispatcher.selection.network import LENGTH, Layered, Network, make_up
 from dispatcher.selection.optimisers import Adam, Epoch, Fitted, MiniBatch, fit
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
-from dispatcher.selection.tuning import MIN_OUTSIDE, HeldOut, look_at, tune
+from dispatcher.selection.tuning import HeldOut, look_at, tune
 
 #: Passes over the examples, and rates of the two linear tiers.
 EPOCHS: Final = 10
@@ -48,10 +50,10 @@ NETWORK_EPOCHS: Final = 10
 MIN_NETWORK: Final = 500
 #: With more texts than this, n-grams of one text only are left out.
 MANY_TEXTS: Final = 2_000
+#: What the head of means counts beside the one that descends, where a request is in another language.
+GAUSSIAN: Final = 2.0
 #: What an example counts as if in another language.
 FOREIGN_WEIGHT: Final = 0.3
-#: Folds where there are no validation examples; large sets need fewer.
-FOLDS, FEW_FOLDS, MANY_EXAMPLES = 5, 3, 5_000
 #: Held-out examples that fusion looks at, at most.
 MAX_HELD_OUT: Final = 4_000
 #: Least validation examples that early stopping listens to.
@@ -93,11 +95,10 @@ def train(  # noqa: PLR0913 - all of one training
         progress("learning how the tiers hold together")
         return tune(base, inside, outside)
     insides, outsides = [], []
-    for part, rest, absent in trainer.folds(known):
-        if not rest or not any(example.function for example in part):
-            continue
-        base = trainer.fit(part, ())
-        inside, outside = trainer.judge(base, rest, absent)
+    for fold in split(known, seed):
+        unaware = trainer.without(fold.held_out + fold.absent)
+        base = unaware.fit(fold.part, ())
+        inside, outside = unaware.judge(base, fold.held_out, fold.absent)
         insides.append(inside)
         outsides.append(outside)
     final = trainer.fit(known, ())
@@ -113,7 +114,9 @@ class _Head:
     #: What is added to the start of the head, shape (functions, dimension).
     delta: Floats
     bias: Floats
-    foreign_scale: float
+    #: The same two for foreign requests; no number where no encoder reads them.
+    foreign_delta: Floats
+    foreign_bias: Floats
     distance: Distance
     network: tuple[Network, tuple[Epoch, ...]] | None
 
@@ -138,24 +141,14 @@ class _Trainer:
             if e.function is None or e.function in self._positions
         ]
 
-    def folds(self, examples: list[Example]) -> Iterator[tuple[list[Example], list[Example], list[Example]]]:
-        """Each fold's examples to train on, held out, and held out because their function was left out."""
-        rng = np.random.default_rng(self._seed)
-        inside = [example for example in examples if example.function is not None]
-        outside = [example for example in examples if example.function is None]
-        count = FOLDS if len(inside) < MANY_EXAMPLES else FEW_FOLDS
-        fold_of = _stratify([str(example.function) for example in inside], count, rng)
-        names = sorted({str(example.function) for example in inside})
-        enough = len(outside) >= MIN_OUTSIDE
-        group_of = {name: int(group) for name, group in zip(names, rng.permutation(len(names)) % count, strict=True)}
-        if enough or len(names) < 2 * count:
-            group_of = dict.fromkeys(names, -1)
-        for fold in range(count):
-            left_out = [e for e, f in zip(inside, fold_of, strict=True) if group_of[str(e.function)] == fold]
-            stays = [(e, f) for e, f in zip(inside, fold_of, strict=True) if group_of[str(e.function)] != fold]
-            part = [e for e, f in stays if f != fold] + outside
-            absent = outside if enough else [replace(example, function=None) for example in left_out] + outside
-            yield part, [e for e, f in stays if f == fold], absent
+    def without(self, held_out: Sequence[Example]) -> "_Trainer":
+        """A trainer whose functions' own examples have none of these texts."""
+        hidden = {key_of(example.text) for example in held_out}
+        cards = tuple(
+            replace(card, examples=tuple(text for text in card.examples if key_of(text) not in hidden))
+            for card in self._cards
+        )
+        return _Trainer(cards, self._meaning, self._seed, self._progress)
 
     # --- one model ----------------------------------------------------------------------------------------------
 
@@ -212,14 +205,15 @@ class _Trainer:
             },
             encoder="" if self._meaning is None else self._meaning.name,
             head=np.zeros((size, 0), np.float32) if head is None else head.delta,
-            foreign_scale=1.0 if head is None else head.foreign_scale,
             head_bias=np.zeros(size, np.float32) if head is None else head.bias,
+            foreign_head=np.zeros((0, 0), np.float32) if head is None else head.foreign_delta,
+            foreign_bias=np.zeros(0, np.float32) if head is None else head.foreign_bias,
             examples=self._remembered(examples),
             latent=None if latent is None else latent[0],
             distance=None if head is None else head.distance,
             network=None if head is None or head.network is None else head.network[0],
             fusion=fusion.WORDS if self._meaning is None else fusion.MEANING,
-            abstention=WORDS_ABSTENTION if self._meaning is None else MEANING_ABSTENTION,
+            abstention=TRAINED_WORDS_ABSTENTION if self._meaning is None else TRAINED_MEANING_ABSTENTION,
             thresholds=Thresholds(),
             curves={
                 tier: [
@@ -243,46 +237,57 @@ class _Trainer:
         if self._meaning is None:
             return None
         self._progress("encoding the examples")
+        embedding = Embedding(self._cards, self._meaning)
         vectors = self._meaning.requests([example.text for example in inside])
-        start = Embedding(self._cards, self._meaning).start
-        scale = np.float32(LENGTH)
+        checked_vectors = self._meaning.requests([example.text for example in checked])
         self._progress("training the embedding tier")
+        head, bias, curve = self._linear(vectors, labels, weights, embedding.start, (checked_vectors, checks))
+        foreign_delta, foreign_bias = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
+        if self._meaning.crosses_languages:
+            share = float(np.mean([self._meaning.is_foreign(example.text) for example in inside]))
+            foreign, checked_foreign = self._meaning.foreign(vectors), self._meaning.foreign(checked_vectors)
+            start = embedding.foreign_start
+            learnt = self._linear(foreign, labels, weights, start, (checked_foreign, checks))[:2]
+            means = fit_gaussian(foreign, labels, weights, start / np.float32(SCALE))
+            both = _join(learnt, means, GAUSSIAN * (1 - share), foreign, _spread((head, bias), vectors))
+            foreign_delta, foreign_bias = both[0] - start, both[1]
+        return _Head(
+            curve=curve,
+            delta=head - embedding.start,
+            bias=bias,
+            foreign_delta=foreign_delta,
+            foreign_bias=foreign_bias,
+            distance=Distance.fit(vectors, labels, len(self._cards)),
+            network=self._network(*self._with_foreign(vectors, labels, weights), examples=len(labels)),
+        )
+
+    def _linear(
+        self, vectors: Floats, labels: Integers, weights: Floats, start: Floats, validation: tuple[Floats, Integers]
+    ) -> tuple[Floats, Floats, tuple[Epoch, ...]]:
+        """A head that descends from its start, its bias, and how it came to them."""
+        scale = np.float32(LENGTH)
         fitted = self._descend(
             Dense(vectors * scale),
             labels,
             weights,
             (start * np.float32(HEAD_START) / scale).T.copy(),
-            (Dense(self._meaning.requests([example.text for example in checked]) * scale), checks),
+            (Dense(validation[0] * scale), validation[1]),
             l2=HEAD_PULL / len(labels),
             rate=HEAD_RATE,
             epochs=HEAD_EPOCHS,
         )
-        head = fitted.parameters[0].T * scale
-        return _Head(
-            curve=fitted.curve,
-            delta=head - start,
-            foreign_scale=self._foreign_scale(vectors, head),
-            bias=fitted.parameters[1],
-            distance=Distance.fit(vectors, labels, len(self._cards)),
-            network=self._network(*self._with_foreign(vectors, labels, weights)),
-        )
-
-    def _foreign_scale(self, vectors: Floats, head: Floats) -> float:
-        """How much farther apart the logits of requests are than those of the same ones in another language."""
-        foreign = None if self._meaning is None else self._meaning.foreign(vectors)
-        if foreign is None:
-            return 1.0
-        spread, foreign_spread = ((rows @ head.T).std(axis=1).mean() for rows in (vectors, foreign))
-        return float(np.clip(spread / max(foreign_spread, 1e-6), 1.0, 5.0))
+        return fitted.parameters[0].T * scale, fitted.parameters[1], fitted.curve
 
     def _with_foreign(self, vectors: Floats, labels: Integers, weights: Floats) -> tuple[Floats, Integers, Floats]:
         """The examples, and as many as if in other languages, for a network that could not tell by itself."""
-        foreign = None if self._meaning is None else self._meaning.foreign(vectors)
-        vectors = vectors * np.float32(LENGTH)
-        if foreign is None:
-            return vectors, labels, weights
+        scaled = vectors * np.float32(LENGTH)
+        if self._meaning is None or not self._meaning.crosses_languages:
+            return scaled, labels, weights
+        foreign = self._meaning.foreign(vectors)
+        if np.array_equal(foreign, vectors):
+            return scaled, labels, weights
         return (
-            np.concatenate((vectors, foreign * np.float32(LENGTH))),
+            np.concatenate((scaled, foreign * np.float32(LENGTH))),
             np.concatenate((labels, labels)),
             np.concatenate((weights, weights * np.float32(FOREIGN_WEIGHT))),
         )
@@ -293,12 +298,14 @@ class _Trainer:
             return None
         self._progress("finding the latent dimensions")
         basis = find_basis(inputs, seed=self._seed)
-        trained = self._network(project(inputs, basis), labels, weights)
+        trained = self._network(project(inputs, basis), labels, weights, examples=len(labels))
         return None if trained is None else (Latent(basis=basis, network=trained[0]), trained[1])
 
-    def _network(self, vectors: Floats, labels: Integers, weights: Floats) -> tuple[Network, tuple[Epoch, ...]] | None:
-        """The trained network; None where there is too little to train one."""
-        if len(labels) < MIN_NETWORK or len(np.unique(labels)) < 2:  # noqa: PLR2004 - between two functions
+    def _network(
+        self, vectors: Floats, labels: Integers, weights: Floats, *, examples: int
+    ) -> tuple[Network, tuple[Epoch, ...]] | None:
+        """The trained network; None where there are too few examples; what was made of them is not counted."""
+        if examples < MIN_NETWORK or len(np.unique(labels)) < 2:  # noqa: PLR2004 - between two functions
             return None
         self._progress("training a network")
         between = make_up(vectors, labels, seed=self._seed)
@@ -376,6 +383,21 @@ class _Trainer:
         return look_at(snapshot, inside), look_at(snapshot, outside)
 
 
+def _spread(head: tuple[Floats, Floats], vectors: Floats) -> float:
+    """How far apart the logits of a request are."""
+    return max(float((vectors @ head[0].T + head[1]).std(axis=1).mean()), 1e-6)
+
+
+def _join(
+    learnt: tuple[Floats, Floats], means: tuple[Floats, Floats], share: float, vectors: Floats, spread: float
+) -> tuple[Floats, Floats]:
+    """Two heads as one, the second by its share of the first, the logits of both together so far apart."""
+    scale = share * _spread(learnt, vectors) / _spread(means, vectors)
+    joined = learnt[0] + np.float32(scale) * means[0], learnt[1] + np.float32(scale) * means[1]
+    overall = np.float32(spread / _spread(joined, vectors))
+    return joined[0] * overall, joined[1] * overall
+
+
 def _sparse(reads: Sequence[Read], width: int) -> Sparse:
     starts = np.zeros(len(reads) + 1, dtype=np.int64)
     np.cumsum([len(read.rows) for read in reads], out=starts[1:])
@@ -385,16 +407,3 @@ def _sparse(reads: Sequence[Read], width: int) -> Sparse:
         values=np.concatenate([read.values for read in reads]) if reads else np.empty(0, np.float32),
         width=width,
     )
-
-
-def _stratify(names: Sequence[str], count: int, rng: np.random.Generator) -> list[int]:
-    """A fold for each example, so that each function is spread over all folds."""
-    folds = [0] * len(names)
-    by_name: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        by_name.setdefault(name, []).append(index)
-    for indices in by_name.values():
-        offset = int(rng.integers(count))
-        for number, place in enumerate(rng.permutation(len(indices))):
-            folds[indices[int(place)]] = (number + offset) % count
-    return folds

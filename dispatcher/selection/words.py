@@ -20,6 +20,7 @@ MAX_TEXT_CHARACTERS = 4096
 #: Kana and Han (with its extension A): scripts written without spaces.
 UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _RUN = re.compile(rf"[{UNSPACED}]+|[^\W\d_{UNSPACED}]+")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 _KANA = re.compile("[\u3040-\u30ff]")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -29,12 +30,23 @@ CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 #: A character of a spaced word, for boundaries: `json` is a whole word in `校验json格式`, and is not in `jsonify`.
 WORD_CHARACTER = rf"[^\W{UNSPACED}]"
 
+#: The first letter after the last Latin one.
+AFTER_LATIN = "\u0250"
+_LATIN = re.compile(rf"[^\W{AFTER_LATIN}-\U0010ffff]+")
+#: Letters that a character of Chinese or Japanese is worth, and the share of a text from which on it is foreign.
+_LETTERS_OF_UNSPACED, _LEAST_FOREIGN = 4, 0.25
+
 #: Characters of a text whose normalised form is remembered.
 _SHORT = 512
 
 #: A colon that ends an instruction: not the one of `https://`, of `10:30` or of `host:80`.
 _COLON = re.compile(r"(?<![0-9A-Za-z])[:\uff1a](?!//)|[:\uff1a](?!\d|//)")
 _QUOTED = re.compile(r'"[^"]*"|“[^”]*”|「[^」]*」|《[^》]*》')
+#: What one of the two above begins with.
+_TELLS_APART = re.compile('[:\uff1a"“「《]')
+
+#: By ASCII code: the character itself where it is of a word, else a blank.
+_WORDS_ONLY = "".join(chr(code) if chr(code).isalnum() else " " for code in range(128))
 
 #: Words that say nothing about which function is meant.
 STOP_WORDS = frozenset(
@@ -72,6 +84,8 @@ class Request:
     @property
     def whole(self) -> "Request":
         """The same text with nothing told apart."""
+        if not self.material:
+            return self
         return Request(instruction=f"{self.instruction} {self.material}".strip(), material="", cut=self.cut)
 
 
@@ -90,9 +104,16 @@ def _normalise(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
+def split_ascii(text: str) -> list[str]:
+    """The runs of letters and digits of a text that is all ASCII, in a third of the time that `re` takes."""
+    return text.translate(_WORDS_ONLY).split()
+
+
 def read_request(text: str) -> Request:
     """Cut a text to the length that is read, and its instruction from its material."""
     head = unicodedata.normalize("NFKC", text[:MAX_TEXT_CHARACTERS])[:MAX_TEXT_CHARACTERS]
+    if _TELLS_APART.search(head) is None:
+        return Request(instruction=normalise(head), material="", cut=len(text) > MAX_TEXT_CHARACTERS)
     colon = _COLON.search(head)
     before, after = (head, "") if colon is None else (head[: colon.start()], head[colon.end() :])
     quoted = " ".join(_QUOTED.findall(before))
@@ -149,6 +170,28 @@ def stem(word: str) -> str:
             word = word[: -len(ending)]
             break
     return word[:-1] if len(word) > 3 and word[-1] == word[-2] else word  # noqa: PLR2004
+
+
+def is_foreign(text: str) -> bool:
+    """Whether a good part of a text is in another script than the Latin one.
+
+    Names of films, songs and companies often stay Latin: a quarter of the letters is enough. A character of Chinese or
+    Japanese says as much as four letters.
+    """
+    if text.isascii():
+        return False
+    latin = other = 0
+    for character in normalise(text[:_SHORT]):
+        if _UNSPACED.match(character):
+            other += _LETTERS_OF_UNSPACED
+        elif character.isalpha():
+            latin, other = (latin + 1, other) if character < AFTER_LATIN else (latin, other + 1)
+    return _LEAST_FOREIGN * (latin + other) <= other != 0
+
+
+def without_latin(text: str) -> str:
+    """A text without its Latin words and its digits."""
+    return _LATIN.sub(" ", normalise(text[:MAX_TEXT_CHARACTERS]))
 
 
 def language_of(text: str, *, otherwise: Language | None = None) -> Language:

@@ -2,6 +2,7 @@
 
 import tempfile
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -92,6 +93,8 @@ class _Worker:
         self._broker = Broker(app, "testing")
         self._concurrency = concurrency
         self._free = threading.Semaphore(concurrency)
+        #: Taken, and not yet begun.
+        self._jobs: deque[str] = deque()
         self._ending = threading.Event()
         self._feeder = threading.Thread(target=self._feed, name="dispatcher-testing-feeder", daemon=True)
 
@@ -113,21 +116,23 @@ class _Worker:
         while not self._ending.is_set():
             if not self._free.acquire(timeout=_PAUSE):
                 continue
-            job_id = self._take()
-            if job_id is None:
+            if not self._jobs:
+                self._jobs.extend(self._take())
+            if not self._jobs:
                 self._free.release()
                 self._ending.wait(_PAUSE)
             else:
+                job_id = self._jobs.popleft()
                 threading.Thread(target=self._run, args=(job_id,), name="dispatcher-testing", daemon=True).start()
         self._broker.disconnect()
 
-    def _take(self) -> str | None:
+    def _take(self) -> list[str]:
         try:
             return self._broker.take(self._queues)
         except SERVER_FAILURES:
             # A test may well take the server away; it comes back, or the test ends.
             self._broker.disconnect()
-            return None
+            return []
 
     def _run(self, job_id: str) -> None:
         try:

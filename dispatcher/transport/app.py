@@ -12,6 +12,7 @@ from dispatcher.settings import Settings
 from dispatcher.transport.address import is_server_url, kombu_url
 from dispatcher.transport.guarded import use_guarded
 from dispatcher.transport.keys import Keys
+from dispatcher.transport.lanes import Lanes
 
 #: Where a plain Celery client sends what it has no route for.
 CELERY_DEFAULT_QUEUE = "celery"
@@ -65,9 +66,10 @@ def create_app(settings: Settings, url: str, registry: Registry | None = None, *
             "socket_timeout": SOCKET_TIMEOUT_SECONDS,
             "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "socket_keepalive": True,
+            "queue_order_strategy": f"{Lanes.__module__}:{Lanes.__name__}",
             # Queues are shared by name: a worker must not take another deployment's wake-ups. The first namespace of a
             # server goes without, so that any Celery client reaches it with nothing but the address.
-            "global_keyprefix": "" if settings.namespace == DEFAULT_NAMESPACE else Keys(settings.namespace).queues,
+            "global_keyprefix": _queue_prefix(settings),
         },
         redis_socket_timeout=SOCKET_TIMEOUT_SECONDS,
         redis_socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -75,6 +77,15 @@ def create_app(settings: Settings, url: str, registry: Registry | None = None, *
     )
     use_guarded(app, settings)
     return app
+
+
+def list_prefix(settings: Settings) -> str | None:
+    """What stands before a queue's name in the name of its list; None where the broker is not the ledger's server."""
+    return None if settings.broker_url is not None else _queue_prefix(settings)
+
+
+def _queue_prefix(settings: Settings) -> str:
+    return "" if settings.namespace == DEFAULT_NAMESPACE else Keys(settings.namespace).queues
 
 
 def _broker_url(settings: Settings, url: str) -> str:

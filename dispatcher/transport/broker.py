@@ -5,13 +5,13 @@ Publishing goes through kombu, so any broker that kombu knows will do.
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from celery import Celery
 from kombu import Connection, Producer
 from kombu.exceptions import ChannelError, KombuError
 
 from dispatcher.transport.failure import SERVER_FAILURES
+from dispatcher.transport.message import BODY, WAKE_UP_HEADER, headers, named_jobs
 from dispatcher.transport.replies import WakeUp
 
 logger = logging.getLogger(__name__)
@@ -20,40 +20,8 @@ logger = logging.getLogger(__name__)
 #: is not kept waiting.
 BATCH = 100
 
-#: The header that tells a wake-up from a plain Celery call of the same task.
-WAKE_UP_HEADER = "dispatcher_job"
-
 #: AMQP's answer to a question about a queue that there is not.
 _NO_SUCH_QUEUE = "404"
-
-_BODY: list[Any] = [[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
-
-
-def headers(wake_up: WakeUp, origin: str) -> dict[str, Any]:
-    """The message headers of a wake-up.
-
-    Source: Celery's message protocol, version 2.
-    """
-    return {
-        "lang": "py",
-        "task": wake_up.function,
-        "id": wake_up.job_id,
-        "root_id": wake_up.job_id,
-        "parent_id": None,
-        "group": None,
-        "shadow": None,
-        "eta": None,
-        "expires": None,
-        "retries": wake_up.attempts,
-        "timelimit": [None, None],
-        "argsrepr": "()",
-        "kwargsrepr": wake_up.shown,
-        "origin": origin,
-        # The outcome is the ledger's to store; Celery must not write under the same key.
-        "ignore_result": True,
-        WAKE_UP_HEADER: 1,
-        **({"dispatcher_head": True} if wake_up.head else {}),
-    }
 
 
 class Broker:
@@ -80,7 +48,7 @@ class Broker:
         with producer.batch(max_size=BATCH):
             for wake_up in wake_ups:
                 producer.publish(
-                    _BODY,
+                    BODY,
                     exchange="",
                     routing_key=wake_up.queue,
                     serializer="json",
@@ -105,8 +73,8 @@ class Broker:
             raise KombuError(str(error)) from error
         return bool(declared.message_count == 0)
 
-    def take(self, queues: Iterable[str]) -> str | None:
-        """Take the next wake-up off the first of these queues that has one, and say which job it names.
+    def take(self, queues: Iterable[str]) -> list[str]:
+        """Take the next wake-up off the first of these queues that has one, and say which jobs it names.
 
         For test workers: a message that is no wake-up is lost, and so is a wake-up whose taker dies.
 
@@ -117,8 +85,8 @@ class Broker:
         for queue in queues:
             message = channel.basic_get(queue, no_ack=True)
             if message is not None and message.headers.get(WAKE_UP_HEADER) is not None:
-                return str(message.headers["id"])
-        return None
+                return named_jobs(message.headers["id"], message.headers)
+        return []
 
     def tell(self, event: str, job_id: str, **fields: object) -> None:
         """Send a Celery event for a job that no worker saw end, so that Flower shows it. Failing is only logged."""

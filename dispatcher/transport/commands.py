@@ -8,7 +8,9 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
+
+import redis
 
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.errors import BacklogFullError, IdempotencyConflictError
@@ -18,6 +20,7 @@ from dispatcher.model.outcome import ErrorInfo, ErrorKind
 from dispatcher.settings import Settings
 from dispatcher.transport import outcomes
 from dispatcher.transport.keys import Keys
+from dispatcher.transport.message import Message
 from dispatcher.transport.replies import Accepted, Lease, Looked, LookedAction, NoLease, QueueState, WakeUp
 from dispatcher.transport.script import Command, milliseconds, text_of, time_of
 
@@ -36,66 +39,92 @@ class Commands:
         return max(self._settings.dead_letter_ttl_seconds, self._settings.result_ttl_seconds) * 1000
 
     def accept(self, job: Job) -> Command[Accepted]:
-        """Accept a job.
+        """Accept a job. Its wake-up is to be published by the caller.
 
         Raises (when read):
             IdempotencyConflictError, BacklogFullError: nothing was accepted.
         """
+        command = self.accept_many([job])
+
+        def read(reply: Any) -> Accepted:  # noqa: ANN401 - as redis-py gives it
+            (accepted,) = command.read(reply)
+            if isinstance(accepted, Exception):
+                raise accepted
+            return accepted
+
+        return Command(command.script, command.keys, command.args, read)
+
+    def accept_many(self, jobs: Sequence[Job], messages: Sequence[Message] = ()) -> Command[list[Accepted | Exception]]:
+        """Accept jobs and publish their wake-ups, at once; a refusal of one is its own entry.
+
+        Args:
+            jobs: at most as many as one script may take without holding up the server.
+            messages: their wake-ups, where the broker is this server; each is for jobs that stand together.
+        """
         settings = self._settings
-        args = (
-            job.id,
-            job.queue,
-            milliseconds(job.delay),
-            milliseconds(job.deadline),
-            job.digest,
-            _idempotency_name(job),
+        queues = list(dict.fromkeys(message.list_key for message in messages))
+        args: list[str | int] = [
             settings.idempotency_ttl_seconds * 1000,
             settings.max_backlog,
             self._keep_ms,
-            *_job_fields(job),
+            len(jobs),
+        ]
+        for job in jobs:
+            fields = _job_fields(job)
+            delay, deadline = milliseconds(job.delay), milliseconds(job.deadline)
+            args += (job.id, job.queue, delay, deadline, job.digest, _idempotency_name(job), len(fields))
+            args += fields
+        for message in messages:
+            # Lua counts from 1, and the first key is the prefix.
+            args += (queues.index(message.list_key) + 2, message.first + 1, message.last + 1, message.text)
+
+        def read(replies: list[list[bytes]]) -> list[Accepted | Exception]:
+            return [self._read_accepted(job, reply) for job, reply in zip(jobs, replies, strict=True)]
+
+        return Command("accept", (self.keys.prefix, *queues), tuple(args), read)
+
+    def _read_accepted(self, job: Job, reply: list[bytes]) -> Accepted | Exception:
+        word = text_of(reply[0])
+        if word == "backlog":
+            return BacklogFullError(job.queue, self._settings.max_backlog)
+        if word == "error":
+            return redis.ResponseError(text_of(reply[1]))
+        if word == "conflict":
+            return IdempotencyConflictError(job.idempotency_key or "", job.function, text_of(reply[1]))
+        return Accepted(
+            job_id=text_of(reply[1]),
+            deadline_at=time_of(reply[2]),
+            new=word != "repeated",
+            sequence=int(reply[3]),
         )
-
-        def read(reply: list[bytes]) -> Accepted:
-            word = text_of(reply[0])
-            if word == "backlog":
-                raise BacklogFullError(job.queue, settings.max_backlog)
-            if word == "conflict":
-                raise IdempotencyConflictError(job.idempotency_key or "", job.function, text_of(reply[1]))
-            return Accepted(
-                job_id=text_of(reply[1]),
-                deadline_at=time_of(reply[2]),
-                new=word != "repeated",
-                sequence=int(reply[3]),
-            )
-
-        return Command("accept", (self.keys.prefix,), args, read)
 
     def lease(self, job_id: str, worker: str, nonce: str) -> Command[Lease | NoLease]:
         """Ask for a job on behalf of one delivery of its wake-up; `nonce` makes a repeated request harmless."""
-        args = (job_id, worker, nonce, int(self._settings.lease_seconds * 1000))
+        command = self._ask_for([job_id], worker, nonce)
+        return Command(*command, lambda replies: _read_lease(job_id, replies[0]))
 
-        def read(reply: list[bytes]) -> Lease | NoLease:
-            word = text_of(reply[0])
-            if word != "leased":
-                return NoLease(word)
-            now, deadline = time_of(reply[5]), time_of(reply[6])
-            return Lease(
-                job_id=job_id,
-                token=int(reply[1]),
-                attempt=int(reply[2]),
-                failures=int(reply[3]),
-                lost=int(reply[4]),
-                time_left=deadline - now,
-                deadline_at=deadline,
-                accepted_at=time_of(reply[7]),
-                function=text_of(reply[8]),
-                idempotency_key=text_of(reply[9]),
-                delivery=cast("Delivery", text_of(reply[10])),
-                envelope=text_of(reply[11]),
-                done=outcomes.decode_done(text_of(reply[12])),
-            )
+    def lease_many(self, job_ids: Sequence[str], worker: str, nonce: str) -> Command[list[Lease | NoLease]]:
+        """Ask for jobs that one worker is to run one after the other.
 
-        return Command("lease", (self.keys.prefix,), args, read)
+        A job that is lost with such a worker is not counted as lost: it may never have begun. It is published again,
+        by itself, and counts from then on. A job that must never run twice is not given so: it reads `alone`.
+        """
+
+        def read(replies: list[list[bytes]]) -> list[Lease | NoLease]:
+            return [_read_lease_of_many(job_id, reply) for job_id, reply in zip(job_ids, replies, strict=True)]
+
+        return Command(*self._ask_for(job_ids, worker, nonce), read)
+
+    def _ask_for(
+        self, job_ids: Sequence[str], worker: str, nonce: str
+    ) -> tuple[str, tuple[str, ...], tuple[str | int | bytes, ...]]:
+        """The script, its keys and its arguments."""
+        return "lease", (self.keys.prefix,), (worker, nonce, int(self._settings.lease_seconds * 1000), *job_ids)
+
+    def give_back(self, leases: Sequence[tuple[str, int]]) -> Command[list[str]]:
+        """Return leases (job and token) of jobs that have not begun; reads each queue, '' where it was not ours."""
+        args = tuple(part for lease in leases for part in lease)
+        return Command("give_back", (self.keys.prefix,), args, lambda reply: [text_of(queue) for queue in reply])
 
     def heartbeat(self, beats: Sequence[tuple[str, int, Progress | None]]) -> Command[list[str]]:
         """Keep leases; for each job reads 'kept', 'cancel:<reason>' or 'lost'."""
@@ -104,6 +133,11 @@ class Commands:
             shown = "" if progress is None else json.dumps([progress.done, progress.total, progress.message])
             args += [job_id, token, shown]
         return Command("heartbeat", (self.keys.prefix,), tuple(args), lambda reply: [text_of(word) for word in reply])
+
+    def save(self, job_id: str, token: int, done: dict[int, outcomes.CallRecord]) -> Command[str]:
+        """Record calls that have ended while others of their job run on; reads 'saved' or 'stale'."""
+        args = (job_id, token, outcomes.encode_done(done))
+        return Command("save", (self.keys.prefix,), args, text_of)
 
     def settle(
         self, job_id: str, token: int, record: outcomes.JobRecord, keep: tuple[str, timedelta] | None = None
@@ -287,6 +321,36 @@ class Commands:
     def discard(self, job_id: str) -> Command[bool]:
         """Forget a dead letter; reads False where there is none of that id."""
         return Command("discard", (self.keys.prefix,), (job_id,), bool)
+
+
+def _read_lease(job_id: str, reply: list[bytes]) -> Lease | NoLease:
+    word = text_of(reply[0])
+    if word != "leased":
+        return NoLease(word)
+    now, deadline = time_of(reply[5]), time_of(reply[6])
+    return Lease(
+        job_id=job_id,
+        token=int(reply[1]),
+        attempt=int(reply[2]),
+        failures=int(reply[3]),
+        lost=int(reply[4]),
+        time_left=deadline - now,
+        deadline_at=deadline,
+        accepted_at=time_of(reply[7]),
+        function=text_of(reply[8]),
+        idempotency_key=text_of(reply[9]),
+        delivery=cast("Delivery", text_of(reply[10])),
+        envelope=text_of(reply[11]),
+        done=outcomes.decode_done(text_of(reply[12])),
+    )
+
+
+def _read_lease_of_many(job_id: str, reply: list[bytes]) -> Lease | NoLease:
+    try:
+        return _read_lease(job_id, reply)
+    except (ValueError, TypeError, LookupError) as error:
+        # A record that somebody broke is its own job's matter.
+        return NoLease(f"error:{error}")
 
 
 def _job_fields(job: Job) -> list[str | int]:

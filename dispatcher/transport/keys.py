@@ -13,6 +13,7 @@ These are of the scripts alone:
 Beside them stand Celery's own: a list for each queue and its bindings, without a prefix.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 
@@ -59,6 +60,10 @@ class Keys:
     def cached(self, function: str, digest: str) -> str:
         """A string with the function's own time to live: a result, as JSON text, that may be used again."""
         return f"{self.prefix}cache:{function}:{digest}"
+
+    def map_journal(self, function: str, key: str) -> str:
+        """A hash with a time to live: where the jobs of a map that may be resumed began, and how many rows each has."""
+        return f"{self.prefix}map:{function}:{hashlib.sha256(key.encode()).hexdigest()}"
 
     def model(self, version: str) -> str:
         """A string: one trained model, as `dump_model` wrote it. It stays until `kept_models` newer ones stand."""

@@ -49,7 +49,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class NoLease:
-    """Why a wake-up is not to be run: 'unknown', 'settled:<state>', 'leased_elsewhere', 'not_due' or 'look'."""
+    """Why a wake-up is not to be run, in the words of the lease script."""
 
     reason: str
 
@@ -67,6 +67,8 @@ class WakeUp:
     head: bool = False
     #: Attempts made before, for Flower's retries.
     attempts: int = 0
+    #: Further jobs of the same function and queue that this wake-up is for.
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

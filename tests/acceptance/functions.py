@@ -7,6 +7,7 @@ ran, whatever the ledger says about it.
 import asyncio
 import ctypes
 import os
+import signal
 import sys
 import time
 from datetime import date, timedelta
@@ -163,6 +164,15 @@ def crash(label: str) -> int:
 
 
 @registry.function
+def crash_at(label: str, number: int) -> int:
+    """Kill its process where the number is 11."""
+    mark(label, f"start {os.getpid()} {number}")
+    if number == 11:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@registry.function
 def huge(size: int) -> str:
     """Return so many characters."""
     return "x" * size
@@ -242,6 +252,65 @@ async def hold_async(label: str, seconds: float) -> str:
         raise
     mark(label, "end")
     return "held"
+
+
+@registry.function
+async def hold_async_first(label: str, seconds: float) -> str:
+    """Take long the first time, and no time after that, as a coroutine."""
+    first = mark(label, f"start {os.getpid()}") == 1
+    await asyncio.sleep(seconds if first else 0)
+    return "held"
+
+
+@registry.function(timeout=timedelta(seconds=1))
+async def wait_briefly(label: str, seconds: float) -> str:
+    """Take longer than it may, as a coroutine."""
+    mark(label, f"start {os.getpid()}")
+    await asyncio.sleep(seconds)
+    return "waited"
+
+
+@registry.function
+async def swallow_async(label: str, seconds: float) -> str:
+    """Hear that it is cancelled, and go on, as a coroutine."""
+    mark(label, f"start {os.getpid()}")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            await asyncio.sleep(0.02)
+        except asyncio.CancelledError:
+            mark(label, "swallowed")
+    mark(label, "end")
+    return "swallowed"
+
+
+@registry.function(timeout=timedelta(seconds=1))
+async def swallow_timeout_async(label: str, seconds: float) -> str:
+    """Hear of its timeout, and go on, as a coroutine."""
+    mark(label, f"start {os.getpid()}")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            await asyncio.sleep(0.02)
+        except asyncio.CancelledError:
+            mark(label, "swallowed")
+    return "swallowed"
+
+
+@registry.function(timeout=timedelta(seconds=1))
+async def block_loop(label: str, seconds: float) -> str:
+    """Hold up the loop that it shares with others."""
+    mark(label, f"start {os.getpid()}")
+    time.sleep(seconds)  # noqa: ASYNC251 - what this function is about
+    mark(label, "end")
+    return "blocked"
+
+
+@registry.function
+async def leave_async(code: int = 3) -> int:
+    """Call sys.exit, as a script would, in a coroutine."""
+    await asyncio.sleep(0)
+    sys.exit(code)
 
 
 @registry.function

@@ -20,9 +20,9 @@ from dispatcher import Dispatcher, Settings, SyncDispatcher
 from dispatcher.errors import Acceptance, CallRefusedError, ServerUnreachableError, SettingsError
 from dispatcher.execution.worker import WorkerSide
 from dispatcher.transport.app import create_app
-from dispatcher.transport.broker import headers
 from dispatcher.transport.connection import connect
 from dispatcher.transport.embedded import EmbeddedServer
+from dispatcher.transport.message import headers
 from dispatcher.transport.replies import WakeUp
 from tests.acceptance import functions
 from tests.acceptance.functions import registry

@@ -16,7 +16,7 @@ def own(server: EmbeddedServer, label: str) -> Settings:
     return Settings(url=server.url, namespace=f"pool-{label}", **QUICK_SETTINGS)
 
 
-@pytest.mark.parametrize("pool", ["solo", "threads"])
+@pytest.mark.parametrize("pool", ["solo", "threads", "asyncio"])
 async def test_a_function_that_does_not_stop_ends_no_process(
     pool: str, own: Settings, start_worker: Callable[..., Worker], marks: Marks, label: str
 ) -> None:
@@ -35,7 +35,7 @@ async def test_a_function_that_does_not_stop_ends_no_process(
         assert await job.outcome() == outcome, "what it returned in the end counts no more"
 
 
-@pytest.mark.parametrize("pool", ["solo", "threads"])
+@pytest.mark.parametrize("pool", ["solo", "threads", "asyncio"])
 async def test_coroutines_are_stopped_in_time(
     pool: str, own: Settings, start_worker: Callable[..., Worker], marks: Marks, label: str
 ) -> None:

@@ -10,6 +10,7 @@ from dispatcher.model.job import JobState, Progress
 from dispatcher.transport import outcomes
 from dispatcher.transport.garbage import GarbageSink
 from dispatcher.transport.outcomes import CallRecord, JobRecord
+from dispatcher.transport.replies import Lease, NoLease
 from tests.integration.ledger_rig import Rig, failed, succeeded
 
 
@@ -476,3 +477,71 @@ class TestCancel:
         rig.client.hset(rig.keys.job("g"), "state", "garbage")
         rig.client.expire(rig.keys.job("g"), 60)
         assert rig.cancel("g") == "unknown"
+
+
+class TestLeasingMany:
+    def lease_many(self, rig: Rig, *job_ids: str, nonce: str = "n") -> list[Lease | NoLease]:
+        return rig.ledger.run(rig.commands.lease_many(job_ids, "worker", nonce))
+
+    def test_each_is_given_with_a_token_of_its_own(self, rig: Rig) -> None:
+        job_ids = [rig.waiting() for _ in range(3)]
+        leases = self.lease_many(rig, *job_ids)
+        assert [lease.job_id for lease in leases if isinstance(lease, Lease)] == job_ids
+        assert all(rig.state(job_id) == "running" for job_id in job_ids)
+        assert rig.counts()["attempts"] == 3
+        again = self.lease_many(rig, *job_ids)
+        assert [lease.token for lease in again if isinstance(lease, Lease)] == [1, 1, 1], (
+            "a lost reply, asked for again"
+        )
+        assert rig.counts()["attempts"] == 3
+        assert self.lease_many(rig, *job_ids, nonce="another") == [NoLease("leased_elsewhere")] * 3
+
+    def test_one_that_is_not_to_be_run_says_so_in_its_place(self, rig: Rig) -> None:
+        settled, token = rig.running()
+        rig.settle(settled, token)
+        first, second, third = self.lease_many(rig, rig.waiting(), settled, "nobody")
+        assert isinstance(first, Lease)
+        assert (second, third) == (NoLease("settled:succeeded"), NoLease("unknown"))
+
+    def test_a_record_that_somebody_broke_is_its_own_jobs_matter(self, rig: Rig) -> None:
+        broken, whole = rig.waiting(), rig.waiting()
+        rig.client.delete(rig.keys.job(broken))
+        rig.client.lpush(rig.keys.job(broken), "no hash")
+        first, second = self.lease_many(rig, broken, whole)
+        assert isinstance(first, NoLease)
+        assert first.reason.startswith("error:")
+        assert isinstance(second, Lease)
+        assert rig.in_due(whole) is not None
+        rig.client.delete(rig.keys.job(broken))
+
+    def test_a_worker_that_is_lost_with_many_counts_against_none_of_them(self, rig: Rig) -> None:
+        job_ids = [rig.waiting() for _ in range(2)]
+        self.lease_many(rig, *job_ids)
+        rig.advance(rig.settings.lease_seconds + 1)
+        for job_id in job_ids:
+            assert rig.look(job_id).action == "publish"
+            assert rig.field(job_id, "lost") == "0"
+        assert rig.leased(job_ids[0]).attempt == 2
+        rig.advance(rig.settings.lease_seconds + 1)
+        rig.look(job_ids[0])
+        assert rig.field(job_ids[0], "lost") == "1", "alone it counts"
+
+    def test_what_must_never_run_twice_is_given_alone(self, rig: Rig) -> None:
+        once = rig.waiting(delivery="at_most_once")
+        _, second = self.lease_many(rig, rig.waiting(), once)
+        assert second == NoLease("alone")
+        assert rig.state(once) == "waiting"
+        assert isinstance(rig.lease(once), Lease)
+
+    def test_what_was_not_begun_is_given_back_and_stands_where_it_stood(self, rig: Rig) -> None:
+        job_ids = [rig.waiting() for _ in range(3)]
+        leases = [lease for lease in self.lease_many(rig, *job_ids) if isinstance(lease, Lease)]
+        rig.settle(job_ids[2], leases[2].token)
+        given_back = [(lease.job_id, lease.token) for lease in leases]
+        assert rig.ledger.run(rig.commands.give_back(given_back)) == ["default", "default", ""]
+        assert [rig.state(job_id) for job_id in job_ids] == ["waiting", "waiting", "succeeded"]
+        assert rig.waits_in(job_ids[0]) == ["default"]
+        assert rig.in_due(job_ids[0]) == float(rig.field(job_ids[0], "deadline_ms") or 0)
+        assert rig.settle(job_ids[0], leases[0].token) == "stale", "whoever gave it back has no say any more"
+        assert rig.leased(job_ids[0]).token > leases[0].token
+        assert rig.ledger.run(rig.commands.give_back([(job_ids[0], leases[0].token)])) == [""]

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dispatcher.selection.words import MAX_TEXT_CHARACTERS
+from dispatcher.selection.words import AFTER_LATIN, MAX_TEXT_CHARACTERS
 
 #: Characters of a text that an encoder reads, blanks already made single: about eight for each of its tokens.
 MAX_CHARACTERS: Final = 1_024
@@ -17,9 +17,6 @@ MAX_TOKENS: Final = 128
 
 #: Vectors of texts, one a row.
 Rows = npt.NDArray[np.float32]
-
-#: The first letter after the last Latin one.
-_AFTER_LATIN: Final = "\u0250"
 
 #: What no tokeniser takes: a C string ends at a zero, and half a surrogate pair has no UTF-8.
 _UNREADABLE = re.compile("[\x00\ud800-\udfff]")
@@ -74,7 +71,7 @@ def refuse_one_text(texts: Sequence[str]) -> None:
 def is_latin(text: str) -> bool:
     """Whether most of a text's letters are Latin: an English model makes vectors of others too, but of no meaning."""
     letters = [character for character in text if character.isalpha()]
-    return 2 * sum(character < _AFTER_LATIN for character in letters) >= len(letters)
+    return 2 * sum(character < AFTER_LATIN for character in letters) >= len(letters)
 
 
 def encode_distinct(texts: Sequence[str], dimension: int, encode: Callable[[list[str]], Rows]) -> Rows:

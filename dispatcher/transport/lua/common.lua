@@ -15,6 +15,12 @@ local function count(name, by) redis.call('HINCRBY', key('counts'), name, by or 
 
 local SETTLED = { succeeded = true, failed = true, cancelled = true, expired = true }
 
+-- For a ZADD of many.
+local function add_pair(list, score, member)
+  list[#list + 1] = score
+  list[#list + 1] = member
+end
+
 -- Puts a job into its queue's order. Jobs brought back keep their number, so that they stand where they stood.
 local function wait_in_queue(id, queue, sequence)
   redis.call('ZADD', waiting_key(queue), sequence, id)

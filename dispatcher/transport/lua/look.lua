@@ -8,7 +8,7 @@ local id, max_lost = ARGV[1], tonumber(ARGV[2])
 local jk = job_key(id)
 local now = now_ms()
 local job = redis.call('HMGET', jk, 'state', 'deadline_ms', 'due_ms', 'lease_ms', 'queue', 'sequence', 'function',
-  'shown', 'delivery', 'cancel', 'attempt')
+  'shown', 'delivery', 'cancel', 'attempt', 'shared')
 local state = job[1]
 if not state or SETTLED[state] then
   redis.call('ZREM', key('due'), id)
@@ -33,7 +33,8 @@ if state == 'running' then
     conclude(id, 'cancelled', meta, ttl, now)
     return { 'cancelled', job[7], job[8] }
   end
-  local lost = redis.call('HINCRBY', jk, 'lost', 1)
+  -- One of several in a worker's hands may never have begun. It comes back by itself, and counts from then on.
+  local lost = redis.call('HINCRBY', jk, 'lost', job[12] == '1' and 0 or 1)
   if job[9] == 'at_most_once' or lost >= max_lost then
     ttl.dead = true
     conclude(id, 'failed', ARGV[4], ttl, now)

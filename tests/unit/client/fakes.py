@@ -11,18 +11,18 @@ from dispatcher.client.acceptor import Acceptor
 from dispatcher.client.collector import Collector
 from dispatcher.client.dispatcher import TURN, Dispatcher
 from dispatcher.client.turns import Turns
-from dispatcher.model.job import JobState, JobStatus
+from dispatcher.model.job import Job, JobState, JobStatus
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
 from dispatcher.testing import FakeClock
 from dispatcher.transport import outcomes
+from dispatcher.transport.admission import Admission
 from dispatcher.transport.announcements import Announcement, Announcements
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.ledger import AsyncLedger
 from dispatcher.transport.outcomes import CallRecord, JobRecord
-from dispatcher.transport.publisher import Publisher
-from dispatcher.transport.replies import Accepted, WakeUp
-from dispatcher.transport.script import Command
+from dispatcher.transport.replies import Accepted
+from dispatcher.transport.script import Command, milliseconds
 
 ADDRESS = "redis://server:6379/0"
 
@@ -81,8 +81,9 @@ class FakeLedger:
         #: Arguments of each cancellation.
         self.cancelled: list[tuple[Any, ...]] = []
 
-    async def run_many_settled(self, commands: Sequence[Command[Any]]) -> list[Any]:
-        self.batches.append([str(command.args[0]) for command in commands])
+    async def accept(self, jobs: Sequence[Job]) -> list[Accepted | Exception]:
+        """As the admission that asks this ledger."""
+        self.batches.append([job.id for job in jobs])
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
@@ -90,7 +91,7 @@ class FakeLedger:
             await self._trouble()
         finally:
             self.under_way -= 1
-        return [self._accept(command) for command in commands]
+        return [self._accept(job) for job in jobs]
 
     async def run(self, command: Command[Any]) -> str:
         await self._trouble()
@@ -114,10 +115,9 @@ class FakeLedger:
         if self.failure is not None:
             raise self.failure
 
-    def _accept(self, command: Command[Any]) -> Accepted | Exception:
-        job_id, deadline_ms = str(command.args[0]), command.args[3] if len(command.args) > 3 else 0
-        deadline_at = self.clock.now() + timedelta(milliseconds=int(deadline_ms))
-        return self.answers.get(job_id) or Accepted(job_id=job_id, deadline_at=deadline_at, new=True, sequence=1)
+    def _accept(self, job: Job) -> Accepted | Exception:
+        deadline_at = self.clock.now() + timedelta(milliseconds=milliseconds(job.deadline))
+        return self.answers.get(job.id) or Accepted(job_id=job.id, deadline_at=deadline_at, new=True, sequence=1)
 
 
 class FakeAnnouncements:
@@ -151,16 +151,6 @@ class FakeAnnouncements:
         self.closed += 1
 
 
-class FakePublisher:
-    """Remembers the wake-ups."""
-
-    def __init__(self) -> None:
-        self.put_in: list[WakeUp] = []
-
-    def put(self, wake_up: WakeUp) -> None:
-        self.put_in.append(wake_up)
-
-
 class NoServerDispatcher(Dispatcher):
     """A `Dispatcher`, whole but for the server: `fakes` stands in its place."""
 
@@ -169,14 +159,13 @@ class NoServerDispatcher(Dispatcher):
         super().__init__(registry, settings=Settings(**settings), clock=self.fake_clock)
         self.fake_ledger = FakeLedger(self.fake_clock)
         self.announcements = FakeAnnouncements()
-        self.publisher = FakePublisher()
 
     async def start(self) -> None:
         self._url = self.address = ADDRESS
         self.ledger = cast("AsyncLedger", self.fake_ledger)
-        self._publisher = cast("Publisher", self.publisher)
         self._turns = Turns(TURN)
-        self._acceptor = Acceptor(self.ledger, self.clock, self.address, self.settings.dispatch_timeout_seconds)
+        admission = cast("Admission", self.fake_ledger)
+        self._acceptor = Acceptor(admission, self.clock, self.address, self.settings.dispatch_timeout_seconds)
         self.collector = make_collector(self.announcements, self.fake_ledger, self.settings, self.fake_clock)
         await self.collector.start()
 

@@ -1,7 +1,8 @@
 """Jobs dispatched together are accepted together, and each caller hears of its own job."""
 
 import asyncio
-from typing import Any, cast
+from datetime import timedelta
+from typing import cast
 
 import pytest
 from redis.exceptions import OutOfMemoryError, ResponseError
@@ -17,10 +18,10 @@ from dispatcher.errors import (
     ServerUnreachableError,
     SettingsError,
 )
+from dispatcher.model.job import Job
 from dispatcher.testing import FakeClock
-from dispatcher.transport.ledger import AsyncLedger
+from dispatcher.transport.admission import Admission
 from dispatcher.transport.replies import Accepted
-from dispatcher.transport.script import Command
 from tests.unit.client.fakes import ADDRESS, FakeLedger, connection_broke, never_connected, settle
 
 TIMEOUT = 5.0
@@ -39,15 +40,15 @@ async def ledger(clock: FakeClock) -> FakeLedger:
 @pytest.fixture
 def acceptor(ledger: FakeLedger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Acceptor:
     monkeypatch.setattr(module, "PAUSE", 0)
-    return Acceptor(cast("AsyncLedger", ledger), clock, ADDRESS, TIMEOUT)
+    return Acceptor(cast("Admission", ledger), clock, ADDRESS, TIMEOUT)
 
 
-def command(job_id: str) -> Command[Accepted]:
-    return Command("accept", (), (job_id,), cast("Any", None))
+def job(job_id: str) -> Job:
+    return Job(id=job_id, function="add", version="1", calls=("{}",), queue="default", deadline=timedelta(minutes=1))
 
 
 async def accept_all(acceptor: Acceptor, *job_ids: str) -> list[Accepted | BaseException]:
-    return await asyncio.gather(*(acceptor.accept(command(job_id)) for job_id in job_ids), return_exceptions=True)
+    return await asyncio.gather(*(acceptor.accept(job(job_id)) for job_id in job_ids), return_exceptions=True)
 
 
 async def test_what_is_dispatched_in_one_turn_shares_a_round_trip(acceptor: Acceptor, ledger: FakeLedger) -> None:
@@ -172,7 +173,7 @@ async def test_nobody_waits_for_ever_when_the_round_trip_is_broken_off(acceptor:
 
 async def test_a_caller_that_is_cancelled_spoils_no_other(acceptor: Acceptor, ledger: FakeLedger) -> None:
     ledger.gate.clear()
-    tasks = [asyncio.create_task(acceptor.accept(command(job_id))) for job_id in ("a", "b")]
+    tasks = [asyncio.create_task(acceptor.accept(job(job_id))) for job_id in ("a", "b")]
     await settle()
     tasks[0].cancel()
     ledger.gate.set()
@@ -183,7 +184,7 @@ async def test_a_caller_that_is_cancelled_spoils_no_other(acceptor: Acceptor, le
 async def test_a_job_whose_caller_is_cancelled_before_it_was_sent_is_not_sent(
     acceptor: Acceptor, ledger: FakeLedger
 ) -> None:
-    accepting = [acceptor.accept(command(job_id)) for job_id in ("a", "b")]
+    accepting = [acceptor.accept(job(job_id)) for job_id in ("a", "b")]
     tasks = [asyncio.create_task(one) for one in accepting]
     asyncio.get_running_loop().call_soon(tasks[0].cancel)
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -192,7 +193,7 @@ async def test_a_job_whose_caller_is_cancelled_before_it_was_sent_is_not_sent(
 
 async def test_a_job_whose_caller_has_gone_is_not_sent_again(acceptor: Acceptor, ledger: FakeLedger) -> None:
     ledger.failure = never_connected()
-    tasks = [asyncio.create_task(acceptor.accept(command(job_id))) for job_id in ("a", "b")]
+    tasks = [asyncio.create_task(acceptor.accept(job(job_id))) for job_id in ("a", "b")]
     await settle()
     tasks[0].cancel()
     await settle()
@@ -217,5 +218,5 @@ async def test_closing_waits_for_the_answers_that_are_on_their_way(acceptor: Acc
 async def test_nothing_is_taken_after_closing(acceptor: Acceptor, ledger: FakeLedger) -> None:
     await acceptor.close()
     with pytest.raises(SettingsError, match="closed"):
-        await acceptor.accept(command("a"))
+        await acceptor.accept(job("a"))
     assert ledger.batches == []

@@ -8,13 +8,16 @@ from typing import Any, cast
 
 import pytest
 
-from dispatcher.client.bulk import LARGEST_JOB, Bulk
+from dispatcher.client.bulk import UNKNOWN_JOBS, UNKNOWN_SECONDS, Bulk
 from dispatcher.client.dispatcher import Dispatcher
+from dispatcher.client.job_size import FEWEST_AT_ONCE, FIRST_AT_ONCE, LARGEST_JOB, RESULT_BYTES, JobSize
+from dispatcher.client.map_progress import MapProgress, Report
 from dispatcher.errors import BacklogFullError
 from dispatcher.model.call import Call
 from dispatcher.model.job import JobState, Priority
 from dispatcher.model.outcome import ErrorInfo, ErrorKind, Expired, Failed, Outcome, Succeeded
 from dispatcher.registry.registry import Registry
+from dispatcher.testing import FakeClock
 from dispatcher.transport.outcomes import CallRecord, JobRecord
 from tests.unit.client.fakes import settle
 
@@ -38,6 +41,7 @@ class FakeJob:
 
     def __init__(self, calls: list[Call[int]]) -> None:
         self.calls = calls
+        self.repeated = False
         self.ended: asyncio.Future[JobRecord] = asyncio.get_running_loop().create_future()
         self.cancelled: list[str] = []
 
@@ -64,7 +68,9 @@ class FakeDispatcher:
         self.seconds = seconds
         self.failure: Exception | None = None
 
-    async def dispatch_job(self, calls: list[Call[int]], *, deadline: timedelta | None, priority: Priority) -> FakeJob:
+    async def dispatch_job(
+        self, calls: list[Call[int]], *, deadline: timedelta | None, priority: Priority, idempotency_key: str | None
+    ) -> FakeJob:
         await asyncio.sleep(0)
         if self.failure is not None:
             raise self.failure
@@ -80,9 +86,14 @@ class FakeDispatcher:
         return [len(job.calls) for job in self.jobs]
 
     def bulk(
-        self, window: int = 2_000, calls_per_job: int | None = None, deadline: timedelta | None = None
+        self,
+        window: int = 2_000,
+        calls_per_job: int | None = None,
+        deadline: timedelta | None = None,
+        **options: Any,
     ) -> Bulk[int]:
-        return Bulk(cast("Dispatcher", self), double, window=window, calls_per_job=calls_per_job, deadline=deadline)
+        inner = cast("Dispatcher", self)
+        return Bulk(inner, double, window=window, calls_per_job=calls_per_job, deadline=deadline, **options)
 
 
 def rows(count: int) -> list[dict[str, object]]:
@@ -172,12 +183,12 @@ async def test_jobs_grow_with_quick_calls_up_to_a_bound() -> None:
     assert max(dispatcher.sizes) == LARGEST_JOB
 
 
-async def test_jobs_grow_by_steps_as_one_quick_call_says_little() -> None:
-    bulk, sizes = FakeDispatcher().bulk(), []
-    for _ in range(5):
-        bulk._learn(0.0, bulk._size)
-        sizes.append(bulk._size)
-    assert sizes == [4, 16, 64, 200, 200]
+def test_jobs_grow_by_steps_as_one_quick_call_says_little() -> None:
+    size, sizes = JobSize(None), []
+    for _ in range(6):
+        size.learn(JobRecord(attempts=1, calls=()), size.calls)
+        sizes.append(size.calls)
+    assert sizes == [4, 16, 64, 256, 1000, 1000]
 
 
 async def test_jobs_hold_about_as_much_work_as_is_wished() -> None:
@@ -332,3 +343,110 @@ async def test_jobs_are_of_low_priority_and_have_the_deadline_that_was_asked_for
 async def test_a_window_or_a_job_without_room_is_refused(wrong: Callable[[FakeDispatcher], Any]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         wrong(FakeDispatcher())
+
+
+# --- outcomes as they come, progress, and what may be resumed
+
+
+async def test_without_order_outcomes_come_as_jobs_end_with_the_positions_of_their_rows() -> None:
+    dispatcher, outcomes = FakeDispatcher(), list[tuple[int, Outcome[int]]]()
+    bulk = dispatcher.bulk(calls_per_job=2, ordered=False)
+
+    async def take() -> None:
+        async for numbered in bulk.run_unordered(rows(6)):
+            outcomes.append(numbered)
+
+    running = asyncio.create_task(take())
+    await settle()
+    dispatcher.jobs[2].end()
+    await settle()
+    assert outcomes == [(4, Succeeded(value=8)), (5, Succeeded(value=10))]
+    dispatcher.jobs[0].end()
+    dispatcher.jobs[1].end()
+    await running
+    assert [position for position, _ in outcomes] == [4, 5, 0, 1, 2, 3]
+
+
+async def test_rows_of_a_source_that_pauses_are_sent_and_handed_out_meanwhile() -> None:
+    going_on = asyncio.Event()
+
+    async def given() -> AsyncIterator[dict[str, object]]:
+        for row in rows(3):
+            yield row
+        await going_on.wait()
+
+    dispatcher, outcomes = FakeDispatcher(seconds=0), list[Outcome[int]]()
+    running = asyncio.create_task(collect(dispatcher.bulk(calls_per_job=100).run(given()), outcomes))
+    async with asyncio.timeout(5):
+        while len(outcomes) < 3:
+            await asyncio.sleep(0.01)
+    assert dispatcher.sizes == [3]
+    going_on.set()
+    await running
+    assert outcomes == doubled(3)
+
+
+async def test_while_nothing_is_known_of_the_calls_few_jobs_are_under_way() -> None:
+    dispatcher = FakeDispatcher()
+    running = asyncio.create_task(collect(dispatcher.bulk().run(rows(5_000)), []))
+    await settle()
+    assert dispatcher.sizes == [1] * UNKNOWN_JOBS
+    await asyncio.sleep(1.5 * UNKNOWN_SECONDS)
+    assert len(dispatcher.jobs) >= 2 * UNKNOWN_JOBS, "calls that take long are not held back for it"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_the_arguments_of_one_job_are_bounded() -> None:
+    @registry.function
+    def length(text: str) -> int:
+        """Measure."""
+        return len(text)
+
+    dispatcher = FakeDispatcher()
+    bulk = Bulk(cast("Dispatcher", dispatcher), length, window=100, calls_per_job=100, deadline=None)
+    running = asyncio.create_task(collect(bulk.run([{"text": "x" * 200_000}] * 7), []))
+    await settle()
+    assert dispatcher.sizes == [3, 3, 1]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def test_jobs_hold_fewer_calls_where_results_are_large() -> None:
+    size = JobSize(None)
+    large = CallRecord(state=JobState.SUCCEEDED, value="x" * (RESULT_BYTES // 10))
+    for _ in range(5):
+        size.learn(JobRecord(attempts=1, calls=(large,) * size.calls, seconds=1e-6), size.calls)
+    assert size.calls == 10
+
+
+def test_coroutines_that_run_at_once_go_into_large_jobs_however_long_they_wait() -> None:
+    size = JobSize(None, at_once=True)
+    assert size.calls == FIRST_AT_ONCE
+    size.learn(JobRecord(attempts=1, calls=(), seconds=60.0), size.calls)
+    assert size.calls == FEWEST_AT_ONCE
+
+
+async def test_progress_is_told_now_and_then_and_at_the_end() -> None:
+    told, clock = list[MapProgress](), FakeClock()
+    report = Report(told.append, 4, clock)
+    report.add([Succeeded(value=1), Expired()])
+    assert told == []
+    clock.advance(2)
+    report.add([Succeeded(value=1)])
+    assert (told[0].done, told[0].failed, told[0].rate, told[0].time_left) == (3, 1, 1.5, timedelta(seconds=1 / 1.5))
+    report.close()
+    assert told[-1].done == 3
+
+
+def test_where_nobody_knows_how_many_rows_there_are_no_time_is_promised() -> None:
+    assert MapProgress(done=3, failed=0, total=None, seconds=1.0).time_left is None
+    assert MapProgress(done=0, failed=0, total=9, seconds=0.0).time_left is None
+
+
+async def test_a_run_reports_its_progress_to_the_end() -> None:
+    told = list[MapProgress]()
+    dispatcher = FakeDispatcher(seconds=0)
+    report = Report(told.append, 30, FakeClock())
+    await collect(dispatcher.bulk(report=report).run(rows(30)), [])
+    assert (told[-1].done, told[-1].total) == (30, 30)

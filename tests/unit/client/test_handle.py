@@ -302,7 +302,6 @@ async def test_a_repeated_key_gives_a_handle_on_the_first_job(dispatcher: NoServ
     assert handle.repeated
     assert handle.id == "first"
     assert await handle.result() == "A"
-    assert dispatcher.publisher.put_in == []
 
 
 class SameJob(dict[str, Accepted | Exception]):
@@ -320,7 +319,7 @@ class SameJob(dict[str, Accepted | Exception]):
 
 async def test_a_new_job_is_neither_repeated_nor_cached(dispatcher: NoServerDispatcher, handle: Handle[str]) -> None:
     assert (handle.repeated, handle.cached) == (False, False)
-    assert [wake_up.job_id for wake_up in dispatcher.publisher.put_in] == [handle.id]
+    assert dispatcher.fake_ledger.batches == [[handle.id]]
     assert handle.deadline_at == dispatcher.clock.now() + timedelta(minutes=5)
 
 

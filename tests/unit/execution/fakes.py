@@ -44,6 +44,7 @@ class FakeLedger:
             "heartbeat": [lambda command: ["kept"] * (len(command.args) // 3)],
             "look": [Looked(action="nothing")],
             "postpone": [None],
+            "save": ["saved"],
             **{name: value if isinstance(value, list) else [value] for name, value in answers.items()},
         }
         self.asked: list[Command[Any]] = []

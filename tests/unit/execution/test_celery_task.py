@@ -13,7 +13,7 @@ from celery.exceptions import Retry as CeleryRetry
 from dispatcher import Registry, RetryPolicy
 from dispatcher.execution.celery_task import FunctionTask, JobFailed, register
 from dispatcher.execution.ending import Ending
-from dispatcher.transport.broker import WAKE_UP_HEADER
+from dispatcher.transport.message import WAKE_UP_HEADER
 
 registry = Registry()
 

@@ -103,14 +103,14 @@ class TestStopping:
     def test_a_job_cancelled_before_its_first_call_makes_none(self, bench: Benches, monkeypatch: Patch) -> None:
         does(monkeypatch, lambda _: pytest.fail("it must not be called"))
         made = bench(lease_of("do"))
-        begin = made.executor._begin
+        begin = made.executor.begin
 
         def cancelled(lease: Lease) -> Any:
             run = begin(lease)
             made.interrupt(CallCancelled)
             return run
 
-        monkeypatch.setattr(made.executor, "_begin", cancelled)
+        monkeypatch.setattr(made.executor, "begin", cancelled)
         assert made.run().what == "cancelled"
 
     def test_a_coroutine_is_cancelled_and_cleans_up(self, bench: Benches, monkeypatch: Patch) -> None:

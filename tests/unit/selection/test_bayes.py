@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher.selection.bayes import Bayes, states_of
+from dispatcher.selection.bayes import Bayes, _distinct, states_of
 from dispatcher.selection.features import buckets
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.softmax import Ngrams
@@ -136,3 +136,11 @@ def test_the_keys_of_a_state_go_from_the_general_to_the_particular():
     assert states_of(None) == ()
     assert states_of(ConversationState()) == ()
     assert states_of(ConversationState(topic="music", previous_function="play")) == ("topic=music", "previous=play")
+
+
+@given(st.lists(st.integers(0, 20), max_size=30))
+def test_what_a_text_has_twice_is_found_once_and_counted_twice(rows):
+    found, times = _distinct(np.array(rows, dtype=np.int64))
+    expected, counts = np.unique(np.array(rows, dtype=np.int64), return_counts=True)
+    assert found.tolist() == expected.tolist()
+    assert times.tolist() == counts.tolist()

@@ -1,5 +1,6 @@
 """What a selector reads of a function, what it answers, and what it is told."""
 
+from datetime import date
 from typing import Literal
 
 import pytest
@@ -46,6 +47,14 @@ def test_numbers_are_counted_where_they_are_required_and_seen_where_they_may_be(
 
     assert [make_card(f).numbers for f in (area, scale, mean, shout)] == [2, 0, 0, 0]
     assert [make_card(f).takes_numbers for f in (area, scale, mean, shout)] == [True, True, True, False]
+
+
+def test_a_date_is_known_by_its_type_or_by_the_name_of_a_text():
+    def typed(since: date | None = None) -> None: ...
+    def named(departure_date: str) -> None: ...
+    def neither(update: str, dates: int) -> None: ...
+
+    assert [make_card(f).takes_dates for f in (typed, named, neither)] == [True, True, False]
 
 
 def test_the_words_that_a_parameter_chooses_between_are_known():

@@ -2,18 +2,22 @@
 
 import threading
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher.errors import UnknownFunctionError
 from dispatcher.registry.registry import Registry
+from dispatcher.selection.card import cards_of
 from dispatcher.selection.cascade import Cascade
+from dispatcher.selection.deciding import SMALL, ranked
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.model import Thresholds
 from dispatcher.selection.rules import KeywordRule
 from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState, LearningSelector
+from dispatcher.selection.snapshot import Snapshot
 from tests.unit.selection.making import DESCRIPTIONS, add, make_meaning, make_registry, sentences, trained
 
 NAMES = tuple(DESCRIPTIONS)
@@ -85,6 +89,27 @@ def test_a_text_that_shares_nothing_with_any_function_is_answered_with_the_defau
     assert selection.reason
 
 
+TICKETS = {
+    "ticket.open": "Open a support ticket for a customer.",
+    "ticket.close": "Close a support ticket of a customer.",
+    "ticket.assign": "Assign a support ticket to a colleague.",
+}
+
+
+@pytest.mark.parametrize("kind", ["words", "meaning"])
+def test_three_functions_without_an_example_are_enough_to_act_on_clear_requests_and_not_on_others(kind):
+    cascade = make_cascade(kind, make_registry(TICKETS))
+    for text, function in (
+        ("please open a ticket", "ticket.open"),
+        ("close the ticket of customer 9", "ticket.close"),
+        ("assign this ticket to anna", "ticket.assign"),
+    ):
+        selection = cascade.select(text)
+        assert (selection.decision, selection.function) == (Decision.ACT, function)
+    for text in ("is it raining in paris", "who won the match last night", "what should i cook with rice"):
+        assert cascade.select(text).decision is Decision.ABSTAIN
+
+
 def test_between_two_that_are_as_likely_it_asks():
     registry = make_registry({"mail.archive": "Archive the old letters.", "mail.delete": "Delete the old letters."})
     selection = Cascade(registry, thresholds=Thresholds(act_at=0.9, ask_at=0.1)).select("the old letters")
@@ -126,6 +151,17 @@ def test_only_some_tiers_may_be_used():
     cascade = make_cascade(tiers={"lexical"})
     assert cascade.select("count the words of a text").candidates[0].function == "text.count_words"
     assert set(cascade._current().gates) == {"lexical"}
+
+
+def test_shared_words_are_counted_by_the_tiers_for_words_alone_and_a_like_example_beside_them():
+    registry = make_registry()
+    snapshot = Snapshot(cards_of(registry))
+    assert set(snapshot.score(snapshot.read("play a song")).tiers) == {"lexical", "ngrams", "shape"}
+    add(registry, "lights.switch", examples=["make it dark in here"])
+    snapshot = Snapshot(cards_of(registry))
+    likeness = snapshot.score(snapshot.read("please make it dark in the hall")).tiers["keywords"]
+    assert int(likeness.argmax()) == snapshot.names["lights.switch"]
+    assert likeness[snapshot.names["music.play"]] == 0
 
 
 def test_thresholds_of_ones_own_win_over_the_models():
@@ -423,3 +459,16 @@ def test_a_chinese_text_that_nothing_fits_is_answered_in_chinese():
 def test_a_tier_that_there_is_not_is_told_with_those_that_there_are():
     with pytest.raises(ValueError, match="no tier is called lexica; there are lexical, "):
         Cascade(Registry(), tiers=["lexica"])
+
+
+@pytest.mark.parametrize("size", [3, 10, 11, SMALL, SMALL + 1, 3 * SMALL])
+def test_the_likeliest_come_first_and_what_may_not_be_selected_is_left_out(size):
+    logs = np.random.default_rng(size).standard_normal(size).astype(np.float32)
+    logs[:2] = 5.0
+    expected = np.lexsort((np.arange(size), -logs))[:10].tolist()
+    assert ranked(logs, 10) == expected
+    logs[expected[2:]] = -np.inf
+    assert ranked(logs, 10)[:2] == expected[:2]
+    assert all(logs[place] > -np.inf for place in ranked(logs, 10))
+    logs[:] = -np.inf
+    assert ranked(logs, 10) == ranked(logs[:0], 10) == []

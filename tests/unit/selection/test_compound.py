@@ -104,3 +104,15 @@ def test_every_function_of_the_assistant_can_be_half_of_a_compound():
     texts = [description.rstrip(".").lower() for description in DESCRIPTIONS.values()]
     told = [cascade.select(f"{one} and then {other}").decision for one in texts for other in texts if one != other]
     assert told.count(Decision.SEVERAL) >= 0.7 * len(told)
+
+
+@pytest.mark.parametrize(
+    "between", [";", "；", "。", "！", "？", ".", "!", "?", "AND", " then", "Also", "pLus", "al\u017fo"]
+)
+def test_a_text_is_told_apart_whatever_stands_between(between):
+    assert split_request(f"count words {between} play music") == ["count words", "play music"]
+
+
+@pytest.mark.parametrize("between", ["然后", "接着", "并且", "以及", "再", "同时"])
+def test_a_chinese_text_is_told_apart_whatever_stands_between(between):
+    assert split_request(f"统计字数{between}播放音乐") == ["统计字数", "播放音乐"]

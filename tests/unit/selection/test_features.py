@@ -7,8 +7,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher.selection.features import BUCKETS, MAX_CHARACTERS, buckets, hash_tokens, tokens
+from dispatcher.selection.exact import plain
+from dispatcher.selection.features import BUCKETS, MAX_CHARACTERS, _read_short, buckets, hash_tokens, tokens
 from dispatcher.selection.grid import Grid, Vocabulary
+from dispatcher.selection.lexical import terms
 
 
 @settings(deadline=None)
@@ -64,6 +66,13 @@ def test_each_chinese_character_is_a_word_and_no_segmenter_is_needed():
     assert {bucket_of("统"), bucket_of("统 计"), bucket_of("字 数")} <= shared
 
 
+@given(st.text(alphabet="abcXYZ019 _-.,'\n"))
+def test_a_text_of_plain_letters_is_cut_as_any_other(text):
+    assert tokens(text) == tokens(text + " é")[:-1]
+    assert terms(text) == terms(text + " é")[:-1]
+    assert plain(text).split() == plain(text + " é").split()[:-1]
+
+
 def test_a_text_without_a_word_has_no_features():
     for text in ("", "   ", "!?…", "🎉🚀", "\x00\x01", "\ud800"):
         assert len(buckets(text)) == 0
@@ -117,3 +126,26 @@ def test_a_grid_keeps_what_it_holds_and_begins_as_zeros_where_it_grows(sizes):
         assert grid.cells.shape == (rows, columns)
         assert grid.cells[0, 0] == 5
         assert grid.cells.sum() == 5
+
+
+def test_words_are_remembered_and_what_is_too_long_for_a_word_is_not():
+    first = hash_tokens(["rememberedword", "x" * 33])
+    held = _read_short.cache_info().currsize
+    assert (hash_tokens(["rememberedword", "x" * 33]) == first).all()
+    assert _read_short.cache_info().currsize == held
+    hash_tokens(["y" * 500])
+    assert _read_short.cache_info().currsize == held
+    hash_tokens(["otherword"])
+    assert _read_short.cache_info().currsize == min(held + 1, _read_short.cache_info().maxsize)
+
+
+def test_a_grid_adds_once_to_a_row_that_is_there_twice():
+    grid = Grid(3)
+    grid.grow(4, 3)
+    rows, columns = np.array([2, 0, 2]), np.array([2, 0])
+    grid.add(rows, columns, np.array([[1, 2], [3, 4], [1, 2]], np.float32))
+    assert grid.cells.tolist() == [[4, 0, 3], [0, 0, 0], [2, 0, 1], [0, 0, 0]]
+    grid.grow(2_000, 5)
+    grid.add(np.array([1_999]), np.array([4]), np.array([[7]], np.float32))
+    assert grid.cells[1_999].tolist() == [0, 0, 0, 0, 7]
+    assert grid.cells[:4, :3].sum() == 10

@@ -70,6 +70,16 @@ def test_a_functions_weights_go_from_untrained_to_trained_with_its_examples():
 
 
 @pytest.mark.parametrize("fusion", [WORDS, MEANING, TWO, Fusion()])
+def test_one_function_weighs_the_tiers_as_it_does_among_many(fusion):
+    examples = np.array([0, 1, 5, 50, 1e6], np.float32)
+    gates = fusion.gates(examples)
+    for position, count in enumerate(examples.tolist()):
+        alone = fusion.gates_of(count)
+        assert alone.keys() == gates.keys()
+        assert [alone[tier] for tier in gates] == pytest.approx([gate[position] for gate in gates.values()], abs=1e-6)
+
+
+@pytest.mark.parametrize("fusion", [WORDS, MEANING, TWO, Fusion()])
 def test_a_fusion_is_the_same_after_json(fusion):
     assert Fusion.load(json.loads(json.dumps(fusion.dump()))) == fusion
 

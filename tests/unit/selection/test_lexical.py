@@ -85,6 +85,12 @@ def test_a_rare_term_says_more_than_a_common_one():
     assert lexicon.scores(["alpha"]).max() > lexicon.scores(["fil"]).max()
 
 
+def test_a_word_of_one_function_is_rare_however_few_functions_there_are():
+    others = [Card(name="other.thing", description="Do a thing.") for _ in range(198)]
+    few, many = (Lexicon([*CARDS[:2], *more]).scores(terms("letter")).max() for more in ([], others))
+    assert few > many / 2
+
+
 def test_a_term_repeated_in_the_request_counts_once():
     lexicon = Lexicon(CARDS)
     assert (lexicon.scores(["letter"] * 5) == lexicon.scores(["letter"])).all()
@@ -153,6 +159,20 @@ def test_a_choice_that_is_named_speaks_for_the_function_that_has_it():
         scores = shape.scores(text)
         assert scores[2] == scores.max() > 0
     assert shape.scores("highlight it")[2] <= 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["on december 13, 2019", "the 3rd of may", "2019-12-13", "13/12/2019", "tomorrow", "on friday", "12月13日", "明天"],
+)
+def test_a_date_speaks_for_the_function_that_takes_one(text):
+    shape = Shape([Card(name="history", takes_dates=True), Card(name="forecast")])
+    assert np.diff(shape.scores(f"the weather {text}"))[0] < 0
+    assert np.diff(shape.scores("the weather of 40 cities that may march"))[0] == 0
+
+
+def test_a_date_tells_nothing_where_all_functions_take_one():
+    assert not Shape([Card(name="a", takes_dates=True), Card(name="b", takes_dates=True)]).scores("today").any()
 
 
 def test_functions_without_numbers_or_choices_are_all_alike():

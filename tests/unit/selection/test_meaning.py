@@ -21,8 +21,9 @@ from dispatcher.selection import (
 )
 from dispatcher.selection.card import Card
 from dispatcher.selection.distance import Distance
-from dispatcher.selection.embedding import Embedding, render
+from dispatcher.selection.embedding import SCALE, Embedding, render
 from dispatcher.selection.encoders.encoder import unit
+from dispatcher.selection.gaussian import fit_gaussian
 from dispatcher.selection.latent import Latent, find_basis, project
 from dispatcher.selection.loss import Sparse, softmax
 from dispatcher.selection.meaning import Meaning, common_of, meaning_of
@@ -30,7 +31,7 @@ from dispatcher.selection.neighbours import Neighbours
 from dispatcher.selection.network import LENGTH, Layered, Network, make_up
 from dispatcher.selection.optimisers import Adam, fit
 from dispatcher.selection.softmax import Read
-from tests.unit.selection.making import HashedEncoder, make_cards, make_meaning
+from tests.unit.selection.making import HashedEncoder, make_cards, make_meaning, make_two_languages
 
 
 def directions(seed: int, *shape: int) -> np.ndarray:
@@ -75,7 +76,8 @@ def test_descriptions_and_examples_are_encoded_once_however_often_the_registry_c
     Embedding(make_cards(), meaning)
     asked = len(meaning.encoder.asked)
     Embedding([*make_cards(), Card(name="new", description="Something new.")], meaning)
-    assert len(meaning.encoder.asked) == asked + 1
+    assert sorted(meaning.encoder.asked[asked:]) == ["Something new.", "new", "new: Something new."]
+    assert len(set(meaning.encoder.asked)) == len(meaning.encoder.asked)
 
 
 def test_remembered_vectors_are_bounded(monkeypatch):
@@ -98,6 +100,29 @@ def test_a_shipped_common_vector_of_another_size_is_not_used():
     assert meaning_of(HashedEncoder(8, name="wordllama-l2-256/1")).request("word").any()
 
 
+def test_a_text_in_another_script_is_read_by_the_multilingual_encoders_alone():
+    meaning = make_two_languages()
+    english, named = meaning.requests(["play harvest moon", "播放 harvest moon"])
+    assert english[:48].any()
+    assert english[48:].any()
+    assert not named[:48].any()
+    assert np.linalg.norm(named) == pytest.approx(1, abs=1e-4)
+    assert meaning.request("播放 harvest moon") == pytest.approx(named, abs=1e-5)
+
+
+def test_a_text_as_if_in_another_language_lacks_what_the_english_encoder_says():
+    meaning = make_two_languages()
+    foreign = meaning.foreign(meaning.requests(["play"]))[0]
+    assert not foreign[:48].any()
+    assert foreign == pytest.approx(meaning.request("播放"), abs=1e-5)
+
+
+def test_without_a_multilingual_encoder_no_text_is_foreign():
+    assert not make_meaning().crosses_languages
+    assert not make_meaning().is_foreign("播放一首歌")
+    assert make_two_languages().is_foreign("播放一首歌")
+
+
 # --- the head
 
 
@@ -116,6 +141,27 @@ def test_a_card_is_rendered_with_everything_that_it_says():
     assert render(Card(name="a.b")) == "a b"
 
 
+def test_a_description_speaks_beside_a_name_that_says_other_words():
+    takes = (("page", "how many rows to show at once"),)
+    plain = Card(name="b.y", description="Count the sheep.")
+    cards = [Card(name="north.acme_internal_service_client", description="Brew coffee.", parameters=takes), plain]
+    meaning = make_meaning()
+    vector = meaning.request("brew coffee")
+    whole = float(meaning.descriptions([render(card) for card in cards])[0] @ vector) * SCALE
+    assert Embedding(cards, meaning).logits(vector)[0] > whole + 3
+
+
+def test_a_name_speaks_beside_a_description_that_says_other_words():
+    cards = [
+        Card(name="coffee", description="Brew a hot drink from the beans that are in the machine."),
+        Card(name="b"),
+    ]
+    meaning = make_meaning()
+    vector = meaning.request("coffee")
+    described = float(meaning.descriptions([render(card) for card in cards])[0] @ vector) * SCALE
+    assert Embedding(cards, meaning).logits(vector)[0] > described + 1
+
+
 def test_an_example_moves_the_start_towards_itself():
     cards = [Card(name="a", description="Alpha."), Card(name="b", description="Beta.")]
     with_example = [cards[0], replace(cards[1], examples=("bring me a pizza",))]
@@ -129,7 +175,7 @@ def test_a_step_of_the_head_moves_the_logits_of_that_text():
     embedding = Embedding(make_cards(), make_meaning())
     vector = embedding.meaning.request("some odd request")
     before = embedding.logits(vector)
-    embedding.learn(vector[None], np.array([[1, 2]]), np.array([[-0.8, 0.5]], np.float32))
+    embedding.learn(vector, {1: -0.8, 2: 0.5})
     gained = embedding.logits(vector) - before
     assert gained[1] > 0 > gained[2]
     assert not np.delete(gained, [1, 2]).any()
@@ -144,6 +190,61 @@ def test_what_the_head_learnt_is_loaded_by_function():
     gained = embedding.logits(vector) - before
     assert gained[3] == pytest.approx(1.25, abs=1e-3)
     assert np.delete(gained, 3) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_request_in_another_script_says_as_much_as_one_in_the_examples_own():
+    embedding = Embedding(make_cards(), make_two_languages())
+    english, chinese = embedding.meaning.requests(["weather", "天气"])
+    said, said_abroad = embedding.logits(english), embedding.logits(chinese, foreign=True)
+    assert said_abroad.argmax() == said.argmax() == 4
+    assert said_abroad.std() > 0.8 * said.std()
+
+
+def test_what_is_taught_in_english_is_known_in_other_languages():
+    embedding = Embedding(make_cards(), make_two_languages())
+    abroad = embedding.meaning.request("播放")
+    before = embedding.logits(abroad, foreign=True)
+    embedding.learn(embedding.meaning.request("play"), {1: -0.8, 2: 0.5})
+    gained = embedding.logits(abroad, foreign=True) - before
+    assert gained[1] > 0 > gained[2]
+
+
+def test_what_was_learnt_for_other_languages_is_loaded_by_function():
+    embedding = Embedding(make_cards(), make_two_languages())
+    english, abroad = embedding.meaning.requests(["play", "播放"])
+    before = embedding.logits(english), embedding.logits(abroad, foreign=True)
+    embedding.load_foreign(abroad[None], np.array([0.25], np.float32), {0: 3})
+    assert (embedding.logits(english) == before[0]).all()
+    gained = embedding.logits(abroad, foreign=True) - before[1]
+    assert gained[3] == pytest.approx(1.25, abs=1e-3)
+    assert np.delete(gained, 3) == pytest.approx(0, abs=1e-5)
+
+
+# --- the head of means
+
+
+def test_the_nearest_mean_wins_wherever_the_examples_stand():
+    around = directions(0, 3, 16) + 5
+    vectors = np.repeat(around, 20, axis=0) + 0.1 * directions(1, 60, 16)
+    labels = np.repeat(np.arange(3), 20)
+    head, bias = fit_gaussian(vectors, labels, np.ones(60, np.float32), around)
+    assert ((around @ head.T + bias).argmax(axis=1) == np.arange(3)).all()
+    near, halfway = (np.ptp((point @ head.T + bias)[:2]) for point in (around[0], (around[0] + around[1]) / 2))
+    assert halfway < 0.2 * near
+
+
+def test_a_function_without_an_example_stands_where_its_description_does():
+    starts = directions(2, 3, 16)
+    vectors = np.repeat(starts[:2], 5, axis=0) + 0.1 * directions(3, 10, 16)
+    head, bias = fit_gaussian(vectors, np.repeat([0, 1], 5), np.ones(10, np.float32), starts)
+    assert int((starts[2] @ head.T + bias).argmax()) == 2
+
+
+def test_texts_that_are_all_alike_make_a_head_of_means():
+    one = directions(4, 1, 8)
+    head, bias = fit_gaussian(np.repeat(one, 4, axis=0), np.zeros(4, np.int64), np.ones(4, np.float32), one)
+    assert np.isfinite(head).all()
+    assert np.isfinite(bias).all()
 
 
 def test_no_function_has_no_logits():

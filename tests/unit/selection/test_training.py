@@ -10,15 +10,20 @@ from dispatcher.errors import ModelError
 from dispatcher.selection import network, training
 from dispatcher.selection.card import Card
 from dispatcher.selection.cascade import Cascade
+from dispatcher.selection.exact import plain
 from dispatcher.selection.example import Example
 from dispatcher.selection.model import Model
 from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState
+from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.training import train
+from dispatcher.selection.tuning import HeldOut, look_at
 from tests.unit.selection.making import (
+    DESCRIPTIONS,
     make_cards,
     make_meaning,
     make_registry,
+    make_two_languages,
     make_validation,
     sentences,
     trained,
@@ -71,6 +76,12 @@ def test_both_networks_are_trained_where_there_are_texts_enough(monkeypatch):
     model = train(make_cards(), sentences(held_out=False), meaning=make_meaning())
     assert set(model.curves) == {"softmax", "latent", "embedding", "network"}
     assert accuracy(model, with_meaning=True) >= 0.9
+
+
+def test_examples_as_if_in_another_language_do_not_make_up_for_texts_that_are_missing(monkeypatch):
+    examples = [example for example in sentences(held_out=False) if example.function]
+    monkeypatch.setattr(training, "MIN_NETWORK", len(examples) + 1)
+    assert train(make_cards(), examples, meaning=make_two_languages()).network is None
 
 
 def test_every_trained_tier_has_a_learning_curve_that_falls():
@@ -219,3 +230,71 @@ def test_a_function_without_examples_among_trained_ones_can_still_be_selected():
             cascade.select("tell the weather of the coming days in my city").candidates[0].function
             == "weather.forecast"
         )
+
+
+#: By function. The names in them are English words of other functions, and say nothing.
+ABROAD = {
+    "music.play": ("播放 歌曲 Weather in Paris", "播放 How Many Words"),
+    "weather.forecast": ("天气 在 Invoice 会 下雨 吗", "Slug 的 天气"),
+    "mail.send_invoice": ("给 Harvest Moon 发 发票", "让 Song of the Rain 付款"),
+    "text.translate": ("翻译 Play It Loud 成 德语",),
+    "text.count_words": ("Weather Song 有 多少 单词",),
+    "text.slugify": ("French 的 网址 短横",),
+}
+
+
+def test_what_was_learnt_in_english_holds_for_requests_in_another_script():
+    meaning = make_two_languages(128)
+    examples = [example for example in sentences(held_out=False) if example.function]
+    cascade = Cascade(make_registry(), meaning=meaning, model=train(make_cards(), examples, meaning=meaning))
+    said = {text: cascade.select(text).candidates[0].function for texts in ABROAD.values() for text in texts}
+    assert said == {text: name for name, texts in ABROAD.items() for text in texts}
+
+
+def test_words_and_past_calls_speak_in_the_language_that_was_trained_in():
+    meaning = make_two_languages(128)
+    abroad = [Example(text=text, function=name) for name, texts in ABROAD.items() for text in texts]
+    for examples, knows in ((sentences(held_out=False), False), ([*sentences(held_out=False), *abroad], True)):
+        snapshot = Snapshot(make_cards(), meaning=meaning, model=train(make_cards(), examples, meaning=meaning))
+        tiers = snapshot.score(snapshot.read("播放 歌曲 Weather in Paris")).tiers
+        for tier in ("ngrams", "bayes", "lexical", "prior"):
+            assert tiers[tier].any() == knows, tier
+        assert snapshot.score(snapshot.read("play weather in paris")).tiers["ngrams"].any()
+
+
+@pytest.mark.parametrize("with_meaning", [False, True])
+def test_a_function_knows_none_of_its_own_examples_while_they_are_held_out(monkeypatch, with_meaning):
+    examples = [example for example in sentences(held_out=False) if example.function]
+    own = {name: tuple(e.text for e in examples if e.function == name) for name in DESCRIPTIONS}
+    cards = [replace(card, examples=own[card.name]) for card in make_cards()]
+    # The log has them as people type them, some of them again and again.
+    said = [*examples, *(replace(e, text=f"{e.text.upper()}!") for e in examples[::3])]
+    judged = []
+
+    def look(snapshot: Snapshot, held_out: list[Example]) -> HeldOut:
+        judged.extend((snapshot, example) for example in held_out)
+        return look_at(snapshot, held_out)
+
+    monkeypatch.setattr(training, "look_at", look)
+    train(cards, said, meaning=make_meaning() if with_meaning else None)
+    assert len(judged) >= len(said)
+    for snapshot, example in judged:
+        assert snapshot.exact.known(example.text) is None
+        assert all(plain(example.text) not in map(plain, card.examples) for card in snapshot.cards)
+        if snapshot.neighbours is not None and example.text.strip():
+            reading = snapshot.read(example.text)
+            assert all(
+                plain(snapshot.neighbours.nearest(reading.vector, position)[0]) != plain(example.text)
+                for position in range(snapshot.size)
+            )
+
+
+@pytest.mark.parametrize("with_meaning", [False, True])
+def test_what_nobody_could_guess_is_not_guessed_because_the_function_has_it_as_an_example(with_meaning):
+    rng = np.random.default_rng(0)
+    made_up = ["".join(rng.choice(list("bcdfghklmnprstvwxz"), 9)) for _ in range(60)]
+    examples = [Example(text=text, function=name) for text, name in zip(made_up, [*DESCRIPTIONS] * 10, strict=True)]
+    own = {name: tuple(e.text for e in examples if e.function == name) for name in DESCRIPTIONS}
+    cards = [replace(card, examples=own[card.name]) for card in make_cards()]
+    model = train(cards, examples, meaning=make_meaning() if with_meaning else None)
+    assert model.metrics["accuracy"] < 0.5

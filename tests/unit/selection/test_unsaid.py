@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 
 from dispatcher.selection import rehearsal as rehearsing
+from dispatcher.selection.embedding import Embedding
 from dispatcher.selection.feedback import Feedback, Verdict
+from dispatcher.selection.judgement import gradient_of
+from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.rehearsal import Rehearsal
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.unsaid import FIRST, Unsaid, beliefs, share_out, spread
-from tests.unit.selection.making import make_cards, make_meaning
+from tests.unit.selection.making import make_cards, make_meaning, make_two_languages
 
 NEW = "kindly handle the usual business"
 
@@ -90,15 +93,17 @@ def test_how_often_functions_were_confirmed_says_less_the_more_was_left_unsaid()
 # --- rehearsal
 
 
-@pytest.fixture
-def snapshot() -> Snapshot:
-    return Snapshot(make_cards(), meaning=make_meaning())
+def make_doubted(meaning: Meaning | None = None) -> Snapshot:
+    """Something was said to be wrong already: texts of before are learnt again."""
+    snapshot = Snapshot(make_cards(), meaning=meaning or make_meaning())
+    say(snapshot, "drizzle", "text.slugify", Verdict.WRONG)
+    return snapshot
 
 
-def test_a_text_of_before_is_learnt_again_with_another(snapshot, monkeypatch):
-    alone = Snapshot(make_cards(), meaning=make_meaning())
+def test_a_text_of_before_is_learnt_again_with_another(monkeypatch):
     gained = []
-    for each, again in ((alone, 0), (snapshot, 4)):
+    for again in (0, 4):
+        each = make_doubted()
         monkeypatch.setattr(rehearsing, "AGAIN", again)
         say(each, NEW, "mail.send_invoice")
         say(each, "zany tunes", "music.play")
@@ -106,12 +111,70 @@ def test_a_text_of_before_is_learnt_again_with_another(snapshot, monkeypatch):
     assert gained[1] > gained[0]
 
 
-def test_what_was_known_moves_no_weight(snapshot):
+def test_what_was_known_moves_no_weight():
+    snapshot = make_doubted()
     for _ in range(30):
         say(snapshot, NEW, "mail.send_invoice")
     head = snapshot.embedding.head.copy()
     say(snapshot, NEW, "mail.send_invoice")
     assert (snapshot.embedding.head == head).all()
+
+
+def test_who_always_tells_the_right_function_does_not_wait_for_what_is_left_unsaid(monkeypatch):
+    snapshot, plain = (Snapshot(make_cards(), meaning=make_meaning()) for _ in range(2))
+    monkeypatch.setattr("dispatcher.selection.snapshot.judge", None)
+    monkeypatch.setattr(Rehearsal, "learn", None)
+    texts = ["zany tunes", NEW, "drizzle"]
+    for text in texts:
+        logs = snapshot.score(snapshot.read(text)).logs
+        plain.embedding.learn(plain.read(text).vector, gradient_of(logs, 3, right=True))
+        say(snapshot, text, "mail.send_invoice")
+        assert (snapshot.embedding.head == plain.embedding.head).all()
+    assert len(snapshot.rehearsal) == 0
+
+
+def test_texts_learnt_together_are_learnt_as_one_by_one():
+    one, all_at_once = (Embedding(make_cards(), make_two_languages()) for _ in range(2))
+    vectors = one.meaning.requests(["zany tunes", "播放一首歌"])
+    for vector, by_logit in zip(vectors, ({0: 0.5, 2: -0.5}, {2: 0.25, 5: -0.5}), strict=True):
+        one.learn(vector, by_logit)
+    gradient = np.array([[0.5, -0.5], [0.25, -0.5]], np.float32)
+    all_at_once.learn_together(vectors, np.array([[0, 2], [2, 5]]), gradient)
+    for vector, foreign in zip(vectors, (False, True), strict=True):
+        expected = one.logits(vector, foreign=foreign)
+        assert all_at_once.logits(vector, foreign=foreign) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("small", [0, 8])
+def test_each_text_has_the_logits_of_the_head_of_its_language(small, monkeypatch):
+    monkeypatch.setattr("dispatcher.selection.embedding.SMALL", small)
+    embedding = Embedding(make_cards(), make_two_languages())
+    vectors = embedding.meaning.requests(["zany tunes", "播放一首歌"])
+    embedding.learn(vectors[0], {0: 0.5, 2: -0.5})
+    candidates = np.array([[0, 2], [2, 5]])
+    found = embedding.logits_among(vectors, candidates, np.array([False, True]))
+    for vector, foreign, own, logits in zip(vectors, (False, True), candidates, found, strict=True):
+        assert logits == pytest.approx(embedding.logits(vector, foreign=foreign)[own], abs=1e-4)
+
+
+def test_a_foreign_text_of_before_is_learnt_again_with_another(monkeypatch):
+    text, gained = "播放一首歌", []
+    for again in (0, 4):
+        each = make_doubted(make_two_languages())
+        monkeypatch.setattr(rehearsing, "AGAIN", again)
+        say(each, text, "mail.send_invoice")
+        say(each, "zany tunes", "music.play")
+        gained.append(float(each.embedding.logits(each.embedding.meaning.request(text), foreign=True)[3]))
+    assert gained[1] > gained[0]
+
+
+@pytest.mark.parametrize(("text", "foreign"), [("play a song", False), ("播放一首歌", True)])
+def test_what_was_thought_of_a_text_first_is_what_its_starting_head_says(text, foreign):
+    embedding = Embedding(make_cards(), make_two_languages())
+    vector = embedding.meaning.request(text)
+    before = embedding.logits(vector, foreign=foreign)
+    embedding.learn(vector, {0: -0.9, 1: 0.9})
+    assert embedding.first_logits(vector, foreign=foreign) == pytest.approx(before, abs=1e-4)
 
 
 def test_equal_feedback_in_equal_order_teaches_two_selectors_the_same():
@@ -127,7 +190,7 @@ def test_equal_feedback_in_equal_order_teaches_two_selectors_the_same():
 
 def test_what_is_kept_is_bounded_and_the_newest_takes_the_place_of_the_oldest(monkeypatch):
     monkeypatch.setattr(rehearsing, "MAX_TEXTS", 8)
-    each = Snapshot(make_cards(), meaning=make_meaning())
+    each = make_doubted()
     for number in range(30):
         say(each, f"request {chr(97 + number % 26)}", each.cards[number % 6].name)
     assert isinstance(each.rehearsal, Rehearsal)
@@ -138,9 +201,10 @@ def test_what_is_kept_is_bounded_and_the_newest_takes_the_place_of_the_oldest(mo
 
 def test_candidates_are_few_in_a_large_registry_and_the_judged_one_is_among_them(monkeypatch):
     monkeypatch.setattr(rehearsing, "MAX_CANDIDATES", 2)
-    monkeypatch.setattr("dispatcher.selection.snapshot.MAX_CANDIDATES", 2)
+    monkeypatch.setattr("dispatcher.selection.judgement.MAX_CANDIDATES", 2)
     monkeypatch.setattr("dispatcher.selection.embedding.SMALL", 0)
-    each = Snapshot(make_cards(), meaning=make_meaning())
+    monkeypatch.setattr(rehearsing, "AGAIN", 0)
+    each = make_doubted()
     vector = each.embedding.meaning.request(NEW)
     before = each.embedding.logits(vector)
     unlikeliest = int(each.score(each.read(NEW)).fused.argmin())

@@ -4,12 +4,14 @@ from hypothesis import strategies as st
 
 from dispatcher.selection.words import (
     MAX_TEXT_CHARACTERS,
+    is_foreign,
     language_of,
     material_of,
     name_words,
     normalise,
     read_request,
     stem,
+    without_latin,
     words,
 )
 
@@ -93,3 +95,48 @@ def test_any_text_can_be_read(text):
     words(request.instruction)
     material_of(text)
     language_of(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "明天会下雨吗",
+        "播放 Taylor Swift 的歌",
+        "把 Midnight Train 添加到我的 road trip 列表",
+        "帮我 set an alarm",
+        "какая завтра погода",
+        "включи Taylor Swift",
+        "明日の天気は？",
+        "ما حالة الطقس غدا",
+        "พรุ่งนี้ฝนจะตกไหม",
+    ],
+)
+def test_a_text_is_foreign_also_where_the_names_in_it_are_latin(text):
+    assert is_foreign(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "…",
+        "12:30",
+        "will it rain tomorrow",
+        "wird es morgen regnen in Köln?",
+        "how is 谢谢 said in polite Japanese",
+        "5 µm in mm",
+    ],
+)
+def test_a_text_in_latin_letters_is_not_foreign(text):
+    assert not is_foreign(text)
+
+
+def test_without_its_latin_words_a_text_keeps_the_others():
+    assert without_latin("播放 Beyoncé 的 Halo_2 歌曲").split() == ["播放", "的", "歌曲"]
+    assert not without_latin("\uff26ull width_12").strip()
+
+
+@given(st.text())
+def test_any_text_is_foreign_or_not_and_has_a_rest(text):
+    assert is_foreign(text) in {True, False}
+    assert not any("a" <= character <= "z" for character in without_latin(text))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
+from redis.exceptions import ResponseError
 
 import dispatcher.transport
 from dispatcher import Registry
@@ -93,32 +94,34 @@ class TestCommands:
     commands = Commands(Settings(namespace="shop", max_backlog=5))
 
     def test_an_idempotency_key_is_a_digest_in_names_and_belongs_to_its_function(self) -> None:
-        given = self.commands.accept(job_with(idempotency_key="a:b\n{c}")).args[5]
+        given = self.commands.accept(job_with(idempotency_key="a:b\n{c}")).args[9]
         assert isinstance(given, str)
         assert re.fullmatch(r"add:[0-9a-f]{64}", given)
-        assert self.commands.accept(job_with()).args[5] == ""
+        assert self.commands.accept(job_with()).args[9] == ""
 
     def test_acceptance_is_read(self) -> None:
         read = self.commands.accept(job_with(idempotency_key="k")).read
-        assert read([b"accepted", b"j", NOW_MS, b"7"]) == Accepted(job_id="j", deadline_at=NOW, new=True, sequence=7)
-        assert read([b"known", b"j", NOW_MS, b"7"]).new
-        assert not read([b"repeated", b"other", NOW_MS, b"0"]).new
+        assert read([[b"accepted", b"j", NOW_MS, b"7"]]) == Accepted(job_id="j", deadline_at=NOW, new=True, sequence=7)
+        assert read([[b"known", b"j", NOW_MS, b"7"]]).new
+        assert not read([[b"repeated", b"other", NOW_MS, b"0"]]).new
         with pytest.raises(BacklogFullError, match="5 waiting jobs"):
-            read([b"backlog"])
+            read([[b"backlog"]])
         with pytest.raises(IdempotencyConflictError, match="belongs to job other"):
-            read([b"conflict", b"other"])
+            read([[b"conflict", b"other"]])
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            read([[b"error", b"WRONGTYPE Operation against a key"]])
 
     def test_a_lease_is_read_with_the_time_left_by_the_servers_clock(self) -> None:
         read = self.commands.lease("j", "w", "n").read
         later = str(int(NOW_MS) + 1500).encode()
         lease = read(
-            [b"leased", b"3", b"3", b"1", b"1", NOW_MS, later, NOW_MS, b"add", b"", b"at_most_once", b"{}", b""]
+            [[b"leased", b"3", b"3", b"1", b"1", NOW_MS, later, NOW_MS, b"add", b"", b"at_most_once", b"{}", b""]]
         )
         assert isinstance(lease, Lease)
         assert (lease.token, lease.failures, lease.lost) == (3, 1, 1)
         assert lease.time_left == timedelta(seconds=1.5)
         assert lease.delivery == "at_most_once"
-        assert read([b"settled:failed"]) == NoLease("settled:failed")
+        assert read([[b"settled:failed"]]) == NoLease("settled:failed")
 
     def test_a_reply_in_text_is_read_as_one_in_bytes(self) -> None:
         assert self.commands.cancel("j", reason="", hard=False).read("requested") == "requested"  # type: ignore[arg-type]

@@ -8,7 +8,8 @@ import pytest
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from dispatcher.transport.broker import BATCH, WAKE_UP_HEADER, headers
+from dispatcher.transport.broker import BATCH
+from dispatcher.transport.message import WAKE_UP_HEADER, headers
 from dispatcher.transport.publisher import Publisher
 from dispatcher.transport.replies import WakeUp
 

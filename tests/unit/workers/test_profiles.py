@@ -63,10 +63,44 @@ def test_the_arguments_are_celerys(registry: Registry) -> None:
     assert {"--hostname=bulk@%h", "--queues=default.bulk,slow.bulk", "--pool=prefork"} <= set(arguments)
 
 
+def test_a_node_for_coroutines_consumes_the_queues_that_hold_nothing_else() -> None:
+    registry = Registry(async_queue="async")
+
+    @registry.function
+    def add(a: int, b: int) -> int:
+        """Add."""
+        return a + b
+
+    @registry.function
+    async def fetch(address: str) -> str:
+        """Wait for the network."""
+        return address
+
+    @registry.function(queue="mixed")
+    async def fetch_more(address: str) -> str:
+        """Wait for the network, in a queue with others."""
+        return address
+
+    @registry.function(queue="mixed")
+    def render(scene: str) -> str:
+        """Take hours."""
+        return scene
+
+    assert (add.options.queue, fetch.options.queue, fetch_more.options.queue) == ("default", "async", "mixed")
+    assert PROFILES["async"].queues(registry) == ["async.high", "async", "async.bulk"]
+    assert set(PROFILES["all"].queues(registry)) == set(queue_names(registry)) > {"async", "async.high", "async.bulk"}
+    assert {"--pool=asyncio", "--concurrency=1000"} <= set(worker_arguments("async", registry, Settings()))
+
+
+def test_without_such_a_queue_it_says_what_to_do(registry: Registry) -> None:
+    with pytest.raises(ValueError, match="no queue holds coroutines alone"):
+        worker_arguments("async", registry, Settings())
+
+
 def test_a_name_that_is_none_is_told_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("a worker was started"))
     for wrong in ([], ["fast"]):
-        with pytest.raises(SystemExit, match=r"\{all,interactive,bulk\}"):
+        with pytest.raises(SystemExit, match=r"\{all,interactive,bulk,async\}"):
             profiles.main(wrong)
 
 

@@ -1,0 +1,99 @@
+"""A wake-up as a message: Celery's headers for it, and the text of it in a Redis queue of kombu's.
+
+Where the broker is the ledger's own server, the script that accepts a job puts its message into the queue as well, so
+that what is accepted is published, in one round trip. Any worker reads it as if kombu had written it.
+
+Source: Celery's message protocol, version 2; kombu's virtual transports (`virtual.Channel.prepare_message`).
+"""
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dispatcher.transport.replies import WakeUp
+
+#: The header that tells a wake-up from a plain Celery call of the same task.
+WAKE_UP_HEADER: Final = "dispatcher_job"
+#: The header that names the further jobs of a wake-up for many.
+OTHERS_HEADER: Final = "dispatcher_others"
+
+#: No arguments: the ledger has them.
+BODY: Final[list[Any]] = [[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
+_BODY_TEXT: Final = (
+    "W1tdLCB7fSwgeyJjYWxsYmFja3MiOiBudWxsLCAiZXJyYmFja3MiOiBudWxsLCAiY2hhaW4iOiBudWxsLCAiY2hvcmQiOiBudWxsfV0="
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """A wake-up as it is put into a queue, for jobs that are accepted together with it."""
+
+    #: The broker's list.
+    list_key: str
+    text: str
+    #: The positions of the first and the last job that it wakes, among those accepted with it.
+    first: int
+    last: int
+
+
+def headers(wake_up: WakeUp, origin: str) -> dict[str, Any]:
+    """The message headers of a wake-up.
+
+    Args:
+        wake_up: what it says.
+        origin: who publishes it, as Flower and logs show it.
+    """
+    return {
+        "lang": "py",
+        "task": wake_up.function,
+        "id": wake_up.job_id,
+        "root_id": wake_up.job_id,
+        "parent_id": None,
+        "group": None,
+        "shadow": None,
+        "eta": None,
+        "expires": None,
+        "retries": wake_up.attempts,
+        "timelimit": [None, None],
+        "argsrepr": "()",
+        "kwargsrepr": wake_up.shown,
+        "origin": origin,
+        # The outcome is the ledger's to store; Celery must not write under the same key.
+        "ignore_result": True,
+        WAKE_UP_HEADER: 1,
+        **({"dispatcher_head": True} if wake_up.head else {}),
+        **({OTHERS_HEADER: list(wake_up.others)} if wake_up.others else {}),
+    }
+
+
+def named_jobs(job_id: str, headers: Mapping[str, Any]) -> list[str]:
+    """The jobs that a delivered wake-up is for.
+
+    Args:
+        job_id: the message's own id.
+        headers: the message's, or what Celery made of them.
+    """
+    others = headers.get(OTHERS_HEADER) or ()
+    return [job_id, *(other for other in others if isinstance(other, str))]
+
+
+def write_message(wake_up: WakeUp, origin: str) -> str:
+    """The text that kombu would push into the queue's list."""
+    return json.dumps(
+        {
+            "body": _BODY_TEXT,
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": headers(wake_up, origin),
+            "properties": {
+                "correlation_id": wake_up.job_id,
+                "delivery_mode": 2,
+                "delivery_info": {"exchange": "", "routing_key": wake_up.queue},
+                "priority": 0,
+                "body_encoding": "base64",
+                "delivery_tag": str(uuid.uuid4()),
+            },
+        }
+    )

@@ -1,0 +1,78 @@
+"""Commands of many jobs share round trips, and none is forgotten."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from dispatcher.transport.batched import LIMIT, BatchedLedger
+from dispatcher.transport.script import Command
+
+
+def command(number: int) -> Command[int]:
+    return Command("lease", (), (number,), int)
+
+
+class Ledger:
+    """Answers each command with its number, when it is let."""
+
+    def __init__(self) -> None:
+        self.round_trips: list[int] = []
+        self.error: Exception | None = None
+
+    async def run_many_settled(self, commands: list[Command[Any]]) -> list[Any]:
+        self.round_trips.append(len(commands))
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        return [one.args[0] if one.args[0] >= 0 else ValueError("negative") for one in commands]
+
+
+async def test_what_is_asked_in_a_tick_travels_together() -> None:
+    ledger = Ledger()
+    batched = BatchedLedger(ledger)  # type: ignore[arg-type]
+    assert await asyncio.gather(*[batched.submit(command(n)) for n in range(50)]) == list(range(50))
+    assert ledger.round_trips == [50]
+
+
+async def test_a_round_trip_is_bounded() -> None:
+    ledger = Ledger()
+    batched = BatchedLedger(ledger)  # type: ignore[arg-type]
+    await asyncio.gather(*[batched.submit(command(n)) for n in range(2 * LIMIT + 1)])
+    assert ledger.round_trips == [LIMIT, LIMIT, 1]
+
+
+async def test_none_is_forgotten_however_they_come() -> None:
+    """Also those that come in the very step in which the last round trip has ended."""
+    batched = BatchedLedger(Ledger())  # type: ignore[arg-type]
+
+    async def ask_again_and_again(number: int) -> None:
+        for turn in range(50):
+            assert await batched.submit(command(number)) == number
+            for _ in range((number * 7 + turn) % 5):
+                await asyncio.sleep(0)
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*[ask_again_and_again(number) for number in range(40)])
+
+
+async def test_a_refusal_is_that_commands_own_and_a_broken_connection_everybodys() -> None:
+    ledger = Ledger()
+    batched = BatchedLedger(ledger)  # type: ignore[arg-type]
+    fine, refused = batched.submit(command(1)), batched.submit(command(-1))
+    assert await fine == 1
+    with pytest.raises(ValueError, match="negative"):
+        await refused
+    ledger.error = ConnectionError("away")
+    for future in [batched.submit(command(n)) for n in range(3)]:
+        with pytest.raises(ConnectionError):
+            await future
+    ledger.error = None
+    assert await batched.submit(command(4)) == 4
+
+
+async def test_one_that_no_longer_waits_disturbs_nobody() -> None:
+    batched = BatchedLedger(Ledger())  # type: ignore[arg-type]
+    gone, staying = batched.submit(command(1)), batched.submit(command(2))
+    gone.cancel()
+    assert await staying == 2
