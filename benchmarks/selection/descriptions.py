@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass, replace
 
 from benchmarks.selection import figures
 from benchmarks.selection.bench import Bench
-from benchmarks.selection.figures import Figure, Unit, share_figure
+from benchmarks.selection.figures import Figure, share_figure
 from benchmarks.selection.functions import Registered, register
 from benchmarks.selection.intents import label
 from benchmarks.selection.kinds import Request, Row, Schemas, Tools
 from benchmarks.selection.stopwatch import Stopwatch
+from benchmarks.values import Unit
 from dispatcher.cli.report import evaluation_data
 from dispatcher.selection.cache import SelectionCache
 from dispatcher.selection.cascade import Cascade

@@ -14,10 +14,11 @@ import numpy as np
 
 from benchmarks.selection import figures
 from benchmarks.selection.bench import Bench
-from benchmarks.selection.figures import Figure, Unit, share_figure
+from benchmarks.selection.figures import Figure, share_figure
 from benchmarks.selection.functions import register
 from benchmarks.selection.kinds import Spec
 from benchmarks.selection.stopwatch import Timing, time_each
+from benchmarks.values import Unit
 from dispatcher.clock import SystemClock
 from dispatcher.selection.cache import SelectionCache
 from dispatcher.selection.cascade import Cascade

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from benchmarks.selection import figures
 from benchmarks.selection.bench import Bench
-from benchmarks.selection.figures import Figure, Unit, share_figure
+from benchmarks.selection.figures import Figure, share_figure
 from benchmarks.selection.functions import Registered, from_labels
 from benchmarks.selection.kinds import Intents, Languages, Row
 from benchmarks.selection.pictures import draw_run, folder_of
+from benchmarks.values import Unit
 from dispatcher.cli.report import evaluation_data
 from dispatcher.selection.cache import SelectionCache
 from dispatcher.selection.card import cards_of
@@ -36,7 +37,10 @@ def measure_intents(bench: Bench, data: Intents, plots: Path | None = None) -> N
             runs.append((figures.few_alone(count), rows, (), bench.meaning))
     for run, examples, held, meaning in runs:
         bench.note(f"  {run}: training on {len(examples):,} texts")
-        model = bench.models[data.name, run] = train_on(known, examples, held, meaning, bench.detail)
+        # Few examples stay few: what is tuned on is learnt from only beside all the others.
+        refit = examples is full
+        model = train_on(known, examples, held, meaning, bench.detail, refit=refit)
+        bench.models[data.name, run] = model
         selector = Cascade(known.registry, meaning=meaning, model=model, cache=SelectionCache(0))
         judged = judge(selector, label(test, known.names), clock=bench.clock)
         evaluation = summarise(judged)
@@ -62,12 +66,14 @@ def measure_languages(bench: Bench, data: Languages) -> None:
         bench.keep(data.name, run, evaluation_data(evaluation))
 
 
-def train_on(
+def train_on(  # noqa: PLR0913 - all of one training
     known: Registered,
     examples: Iterable[Row],
     validation: Iterable[Row],
     meaning: Meaning | None,
     note: Callable[[str], None],
+    *,
+    refit: bool = False,
 ) -> Model:
     """Train a model of registered functions on rows.
 
@@ -77,6 +83,7 @@ def train_on(
         validation: what is tuned on; none has the examples told apart for it.
         meaning: sentence vectors; None trains by words alone.
         note: told what begins.
+        refit: whether what is tuned on is learnt from in the end.
     """
 
     def as_examples(rows: Iterable[Row]) -> list[Example]:
@@ -87,6 +94,7 @@ def train_on(
         as_examples(examples),
         validation=as_examples(validation),
         meaning=meaning,
+        refit=refit,
         progress=note,
     )
 

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.selection.figures import Figure, write_target, write_value
+from benchmarks.selection.figures import Figure
+from benchmarks.values import write_target, write_value
 
 #: Between them the table stands in the docs.
 MARKERS = ("<!-- bench-selection -->", "<!-- /bench-selection -->")

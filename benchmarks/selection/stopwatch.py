@@ -8,7 +8,8 @@ from typing import TypeVar
 import numpy as np
 
 from benchmarks.selection import figures
-from benchmarks.selection.figures import Figure, Unit
+from benchmarks.selection.figures import Figure
+from benchmarks.values import Unit
 
 #: Calls before the watch runs: what is made at the first call is no call's time.
 WARM_UP = 20

@@ -33,7 +33,7 @@ def train(
         Path | None,
         typer.Option(
             metavar="FILE.jsonl",
-            help="Learn from these how the tiers hold together. Default: folds of the examples.",
+            help="Learn from these how the tiers hold together, then their words too. Default: folds of the examples.",
             show_default=False,
         ),
     ] = None,

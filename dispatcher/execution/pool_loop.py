@@ -75,7 +75,8 @@ class PoolLoop(CoroutineRunner):
         if not in_waiter():
             return super().at_once(calls)
         loop = asyncio.get_running_loop()
-        tasks = [loop.create_task(drive(make(call))) for call in calls]
+        # Each is made by its own task: the greenlet that is current when one is made becomes its parent.
+        tasks = [loop.create_task(_run(call)) for call in calls]
         try:
             return wait(asyncio.gather(*tasks))
         except BaseException:
@@ -106,6 +107,10 @@ class PoolLoop(CoroutineRunner):
     def _make_loop(self) -> asyncio.AbstractEventLoop:
         loop: asyncio.AbstractEventLoop = new_event_loop()
         return loop
+
+
+async def _run(call: Callable[[], T]) -> T:
+    return await drive(make(call))
 
 
 class PoolLedger(Ledger):

@@ -146,7 +146,14 @@ def challenge(
             f"{math.ceil(MIN_HELD_OUT * 100 / HELD_OUT)} labelled texts or feedbacks will do"
         )
         raise ModelError(msg)
-    model = train(cards_of(registry), gathered.examples, validation=validation, meaning=meaning, progress=progress)
+    model = train(
+        cards_of(registry),
+        gathered.examples,
+        validation=_without(validation, gathered.held_out),
+        meaning=meaning,
+        refit=True,
+        progress=progress,
+    )
     progress("comparing on what was held out")
     score = rate(registry, model, gathered.held_out, meaning=meaning)
     metrics = {
@@ -156,6 +163,12 @@ def challenge(
         "held_out_loss": score.loss,
     }
     return replace(model, metrics=metrics), score
+
+
+def _without(examples: Sequence[Example], held_out: Sequence[Labelled]) -> list[Example]:
+    """Examples but those whose texts were held out: a model that learnt them would be rated too well."""
+    texts = {normalise(row.text) for row in held_out}
+    return [example for example in examples if normalise(example.text) not in texts]
 
 
 def rate(registry: Registry, model: Model | None, held_out: Sequence[Labelled], *, meaning: Meaning | None) -> Score:

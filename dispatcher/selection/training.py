@@ -4,8 +4,10 @@
    validation examples.
 2. On examples that the tiers did not see, the fusion, the abstention model and the two thresholds are learnt. Where no
    such examples are given, the training examples are told apart into folds, and what a fold holds out is unknown in
-   it: the functions' own examples lack it too.
-3. Without given validation examples, the tiers are trained again on everything.
+   it: the functions' own examples lack it too. Where no text is known that nothing fits, each fold also leaves some
+   functions out: their texts are what a text looks like whose function is not there.
+3. The tiers are trained again on everything, where there were folds, or where the caller wants the validation examples
+   to be learnt from too: what holds the tiers together stays as it was found on examples that they had not seen.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +36,7 @@ from dispatcher.selection.network import LENGTH, Layered, Network, make_up
 from dispatcher.selection.optimisers import Adam, Epoch, Fitted, MiniBatch, fit
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
-from dispatcher.selection.tuning import HeldOut, look_at, tune
+from dispatcher.selection.tuning import HeldOut, keep_refusing, look_at, tune
 
 #: Passes over the examples, and rates of the two linear tiers.
 EPOCHS: Final = 10
@@ -66,6 +68,7 @@ def train(  # noqa: PLR0913 - all of one training
     *,
     validation: Sequence[Example] = (),
     meaning: Meaning | None = None,
+    refit: bool = False,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Model:
@@ -77,6 +80,8 @@ def train(  # noqa: PLR0913 - all of one training
         validation: what fusion, calibration, abstention and thresholds are learnt from, and early stopping looks at.
             Where there is none, the examples are told apart into folds for it.
         meaning: sentence vectors; None trains by words alone.
+        refit: whether the tiers are trained once more in the end, on the validation examples too. What the model says
+            it reached is what it reached before.
         seed: of every order and split.
         progress: told what begins, a few words each.
 
@@ -93,7 +98,12 @@ def train(  # noqa: PLR0913 - all of one training
         base = trainer.fit(known, held_out)
         inside, outside = trainer.judge(base, held_out, [e for e in known if e.function is None])
         progress("learning how the tiers hold together")
-        return tune(base, inside, outside)
+        tuned = tune(base, inside, outside)
+        if not refit:
+            return tuned
+        final = _keep_tuning(tuned, trainer.fit([*known, *held_out], ()))
+        _, outside = trainer.judge(final, (), [e for e in (*known, *held_out) if e.function is None])
+        return keep_refusing(final, outside)
     insides, outsides = [], []
     for fold in split(known, seed):
         unaware = trainer.without(fold.held_out + fold.absent)
@@ -104,6 +114,18 @@ def train(  # noqa: PLR0913 - all of one training
     final = trainer.fit(known, ())
     progress("learning how the tiers hold together")
     return tune(final, HeldOut.join(insides), HeldOut.join(outsides)) if insides else final
+
+
+def _keep_tuning(tuned: Model, final: Model) -> Model:
+    """A model with the tiers of one, and with what was found out about how they hold together from another."""
+    return replace(
+        final,
+        fusion=tuned.fusion,
+        abstention=tuned.abstention,
+        thresholds=tuned.thresholds,
+        metrics=tuned.metrics,
+        curves=tuned.curves,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

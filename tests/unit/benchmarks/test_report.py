@@ -4,8 +4,9 @@ import pytest
 from rich.console import Console
 
 from benchmarks.selection import figures
-from benchmarks.selection.figures import TARGETS, Figure, Target, Unit, share_figure, write_target, write_value
+from benchmarks.selection.figures import TARGETS, Figure, share_figure
 from benchmarks.selection.report import as_data, markdown, show, summarise
+from benchmarks.values import Target, Unit, write_target, write_value
 from dispatcher.selection.measures import Share
 
 

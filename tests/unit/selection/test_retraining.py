@@ -5,6 +5,7 @@ import pytest
 from dispatcher import Registry
 from dispatcher.errors import ModelError
 from dispatcher.selection.evaluation import Labelled
+from dispatcher.selection.example import Example
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.retraining import challenge, gather, rate
 
@@ -109,6 +110,17 @@ def test_a_challenger_that_has_learnt_beats_one_that_has_not() -> None:
     assert model.metrics["held_out_accuracy"] == score.accuracy
     assert model.metrics["held_out"] == len(gathered.held_out)
     assert steps[-1] == "comparing on what was held out"
+
+
+def test_a_challenger_learns_the_validation_texts_too_but_never_one_that_was_held_out() -> None:
+    gathered = gather(REGISTRY, rows({"weather": "wug", "mail": "dax", None: "blicket"}), [])
+    told = [Example(text=f"quux {number}", function="mail") for number in range(12)]
+    held = [Example(text=row.text.upper(), function=row.labels[0]) for row in gathered.held_out if row.labels]
+    model, _ = challenge(REGISTRY, gathered, validation=[*told, *held])
+    assert {example.text for example in told} & set(model.examples.texts)
+    assert not {example.text for example in held} & set(model.examples.texts)
+    learnt = [example for example in gathered.examples if example.function]
+    assert model.calls.sum() == len(learnt) + len(told)
 
 
 def test_one_that_was_taught_the_wrong_things_does_not() -> None:

