@@ -114,50 +114,54 @@ class Embedding:
             gradient: of the loss by the logit of each function that it is worth it for.
             weight: of the example.
         """
-        self._step(self._head, self._bias, vector, gradient, weight)
-        if len(self._foreign_head):
-            # What is taught in one language holds in the others.
-            self._step(self._foreign_head, self._foreign_bias, self.meaning.foreign(vector), gradient, weight)
+        positions = np.array(list(gradient), dtype=np.int64)
+        steps = np.array(list(gradient.values()), dtype=np.float32) * np.float32(RATE * weight)
+        self._step(positions, steps[:, None], vector[None])
 
-    @staticmethod
-    def _step(head: Floats, bias: Floats, vector: Floats, gradient: Mapping[int, float], weight: float) -> None:
-        for position, by_logit in gradient.items():
-            step = np.float32(RATE * weight * by_logit)
-            head[position] -= step * vector
-            bias[position] -= np.float32(0.02) * step
-
-    def logits_among(self, vectors: Floats, candidates: Integers, foreign: Array) -> Floats:
+    def logits_among(self, vectors: Floats, candidates: Integers | None, foreign: Array) -> Floats:
         """Of some functions for each of several texts, shape (texts, candidates).
 
         Args:
             vectors: of the texts, shape (texts, dimension).
-            candidates: positions, shape (texts, candidates).
+            candidates: positions, shape (texts, candidates); None for all functions.
             foreign: which of the texts are, shape (texts,).
         """
         found = _among(self._head, self._bias, vectors, candidates)
         if foreign.any():
-            found[foreign] = _among(self._foreign_head, self._foreign_bias, vectors[foreign], candidates[foreign])
+            own = None if candidates is None else candidates[foreign]
+            found[foreign] = _among(self._foreign_head, self._foreign_bias, vectors[foreign], own)
         return found
 
-    def learn_together(self, vectors: Floats, candidates: Integers, gradient: Floats) -> None:
+    def learn_together(self, vectors: Floats, candidates: Integers | None, gradient: Floats) -> None:
         """One step for several texts.
 
         Args:
             vectors: of the texts, shape (texts, dimension).
-            candidates: positions, shape (texts, candidates); distinct for each text.
-            gradient: of the loss by the logits of these, likewise; what is next to nothing is left.
+            candidates: positions, shape (texts, candidates), distinct for each text; None for all functions.
+            gradient: of the loss by the logits of these, likewise; functions that it is next to nothing for are left.
         """
-        texts, places = (np.abs(gradient) > NEGLIGIBLE).nonzero()
-        positions = candidates[texts, places]
-        whole = np.zeros((self.size, len(vectors)), dtype=np.float32)
-        whole[positions, texts] = np.float32(RATE) * gradient[texts, places]
-        rows = np.bincount(positions, minlength=self.size).nonzero()[0]
-        steps = whole[rows]
-        self._head[rows] -= steps @ vectors
-        self._bias[rows] -= np.float32(0.02) * steps.sum(axis=1)
+        by_function = gradient.T
+        if candidates is not None:
+            by_function = np.zeros((self.size, len(vectors)), dtype=np.float32)
+            by_function[candidates, np.arange(len(vectors))[:, None]] = gradient
+        positions = (np.maximum.reduce(np.abs(by_function), axis=1) > NEGLIGIBLE).nonzero()[0]
+        self._step(positions, by_function.take(positions, axis=0) * np.float32(RATE), vectors)
+
+    def _step(self, positions: Integers, steps: Floats, vectors: Floats) -> None:
+        """Go down in both heads.
+
+        Args:
+            positions: distinct, shape (functions,).
+            steps: by function and text, shape (functions, texts).
+            vectors: of the texts, shape (texts, dimension).
+        """
+        by_bias = np.float32(0.02) * np.add.reduce(steps, axis=1)
+        self._head[positions] -= steps @ vectors
+        self._bias[positions] -= by_bias
         if len(self._foreign_head):
-            self._foreign_head[rows] -= steps @ self.meaning.foreign(vectors)
-            self._foreign_bias[rows] -= np.float32(0.02) * steps.sum(axis=1)
+            # What is taught in one language holds in the others.
+            self._foreign_head[positions] -= steps @ self.meaning.foreign(vectors)
+            self._foreign_bias[positions] -= by_bias
 
 
 def _ratio(foreign: Floats, start: Floats) -> Floats:
@@ -166,13 +170,18 @@ def _ratio(foreign: Floats, start: Floats) -> Floats:
     return np.asarray(SCALE**2 / np.maximum(products, np.float32(1e-6)), dtype=np.float32)
 
 
-def _among(head: Floats, bias: Floats, vectors: Floats, candidates: Integers) -> Floats:
+def _among(head: Floats, bias: Floats, vectors: Floats, candidates: Integers | None) -> Floats:
+    found: Floats
+    if candidates is None:
+        found = vectors @ head.T
+        found += bias
+        return found
     if len(head) <= SMALL * candidates.shape[1]:
         found = (vectors @ head.T)[np.arange(len(vectors))[:, None], candidates]
     else:
         found = np.einsum("tcd,td->tc", head[candidates], vectors)
     found += bias[candidates]
-    return np.asarray(found, dtype=np.float32)
+    return found
 
 
 def render(card: Card) -> str:

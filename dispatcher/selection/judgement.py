@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from dispatcher.selection.reading import Reading
     from dispatcher.selection.snapshot import Scores, Snapshot
 
-#: Functions that a text is learnt for at most: its likeliest.
+#: Registries of more functions learn a text for its likeliest, so many; those that are smaller for all.
+WHOLE: Final = 256
 MAX_CANDIDATES: Final = 64
 #: Tiers that learn from each feedback.
 LEARNING: Final = frozenset({fusion.NGRAMS, fusion.BAYES, fusion.PRIOR, fusion.EMBEDDING, fusion.NEIGHBOURS})
@@ -52,9 +53,10 @@ class Judged:
 
 def judge(snapshot: "Snapshot", reading: "Reading", scores: "Scores", feedback: Feedback, position: int) -> Judged:
     """A text with what was said of it, and the functions that it may have been."""
-    right, most = feedback.verdict is Verdict.RIGHT, min(MAX_CANDIDATES, snapshot.size)
+    right, most = feedback.verdict is Verdict.RIGHT, candidates_of(snapshot.size)
     first = None if right else _first_logs(snapshot, reading, scores)
-    candidates = _likeliest(scores.logs if first is None else np.maximum(scores.logs, first), most, position)
+    logs = scores.logs if first is None else np.maximum(scores.logs, first)
+    candidates = _likeliest(logs, most, position)
     rest = scores.fused
     if fusion.EMBEDDING in scores.tiers:
         rest = rest - snapshot.gates[fusion.EMBEDDING] * scores.tiers[fusion.EMBEDDING]
@@ -68,6 +70,11 @@ def judge(snapshot: "Snapshot", reading: "Reading", scores: "Scores", feedback: 
         rest=rest.take(candidates),
         first=np.zeros(most, dtype=np.float32) if first is None else softmax(first.take(candidates)),
     )
+
+
+def candidates_of(size: int) -> int:
+    """For how many of so many functions a text is learnt."""
+    return size if size <= WHOLE else MAX_CANDIDATES
 
 
 def gradient_of(logs: Floats, position: int, *, right: bool) -> dict[int, float]:
@@ -107,9 +114,9 @@ def _first_logs(snapshot: "Snapshot", reading: "Reading", scores: "Scores") -> F
 
 
 def _likeliest(logs: Floats, most: int, position: int) -> Integers:
-    """The likeliest functions, and this one in any case; in no order."""
-    if most >= len(logs):
-        return np.arange(len(logs))
+    """The likeliest functions, and this one in any case; in no order, but where they are all."""
+    if most == len(logs):
+        return np.arange(most)
     found = np.argpartition(logs, -most)[-most:]
     if not (found == position).any():
         found[0] = position

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from dispatcher.selection.embedding import Embedding
-from dispatcher.selection.judgement import MAX_CANDIDATES, Judged
+from dispatcher.selection.judgement import Judged, candidates_of
 from dispatcher.selection.loss import Floats, Integers, softmax
 from dispatcher.selection.unsaid import beliefs, spread
 
@@ -35,9 +35,11 @@ class Rehearsal:
     def __init__(self, embedding: Embedding) -> None:
         self._embedding = embedding
         self._count = 0
-        self._width = min(MAX_CANDIDATES, embedding.size)
+        self._width = candidates_of(embedding.size)
+        #: Whether candidates are all functions, in order: then they need not be kept.
+        self._are_all = self._width == embedding.size
         self._vectors = np.zeros((0, embedding.meaning.dimension), dtype=np.float32)
-        self._candidates = np.zeros((0, self._width), dtype=np.int64)
+        self._candidates = np.zeros((0, 0 if self._are_all else self._width), dtype=np.int64)
         self._rest = np.zeros((0, self._width), dtype=np.float32)
         self._first = np.zeros((0, self._width), dtype=np.float32)
         self._places = np.zeros(0, dtype=np.int64)
@@ -60,30 +62,33 @@ class Rehearsal:
         known, place = len(self), self._keep(judged)
         if surprise < SURPRISE:
             return
-        turns = np.arange(1, AGAIN + 1) + AGAIN * self._count if known else np.empty(0)
-        again = (turns * _GOLDEN % 1 * known).astype(np.int64)
-        texts = np.append(again, place)
-        candidates, vectors = self._candidates[texts], self._vectors[texts]
+        texts = np.append(self._again(known), place)
+        vectors, places = self._vectors[texts], self._places[texts]
+        candidates = None if self._are_all else self._candidates[texts]
+        if candidates is not None:
+            gates, examples = gates[candidates], examples[candidates]
         logits = self._embedding.logits_among(vectors, candidates, self._foreign[texts])
-        probabilities = softmax(self._rest[texts] + gates[candidates] * logits)
-        gradient = self._gradient(texts, probabilities, examples[candidates])
-        self._embedding.learn_together(vectors, candidates, gradient * self._weights[texts, None])
+        logits *= gates
+        logits += self._rest[texts]
+        believed = beliefs(self._first[texts], places, examples)
+        gradient = spread(softmax(logits), places, self._right[texts], believed)
+        gradient *= self._weights[texts, None]
+        self._embedding.learn_together(vectors, candidates, gradient)
 
-    def _gradient(self, texts: Integers, probabilities: Floats, examples: Floats) -> Floats:
-        places, right = self._places[texts], self._right[texts]
-        gradient = probabilities.copy()
-        gradient[np.arange(len(texts)), places] -= 1
-        wrong = (~right).nonzero()[0]
-        if len(wrong):
-            believed = beliefs(self._first[texts[wrong]], places[wrong], examples[wrong])
-            gradient[wrong] = spread(probabilities[wrong], places[wrong], believed)
-        return gradient
+    def _again(self, known: int) -> Integers:
+        """The texts of before whose turn it is, of so many."""
+        if not known:
+            return np.empty(0, dtype=np.int64)
+        turns = np.arange(1, AGAIN + 1) + AGAIN * self._count
+        return (turns * _GOLDEN % 1 * known).astype(np.int64)
 
     def _keep(self, judged: Judged) -> int:
         place = self._count % MAX_TEXTS
         if place >= len(self._places):
             self._grow()
-        self._vectors[place], self._candidates[place] = judged.vector, judged.candidates
+        self._vectors[place] = judged.vector
+        if not self._are_all:
+            self._candidates[place] = judged.candidates
         self._rest[place], self._first[place] = judged.rest, judged.first
         self._places[place], self._right[place], self._weights[place] = judged.place, judged.right, judged.weight
         self._foreign[place] = judged.foreign

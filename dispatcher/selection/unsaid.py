@@ -24,6 +24,7 @@ from typing import Final
 import numpy as np
 
 from dispatcher.selection.loss import Floats, Integers
+from dispatcher.selection.stored import Array
 
 #: What a function without examples is favoured by, as a logit, where nothing was ever told.
 FAVOUR: Final = 3.0
@@ -68,28 +69,32 @@ def beliefs(first: Floats, places: Integers, examples: Floats) -> Floats:
     """q, shape (texts, candidates).
 
     Args:
-        first: P0(f), likewise.
-        places: of the wrong function among the candidates, shape (texts,).
-        examples: n_f, shape (texts, candidates).
+        first: P0(f), likewise; 0 in texts whose function was right.
+        places: of the judged function among the candidates, shape (texts,).
+        examples: n_f, shape (texts, candidates), or (candidates,) where all texts have the same.
     """
-    found = (first / np.sqrt(1 + examples)).astype(np.float32)
+    found: Floats = first / np.sqrt(1 + examples)
     found[np.arange(len(places)), places] = 0
-    found /= np.maximum(found.sum(axis=1, keepdims=True), np.float32(1e-9))
+    found /= np.maximum(np.add.reduce(found, axis=1, keepdims=True), np.float32(1e-9))
     return found
 
 
-def spread(probabilities: Floats, places: Integers, believed: Floats) -> Floats:
-    """The gradient of the loss by the logits of texts whose function was wrong, shape (texts, candidates).
+def spread(probabilities: Floats, places: Integers, right: Array, believed: Floats) -> Floats:
+    """The gradient of the loss by the logits of several texts, shape (texts, candidates).
 
     Args:
         probabilities: P(f) now, likewise.
-        places: of the wrong function among the candidates, shape (texts,).
+        places: of the judged function among the candidates, shape (texts,).
+        right: whether it was, shape (texts,).
         believed: q, as `beliefs` gives it.
     """
     texts = np.arange(len(places))
-    own = np.minimum(probabilities[texts, places], np.float32(MOST_SURE))[:, None]
-    gradient: Floats = -own * ((1 - FIRST) * probabilities / (1 - own) + FIRST * believed)
-    gradient[texts, places] = own[:, 0]
+    own = probabilities[texts, places]
+    doubted = np.minimum(own, np.float32(MOST_SURE))
+    pushed = np.where(right, 1, np.float32(FIRST - 1) * doubted / (1 - doubted))
+    gradient: Floats = pushed[:, None] * probabilities
+    gradient -= (np.float32(FIRST) * doubted)[:, None] * believed
+    gradient[texts, places] = np.where(right, own - 1, doubted)
     return gradient
 
 

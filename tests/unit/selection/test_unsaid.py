@@ -45,7 +45,7 @@ def test_the_gradient_of_wrong_is_what_finite_differences_say():
         return float(-(1 - FIRST) * np.log(1 - p[1]))
 
     p = (np.exp(logits) / np.exp(logits).sum()).astype(np.float32)
-    gradient = spread(p[None], np.array([1]), believed)[0]
+    gradient = spread(p[None], np.array([1]), np.array([False]), believed)[0]
     for i in range(4):
         step = np.zeros(4)
         step[i] = 1e-5
@@ -200,7 +200,7 @@ def test_what_is_kept_is_bounded_and_the_newest_takes_the_place_of_the_oldest(mo
 
 
 def test_candidates_are_few_in_a_large_registry_and_the_judged_one_is_among_them(monkeypatch):
-    monkeypatch.setattr(rehearsing, "MAX_CANDIDATES", 2)
+    monkeypatch.setattr("dispatcher.selection.judgement.WHOLE", 0)
     monkeypatch.setattr("dispatcher.selection.judgement.MAX_CANDIDATES", 2)
     monkeypatch.setattr("dispatcher.selection.embedding.SMALL", 0)
     monkeypatch.setattr(rehearsing, "AGAIN", 0)
