@@ -31,8 +31,8 @@ SCALE: Final = 20.0
 NAME_WEIGHT: Final = 0.5
 #: The step of online learning.
 RATE: Final = 2.0
-#: Gradients that are left.
-NEGLIGIBLE: Final = 1e-3
+#: Gradients by a logit that are left: each costs a row of both heads.
+NEGLIGIBLE: Final = 4e-3
 #: Up to so many functions for each candidate one product with the whole head is quicker than rows of it.
 SMALL: Final = 8
 
@@ -111,12 +111,12 @@ class Embedding:
 
         Args:
             vector: of the text.
-            gradient: of the loss by the logit of each function that it is worth it for.
+            gradient: of the loss by the logits of functions; those that it is next to nothing for are left.
             weight: of the example.
         """
-        positions = np.array(list(gradient), dtype=np.int64)
-        steps = np.array(list(gradient.values()), dtype=np.float32) * np.float32(RATE * weight)
-        self._step(positions, steps[:, None], vector[None])
+        worth = {position: by_logit for position, by_logit in gradient.items() if abs(by_logit) > NEGLIGIBLE}
+        steps = np.array(list(worth.values()), dtype=np.float32) * np.float32(RATE * weight)
+        self._step(np.array(list(worth), dtype=np.int64), steps[:, None], vector[None])
 
     def logits_among(self, vectors: Floats, candidates: Integers | None, foreign: Array) -> Floats:
         """Of some functions for each of several texts, shape (texts, candidates).

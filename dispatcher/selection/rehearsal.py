@@ -16,7 +16,7 @@ import numpy as np
 
 from dispatcher.selection.embedding import Embedding
 from dispatcher.selection.judgement import Judged, candidates_of
-from dispatcher.selection.loss import Floats, Integers, softmax
+from dispatcher.selection.loss import Floats, softmax
 from dispatcher.selection.unsaid import beliefs, spread
 
 #: Texts of before that are learnt again with each.
@@ -62,7 +62,7 @@ class Rehearsal:
         known, place = len(self), self._keep(judged)
         if surprise < SURPRISE:
             return
-        texts = np.append(self._again(known), place)
+        texts = np.array([*self._again(known), place])
         vectors, places = self._vectors[texts], self._places[texts]
         candidates = None if self._are_all else self._candidates[texts]
         if candidates is not None:
@@ -75,12 +75,10 @@ class Rehearsal:
         gradient *= self._weights[texts, None]
         self._embedding.learn_together(vectors, candidates, gradient)
 
-    def _again(self, known: int) -> Integers:
+    def _again(self, known: int) -> list[int]:
         """The texts of before whose turn it is, of so many."""
-        if not known:
-            return np.empty(0, dtype=np.int64)
-        turns = np.arange(1, AGAIN + 1) + AGAIN * self._count
-        return (turns * _GOLDEN % 1 * known).astype(np.int64)
+        turns = range(AGAIN * self._count + 1, AGAIN * (self._count + 1) + 1) if known else ()
+        return [int(turn * _GOLDEN % 1 * known) for turn in turns]
 
     def _keep(self, judged: Judged) -> int:
         place = self._count % MAX_TEXTS

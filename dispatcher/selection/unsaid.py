@@ -33,8 +33,8 @@ TOLD: Final = 10.0
 DOUBTED: Final = 10.0
 #: How much of a wrong function's probability goes to the others as they stood before anything was learnt.
 FIRST: Final = 0.7
-#: Functions that would gain less of a probability than this are left alone by a step.
-NEGLIGIBLE: Final = 1e-3
+#: Functions that would gain less of a probability than this from a wrong one are left alone by a step.
+NEGLIGIBLE: Final = 4e-3
 #: A wrong function's probability is taken for at most this: the step grows without bound towards 1.
 MOST_SURE: Final = 0.98
 
@@ -110,8 +110,9 @@ def share_out(gradient: Mapping[int, float], wrong: int, candidates: Integers, b
     own = gradient[wrong]
     shared = {position: (1 - FIRST) * by_logit for position, by_logit in gradient.items()}
     pulls = np.float32(FIRST * own) * believed
-    for place in np.flatnonzero(pulls > NEGLIGIBLE).tolist():
-        position = int(candidates[place])
-        shared[position] = shared.get(position, 0.0) - float(pulls[place])
+    places = (pulls > NEGLIGIBLE).nonzero()[0]
+    for position, pull in zip(candidates[places].tolist(), pulls[places].tolist(), strict=True):
+        shared[position] = shared.get(position, 0.0) - pull
+    shared = {position: by_logit for position, by_logit in shared.items() if by_logit < -NEGLIGIBLE}
     shared[wrong] = own
     return shared
