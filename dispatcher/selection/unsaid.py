@@ -73,7 +73,7 @@ def beliefs(first: Floats, places: Integers, examples: Floats) -> Floats:
         places: of the judged function among the candidates, shape (texts,).
         examples: n_f, shape (texts, candidates), or (candidates,) where all texts have the same.
     """
-    found: Floats = first / np.sqrt(1 + examples)
+    found = np.asarray(first / np.sqrt(1 + examples), dtype=np.float32)
     found[np.arange(len(places)), places] = 0
     found /= np.maximum(np.add.reduce(found, axis=1, keepdims=True), np.float32(1e-9))
     return found

@@ -92,5 +92,5 @@ def unit(rows: Rows) -> Rows:
     """Rows scaled to length 1; a row of zeros stays one."""
     lengths = np.sqrt(np.add.reduce(rows * rows, axis=-1, keepdims=True))
     lengths[lengths == 0] = 1
-    scaled: Rows = rows / lengths
+    scaled: Rows = np.divide(rows, lengths, dtype=rows.dtype)
     return scaled
