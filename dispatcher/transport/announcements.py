@@ -45,20 +45,19 @@ class Announcements:
             await pubsub.subscribe(self._channel)
             self._pubsub = pubsub
 
-    async def next(self) -> Announcement | None:
-        """Wait for an announcement; None for anything else that was heard.
+    async def next(self) -> list[Announcement]:
+        """Wait for announcements; none where something else was heard.
 
         Raises:
             SERVER_FAILURES: the subscription is gone; announcements may have been missed.
         """
         if self._pubsub is None:
             await self.subscribe()
-            return None
+            return []
         message = await self._pubsub.get_message(timeout=None)
         if message is None or message["type"] != "message":
-            return None
-        job_id, _, meta = message["data"].partition(b"\n")
-        return Announcement(job_id.decode("utf-8", "replace"), meta)
+            return []
+        return read_announcements(message["data"])
 
     async def close(self) -> None:
         """End the subscription, also a broken one."""
@@ -68,3 +67,19 @@ class Announcements:
                 await pubsub.aclose()
             except SERVER_FAILURES as error:
                 logger.debug("close_failed", extra={"reason": str(error)})
+
+
+def read_announcements(data: bytes) -> list[Announcement]:
+    """Read a message: one outcome as its id and meta, several as id, length and meta each, after an empty line."""
+    if not data.startswith(b"\n"):
+        job_id, _, meta = data.partition(b"\n")
+        return [Announcement(job_id.decode("utf-8", "replace"), meta)]
+    found, at = list[Announcement](), 1
+    while at < len(data):
+        end = data.find(b"\n", at)
+        job_id, _, length = data[at:end].partition(b" ")
+        if end < 0 or not length.isdigit():
+            break  # not ours; what it would have said is read from the store
+        at = end + 1 + int(length)
+        found.append(Announcement(job_id.decode("utf-8", "replace"), data[end + 1 : at]))
+    return found
