@@ -43,6 +43,11 @@ ANSWER_TIMEOUT_SECONDS: Final = 5.0
 HEALTH_CHECK_SECONDS: Final = 30
 #: Connections a client may open; more callers than that wait for one, as long as for an answer.
 MAX_CONNECTIONS: Final = 64
+#: Has a new connection not tell the server redis-py's name and version: that takes two round trips, and a look into the
+#: installed packages each time. The names before and since redis-py 7.2.
+NO_DRIVER_INFO: Final[Mapping[str, None]] = MappingProxyType(
+    {"driver_info": None} if hasattr(redis, "DriverInfo") else {"lib_name": None, "lib_version": None}
+)
 #: Find a dead peer within about half a minute, on a connection that waits without a timeout: first probe after 15 s
 #: of silence, then every 5 s, given up after 3.
 _KEEPALIVE_SECONDS = {"TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
@@ -136,6 +141,7 @@ def _options(url: str, *, blocking: bool, role: str) -> dict[str, Any]:
         "username": address.username,
         "password": address.password,
         "client_name": f"dispatcher-{role}",
+        **NO_DRIVER_INFO,
         "protocol": 2,
         "decode_responses": False,
         "health_check_interval": HEALTH_CHECK_SECONDS,

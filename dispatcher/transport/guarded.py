@@ -28,6 +28,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from dispatcher.settings import Settings
 from dispatcher.transport import guard
+from dispatcher.transport.connection import NO_DRIVER_INFO
 from dispatcher.transport.garbage import GarbageSink
 
 logger = logging.getLogger(__name__)
@@ -177,7 +178,7 @@ class Channel(kombu_redis.Channel):
             msg = "the channel's connection is closed"
             raise redis.ConnectionError(msg)
         params: dict[str, Any] = super()._connparams(asynchronous=asynchronous)
-        return params
+        return {**params, **NO_DRIVER_INFO}
 
     def _read_reply(self, **options: Any) -> tuple[bytes, bytes] | None:  # noqa: ANN401 - redis-py's options
         connection = self.client.connection

@@ -271,3 +271,9 @@ def test_a_proven_refusal_settles_whether_the_call_was_accepted(error, told, exp
 
 def test_clients_are_made_without_asking_the_server() -> None:
     assert isinstance(connect("redis://host.invalid"), redis.Redis)
+
+
+@pytest.mark.parametrize("make", [connect, connect_async])
+def test_a_new_connection_tells_its_role_and_nothing_of_the_library(make) -> None:
+    connection = make("redis://localhost:1/0", role="test").connection_pool.make_connection()
+    assert (connection.client_name, connection.driver_info) == ("dispatcher-test", None)
