@@ -14,8 +14,10 @@ from redis.exceptions import NoScriptError
 from dispatcher.errors import DispatcherError
 from dispatcher.model.job import JobStatus
 from dispatcher.transport.keys import Keys
+from dispatcher.transport.line import Line
 from dispatcher.transport.replies import STATUS_FIELDS, read_status
 from dispatcher.transport.script import Command, script
+from dispatcher.transport.wire import Words
 
 T = TypeVar("T")
 
@@ -63,18 +65,22 @@ class AsyncLedger:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self.client = client
+        self._line = Line(client)
 
     async def run_many_settled(self, commands: Sequence[Command[T]]) -> list[T | Exception]:
-        """Run commands in one round trip, in order; a failure of one is its own entry and spoils no other."""
+        """Run commands in one round trip, in order; a failure of one is its own entry and spoils no other.
+
+        Raises:
+            redis.RedisError: the connection broke; whether any command ran is not known.
+        """
         if not commands:
             return []
-        replies = await _pipeline(self.client, commands).execute(raise_on_error=False)
+        replies = await self._line.exchange([_words(command) for command in commands])
         missing = _not_loaded(commands, replies)
         if missing:
             for name in {commands[index].script for index in missing}:
                 await self.client.script_load(script(name).text)
-            again = await _pipeline(self.client, [commands[index] for index in missing]).execute(raise_on_error=False)
-            _put(replies, missing, again)
+            _put(replies, missing, await self._line.exchange([_words(commands[index]) for index in missing]))
         return _read_settled(commands, replies)
 
     async def run(self, command: Command[T]) -> T:
@@ -97,6 +103,10 @@ class AsyncLedger:
         """What the ledger knows of a job; None if it knows none."""
         row = await cast("Awaitable[list[bytes | None]]", self.client.hmget(keys.job(job_id), list(STATUS_FIELDS)))
         return read_status(job_id, row)
+
+
+def _words(command: Command[T]) -> Words:
+    return "EVALSHA", script(command.script).sha, len(command.keys), *command.keys, *command.args
 
 
 def _pipeline(client: Any, commands: Sequence[Command[T]]) -> Any:  # noqa: ANN401 - redis-py's sync and async pipelines
