@@ -10,6 +10,7 @@ import typer
 
 from dispatcher.cli import (
     ask,
+    cache,
     call,
     dead,
     demo,
@@ -55,6 +56,7 @@ for name, function, panel in (
     app.command(name, rich_help_panel=panel)(command(function, dispatches=name in _DISPATCHING))
 app.add_typer(models.app, name="models", rich_help_panel=_SELECT)
 app.add_typer(dead.app, name="dead", rich_help_panel=_LOOK)
+app.add_typer(cache.app, name="cache", rich_help_panel=_LOOK)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback

@@ -90,6 +90,7 @@ def function_data(function: Function[..., object]) -> Json:
         "deadline_seconds": None if options.deadline is None else options.deadline.total_seconds(),
         "max_attempts": options.retry.max_attempts,
         "cache_seconds": None if options.cache is None else options.cache.total_seconds(),
+        "cache_failures_seconds": None if options.cache_failures is None else options.cache_failures.total_seconds(),
         "sensitive": sorted(options.sensitive),
         "tags": sorted(options.tags),
         "examples": list(options.examples),

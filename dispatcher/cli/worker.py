@@ -3,12 +3,15 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from dispatcher.cli.options import AppOption, UrlOption
 from dispatcher.parent import end_with_parent
+
+#: Jobs at once of a pool of coroutines, which wait most of the time.
+COROUTINES: Final = 1000
 
 #: The end of the parent process, seen as the end of our standard input.
 WithParentOption = Annotated[
@@ -28,10 +31,14 @@ def worker(
     concurrency: Annotated[
         int | None,
         typer.Option(
-            "--concurrency", "-c", min=1, help="Calls at once. Default: as many as processors.", show_default=False
+            "--concurrency",
+            "-c",
+            min=1,
+            help="Jobs at once. Default: as many as processors; in the asyncio pool 1,000.",
+            show_default=False,
         ),
     ] = None,
-    pool: Annotated[str, typer.Option("--pool", "-P", help="Celery's pool: prefork, threads or solo.")] = "prefork",
+    pool: Annotated[str, typer.Option("--pool", "-P", help="The pool: prefork, asyncio, threads or solo.")] = "prefork",
     queues: Annotated[
         str | None,
         typer.Option(
@@ -83,6 +90,8 @@ def _celery_arguments(
     arguments = ["worker", f"--hostname={hostname}", f"--pool={pool}", f"--loglevel={loglevel}"]
     # Nodes need not know each other: the ledger does. It saves about a second at the start.
     arguments += ["--without-gossip", "--without-mingle", "--task-events"]
+    if concurrency is None and pool == "asyncio":
+        concurrency = COROUTINES
     if concurrency is not None:
         arguments.append(f"--concurrency={concurrency}")
     if queues is not None:

@@ -7,6 +7,7 @@ from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from dispatcher.client.cached_rows import LOOKED_UP, CachedRows
 from dispatcher.client.job_size import JobSize
 from dispatcher.client.map_progress import Report
 from dispatcher.client.parts import JobRun, Part
@@ -16,6 +17,7 @@ from dispatcher.model.outcome import ErrorInfo, ErrorKind, Failed, Outcome, type
 from dispatcher.registry.function import Function
 
 if TYPE_CHECKING:
+    from dispatcher.client.cached_calls import CachedCalls
     from dispatcher.client.dispatcher import Dispatcher
     from dispatcher.client.resuming import Resuming
 
@@ -43,6 +45,7 @@ class Bulk(Generic[R]):
         calls_per_job: None sizes the jobs by how long the calls take.
         deadline: of each job.
         ordered: whether outcomes come in the order of the rows, or as jobs end.
+        cached: where rows are looked for, of a function that keeps its results.
         resuming: what is known of a run before this one, for one that may be resumed.
         report: says how far it is.
     """
@@ -56,6 +59,7 @@ class Bulk(Generic[R]):
         calls_per_job: int | None,
         deadline: timedelta | None,
         ordered: bool = True,
+        cached: "CachedCalls | None" = None,
         resuming: "Resuming | None" = None,
         report: Report | None = None,
     ) -> None:
@@ -69,6 +73,9 @@ class Bulk(Generic[R]):
         self._deadline = deadline
         self._ordered = ordered
         self._resuming = resuming
+        # Rows of one that may be resumed have jobs of their own, as calls with an idempotency key do.
+        keeps = function.options.cache is not None and resuming is None
+        self._cached = CachedRows(function, cached, self._size, self._run_job) if keeps and cached else None
         self._report = report
         #: The one that is being filled.
         self._part: Part[R] = Part(0)
@@ -144,6 +151,8 @@ class Bulk(Generic[R]):
             self._send()
 
     def _wished_size(self) -> int:
+        if self._cached is not None:
+            return max(self._size.calls, LOOKED_UP)
         known = None if self._resuming is None else self._resuming.rows_from(self._part.first)
         return self._size.calls if known is None else known
 
@@ -190,6 +199,8 @@ class Bulk(Generic[R]):
             return part.refused()
         if self._resuming is not None:
             return await self._resuming.outcomes(part, self._run_job)
+        if self._cached is not None:
+            return part.merge(await self._cached.outcomes(part.calls))
         return part.read(self._function, await self._run_job(part.calls, None))
 
     async def _run_job(self, calls: list[Call[R]], idempotency_key: str | None) -> JobRun:

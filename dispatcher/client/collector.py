@@ -5,18 +5,23 @@ An announcement that is lost costs a delay, never a result: what is still awaite
 
 import asyncio
 import logging
+import weakref
 from collections import OrderedDict
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from dispatcher.client.turns import Turns
 from dispatcher.clock import Clock
 from dispatcher.errors import Acceptance, ServerError, ServerUnusableError
 from dispatcher.settings import Settings
-from dispatcher.transport.announcements import Announcements
+from dispatcher.transport.announcements import Announcement, Announcements
 from dispatcher.transport.failure import SERVER_FAILURES, translate
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.ledger import AsyncLedger
+
+if TYPE_CHECKING:
+    from dispatcher.client.flights import Flight
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +36,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 class Pending:
     """An outcome that is awaited. Held by its handle: when the last handle is gone, nobody waits any more."""
 
-    __slots__ = ("__weakref__", "job_id", "meta", "news", "registered_at")
+    __slots__ = ("__weakref__", "flight", "job_id", "meta", "news", "registered_at")
 
     def __init__(self, job_id: str, registered_at: float) -> None:
         self.job_id = job_id
@@ -40,11 +45,33 @@ class Pending:
         self.meta: bytes | None = None
         #: Set when the outcome is there, and as long as an outage lasts that waits need not bear.
         self.news = asyncio.Event()
+        #: The calls that share it, where any do; they hold it, so it does not hold them.
+        self.flight: weakref.ref[Flight] | None = None
 
     def resolve(self, meta: bytes) -> None:
+        if self.meta is not None:
+            return
+        self.meta = meta
+        self.news.set()
+        flight = self._shared()
+        if flight is not None:
+            flight.hear(meta)
+
+    def wake(self) -> None:
+        """Let waits look whether the collector has a reason to end them."""
+        self.news.set()
+        for one in self._shared() or ():
+            one.wake()
+
+    def hush(self) -> None:
+        """The reason is gone."""
         if self.meta is None:
-            self.meta = meta
-            self.news.set()
+            self.news.clear()
+        for one in self._shared() or ():
+            one.hush()
+
+    def _shared(self) -> "Flight | None":
+        return None if self.flight is None else self.flight()
 
 
 class Collector:
@@ -126,7 +153,7 @@ class Collector:
             # Looks stop at the first that is young: one asked about again and again must not stand before the others.
             self._order.move_to_end(job_id)
             if self.outage is not None or self.closed:
-                pending.news.set()
+                pending.wake()
         return pending
 
     def server_answered(self) -> None:
@@ -161,18 +188,20 @@ class Collector:
     async def _receive(self) -> None:
         received = 0
         while True:
-            announcement = await self._announcements.next()
-            if announcement is None:
-                continue
-            pending = self._pending.get(announcement.job_id)
-            if pending is not None:
-                if announcement.meta:
-                    self._resolve(pending, announcement.meta)
-                else:
-                    self.fetch_soon(pending)
-            received += 1
-            if received % TURN == 0:
-                await asyncio.sleep(0)
+            for announcement in await self._announcements.next():
+                self._hear(announcement)
+                received += 1
+                if received % TURN == 0:
+                    await asyncio.sleep(0)
+
+    def _hear(self, announcement: Announcement) -> None:
+        pending = self._pending.get(announcement.job_id)
+        if pending is None:
+            return
+        if announcement.meta:
+            self._resolve(pending, announcement.meta)
+        else:
+            self.fetch_soon(pending)
 
     async def _poll(self) -> None:
         interval = self._settings.poll_interval_seconds
@@ -228,8 +257,7 @@ class Collector:
         self._patience.cancel()
         self._patience = self.outage = self._last_error = None
         for pending in list(self._pending.values()):
-            if pending.meta is None:
-                pending.news.clear()
+            pending.hush()
 
     def _down(self, error: Exception) -> None:
         # Never none: who is woken by an outage, and finds no reason, would go on waiting, awake.
@@ -247,4 +275,4 @@ class Collector:
 
     def _wake_all(self) -> None:
         for pending in list(self._pending.values()):
-            pending.news.set()
+            pending.wake()

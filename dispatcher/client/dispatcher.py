@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, Self, TypeVar, Unpack
 from dispatcher.client.acceptor import Acceptor
 from dispatcher.client.arriving import arriving
 from dispatcher.client.bulk import Bulk
+from dispatcher.client.cached_calls import CachedCalls, to_invalidate
 from dispatcher.client.chooser import Chooser, SelectionCounts
 from dispatcher.client.collector import Collector, Pending
 from dispatcher.client.handle import Handle
@@ -32,7 +33,7 @@ from dispatcher.errors import (
     UnknownJobError,
 )
 from dispatcher.model.call import Call
-from dispatcher.model.job import CANCELLED_BY_PRODUCER, JobStatus, Priority
+from dispatcher.model.job import CANCELLED_BY_PRODUCER, Job, JobStatus, Priority
 from dispatcher.model.outcome import Outcome
 from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
@@ -40,7 +41,6 @@ from dispatcher.registry.tools import ToolFormat
 from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, Selector
 from dispatcher.settings import Settings
-from dispatcher.transport import outcomes
 from dispatcher.transport.admission import Admission
 from dispatcher.transport.announcements import Announcements
 from dispatcher.transport.app import create_app, list_prefix
@@ -56,6 +56,7 @@ from dispatcher.transport.ledger import AsyncLedger
 from dispatcher.transport.map_journal import MapJournal
 from dispatcher.transport.model_store import RedisModelStore
 from dispatcher.transport.publisher import Publisher
+from dispatcher.transport.replies import Accepted
 from dispatcher.transport.selection_cache import SharedSelectionCache
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,8 @@ class Dispatcher:
         self._chooser = Chooser(registry, self.selector, self.settings, clock=self.clock, producer=self.producer)
         self._server: EmbeddedServer | None = None
         self._url: str | None = None
+        #: For functions that keep their results; None where there is no server that could.
+        self._cached_calls: CachedCalls | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -124,7 +127,7 @@ class Dispatcher:
         self._client = connect_async(url, role="producer")
         self._subscriber = connect_async(url, role="collector", blocking=True)
         self.ledger = AsyncLedger(self._client)
-        self._cache = ResultCache(self._client, self.commands.keys)
+        self._cached_calls = CachedCalls(self, ResultCache(self._client, self.commands, self.producer))
         app, origin = create_app(self.settings, url, self.registry), f"producer-{self.producer[:8]}"
         self._publisher = Publisher(Broker(app, origin=origin))
         self._turns = Turns(TURN)
@@ -177,6 +180,8 @@ class Dispatcher:
             return
         self._url = None
         await self._chooser.close()
+        if self._cached_calls is not None:
+            await self._cached_calls.close()
         await self._acceptor.close()
         await self.collector.close()
         await asyncio.to_thread(self._publisher.close, FLUSH_TIMEOUT)
@@ -197,7 +202,8 @@ class Dispatcher:
         """Have a call accepted and queued. Returns as soon as the ledger holds it.
 
         Where the function keeps its results (`cache`) and an equal call's result is kept, the handle has its outcome at
-        once, and there is no job; an idempotency key asks for a job of its own.
+        once, and there is no job; where an equal call's job is under way, this one shares it. An idempotency key asks
+        for a job of its own. docs/guarantees.md says what holds for calls that share.
 
         Args:
             call: made by `function.call(...)` or `registry.bind(...)`.
@@ -210,10 +216,10 @@ class Dispatcher:
             CallRefusedError: the ledger holds no such job now; the subclass says why.
             ServerError: see its `accepted`.
         """
-        if idempotency_key is None and self.registry.get(call.function).options.cache is not None:
-            cached = await self._cached(call)
-            if cached is not None:
-                return cached
+        if idempotency_key is None and self._cached_calls is not None:
+            function = self.registry.get(call.function)
+            if function.options.cache is not None:
+                return await self._cached_calls.dispatch(call, deadline=deadline, delay=delay, priority=priority)
         return await self.dispatch_job(
             [call], idempotency_key=idempotency_key, deadline=deadline, delay=delay, priority=priority
         )
@@ -228,6 +234,27 @@ class Dispatcher:
         priority: Priority | None = None,
     ) -> Handle[R]:
         """Have one job of many calls of one function accepted; its handle gives `outcomes`."""
+        function = self.registry.get(calls[0].function)
+        job, pending, accepted = await self._accept(
+            calls, idempotency_key=idempotency_key, deadline=deadline, delay=delay, priority=priority
+        )
+        if not accepted.new:
+            pending = self.collector.expect(accepted.job_id)
+            self.collector.fetch_soon(pending)
+            return Handle(self, pending, function, accepted.deadline_at, repeated=True)
+        return Handle(self, pending, function, accepted.deadline_at, time_left=job.deadline)
+
+    async def _accept(
+        self,
+        calls: list[Call[R]],
+        *,
+        idempotency_key: str | None = None,
+        deadline: timedelta | datetime | None = None,
+        delay: timedelta | None = None,
+        priority: Priority | None = None,
+        shared: bool = False,
+    ) -> tuple[Job, Pending, Accepted]:
+        """Make a job and have it accepted: the job, what its outcome comes to, and the ledger's answer."""
         self._must_be_started()
         await self._turns.take()
         function = self.registry.get(calls[0].function)
@@ -243,29 +270,37 @@ class Dispatcher:
             delay=delay,
             priority=priority,
             idempotency_key=idempotency_key,
+            shared=shared,
         )
         pending = self.collector.expect(job.id)
         accepted = await self._acceptor.accept(job)
         self.collector.server_answered()
-        if not accepted.new:
-            pending = self.collector.expect(accepted.job_id)
-            self.collector.fetch_soon(pending)
-            return Handle(self, pending, function, accepted.deadline_at, repeated=True)
-        return Handle(self, pending, function, accepted.deadline_at, time_left=job.deadline)
+        return job, pending, accepted
 
-    async def _cached(self, call: Call[R]) -> Handle[R] | None:
-        """A handle that has its outcome already, where an equal call's result is kept; no job stands behind it."""
-        try:
-            record = await self._cache.find(call)
-        except SERVER_FAILURES as error:
-            logger.info("cache_not_read", extra={"function": call.function, "reason": str(error)})
-            return None
-        if record is None:
-            return None
-        job_id, now = str(uuid.uuid4()), self.clock.now()
-        pending = Pending(job_id, self.clock.monotonic())
-        pending.resolve(outcomes.encode(job_id, record, now).encode())
-        return Handle(self, pending, self.registry.get(call.function), now, cached=True)
+    async def invalidate(
+        self,
+        what: Function[..., Any] | Call[Any] | str | None = None,
+        *,
+        version: str | None = None,
+        tag: str | None = None,
+    ) -> None:
+        """Make kept results useless: no call dispatched from now on, by any producer, is given one of them.
+
+        Nor does it share a job that was accepted before; who has a handle on such a job gets its outcome.
+
+        Args:
+            what: a function or its name: all its results; a call: those of equal calls.
+            version: of the function, that version's alone.
+            tag: those of all functions with this tag, instead of `what`.
+
+        Raises:
+            ValueError: neither `what` nor `tag` was said, or both; or a version without a function.
+            UnknownFunctionError: the function is not registered.
+            ServerError: it may not have been done.
+        """
+        self._must_be_started()
+        topics, names = to_invalidate(self.registry, what, version, tag)
+        await self._ask(self.ledger.run(self.commands.invalidate(topics, names)))
 
     async def select(
         self, text: str, state: ConversationState | None = None, *, only: Collection[str] | None = None
@@ -429,6 +464,7 @@ class Dispatcher:
             calls_per_job=options.get("calls_per_job"),
             deadline=options.get("deadline"),
             ordered=ordered,
+            cached=self._cached_calls,
             resuming=None if key is None else Resuming(key, function, self._journal(function, key)),
             report=make_report(function.name, rows, options, self.clock),
         )
@@ -485,12 +521,17 @@ class Dispatcher:
 
     async def cancel(self, job_id: str, reason: str = "", *, hard: bool = False) -> bool:
         """Cancel a job; see `Handle.cancel`."""
+        return await self._give_up(job_id, reason, hard=hard, producer="") in {"cancelled", "requested"}
+
+    async def _give_up(self, job_id: str, reason: str, *, hard: bool, producer: str) -> str:
+        """As `cancel`; with a producer, only as far as no other shares the job: the ledger's word."""
+        reason = sendable(reason) or CANCELLED_BY_PRODUCER
         word = await self._ask(
-            self.ledger.run(self.commands.cancel(job_id, reason=sendable(reason) or CANCELLED_BY_PRODUCER, hard=hard))
+            self.ledger.run(self.commands.cancel(job_id, reason=reason, hard=hard, producer=producer))
         )
         if word == "unknown":
             raise UnknownJobError(job_id)
-        return word in {"cancelled", "requested"}
+        return word
 
     @property
     def dead_letters(self) -> DeadLetters:

@@ -4,6 +4,7 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from dispatcher.client.flights import Interest
 from dispatcher.errors import (
     Acceptance,
     CallCancelledError,
@@ -48,6 +49,8 @@ class Handle(Generic[R_co]):
         time_left: timedelta | None = None,
         repeated: bool = False,
         cached: bool = False,
+        shared: bool = False,
+        record: JobRecord | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         #: The one that brings this outcome: a dispatcher that is started again has another.
@@ -55,6 +58,8 @@ class Handle(Generic[R_co]):
         self._pending = pending
         self._function = function
         self._outcome: Outcome[R_co] | None = None
+        #: How it ended, where that needs no reading.
+        self._record = record
         #: When the job expires, aware, in UTC, by the server's clock.
         self.deadline_at = deadline_at
         if time_left is None:
@@ -67,6 +72,8 @@ class Handle(Generic[R_co]):
         self.repeated = repeated
         #: Whether the outcome came from the result cache; the ledger then knows no job of this id.
         self.cached = cached
+        #: Whether the call joined the job that ran for an equal one already; this is a handle on that job.
+        self.shared = shared
         #: What selected the function; None where the caller named it.
         self.selection: Selection | None = None
         self._state: ConversationState | None = None
@@ -81,7 +88,10 @@ class Handle(Generic[R_co]):
 
     @property
     def id(self) -> str:
-        """The job's id: the Celery task id too."""
+        """The job's id: the Celery task id too.
+
+        Where equal calls share a job, and that job was cancelled or expired for another of them, this call has another.
+        """
         return self._pending.job_id
 
     @property
@@ -117,11 +127,12 @@ class Handle(Generic[R_co]):
 
     async def outcomes(self, timeout: timedelta | None, *, calls: int) -> tuple[Outcome[R_co], ...]:
         """Wait for the outcomes of a job of many calls, in the order of its calls."""
-        meta = await self._wait(timeout)
-        return read_outcomes(self._function, await self._decode(meta), calls)
+        return read_outcomes(self._function, await self.record(timeout), calls)
 
     async def record(self, timeout: timedelta | None = None) -> JobRecord:
         """Wait for the record that was stored, its values still as JSON text."""
+        if self._record is not None:
+            return self._record
         return await self._decode(await self._wait(timeout))
 
     async def result(self, timeout: timedelta | None = None) -> R_co:
@@ -158,12 +169,19 @@ class Handle(Generic[R_co]):
         interrupted where it runs in a process of its own, or sees `current_job().cancelled`. With `hard`, the outcome
         is Cancelled at once, whatever the function still does, and a process whose function does not stop is ended.
 
+        Where other calls share the job (functions with `cache`), the outcome of this one is Cancelled at once, and the
+        job goes on for the others; the last of them cancels it.
+
         Returns:
             False when it had its outcome already.
 
         Raises:
             UnknownJobError, ServerError: as `status` does.
         """
+        if self.cached:
+            return False
+        if isinstance(self._pending, Interest):
+            return await self._pending.give_up(reason, hard=hard)
         return await self._dispatcher.cancel(self.id, reason, hard=hard)
 
     async def feedback(

@@ -10,6 +10,7 @@ from dispatcher.errors import CallRefusedError
 from dispatcher.model.call import Call
 from dispatcher.model.job import Job, Priority
 from dispatcher.registry.function import Function
+from dispatcher.transport.cache import entry_name, topics_of
 
 R = TypeVar("R")
 
@@ -28,6 +29,7 @@ def make_job(
     delay: timedelta | None,
     priority: Priority | None,
     idempotency_key: str | None,
+    shared: bool = False,
 ) -> Job:
     """A job of one or many calls of a function; what is None takes the function's own.
 
@@ -39,6 +41,7 @@ def make_job(
         delay: from acceptance.
         priority: of the queue.
         idempotency_key: stands for all calls of the job together.
+        shared: whether equal calls may share it; of one call, of a function that keeps its results.
 
     Raises:
         CallRefusedError: the options contradict each other, there is no such priority, or the key is no text that can
@@ -64,6 +67,8 @@ def make_job(
         idempotency_key=idempotency_key,
         digest="" if idempotency_key is None else _digest(calls),
         producer=producer,
+        topics=topics_of(function, calls[0].version),
+        flight=entry_name(calls[0]) if shared else "",
         arguments_shown=shown if len(calls) == 1 else f"{len(calls)} calls, the first: {shown}",
     )
 

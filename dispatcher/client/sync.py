@@ -75,6 +75,11 @@ class SyncHandle(Generic[R_co]):
         return self._handle.cached
 
     @property
+    def shared(self) -> bool:
+        """Whether the call joined the job that ran for an equal one already."""
+        return self._handle.shared
+
+    @property
     def done(self) -> bool:
         """Whether the outcome is here already."""
         return self._handle.done
@@ -288,6 +293,16 @@ class SyncDispatcher:
     def cancel(self, job_id: str, reason: str = "", *, hard: bool = False) -> bool:
         """See `Dispatcher.cancel`."""
         return self.run(self._inner.cancel(job_id, reason, hard=hard))
+
+    def invalidate(
+        self,
+        what: Function[..., Any] | Call[Any] | str | None = None,
+        *,
+        version: str | None = None,
+        tag: str | None = None,
+    ) -> None:
+        """See `Dispatcher.invalidate`."""
+        self.run(self._inner.invalidate(what, version=version, tag=tag))
 
     @property
     def dead_letters(self) -> "SyncDeadLetters":

@@ -23,6 +23,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from dispatcher.execution import coroutines, greenlets
 from dispatcher.execution.celery_task import FunctionTask
 from dispatcher.execution.daemon_threads import DaemonThreads
+from dispatcher.execution.inbox import Inbox
 from dispatcher.execution.pool_loop import PoolLoop
 
 logger = logging.getLogger(__name__)
@@ -92,8 +93,8 @@ class TaskPool(BasePool):
         #: Those of coroutines: waiting for a place, and how many have one.
         self._waiting: deque[Work] = deque()
         self._running = 0
-        self._to_start: deque[Work] = deque()
-        self._letters: deque[Callable[[], object]] = deque()
+        self._to_start: Inbox[Work] = Inbox(lambda: self._loop.call(self._start_all))
+        self._letters: Inbox[Callable[[], object]] = Inbox(lambda: self._hub.call_soon(self._deliver))
         self._next_pid = os.getpid()
         self._hub: Any = None
         #: Names of the tasks that run on the loop.
@@ -105,6 +106,7 @@ class TaskPool(BasePool):
         """Start the loop, and let coroutines of Celery tasks be awaited."""
         coroutines.share(self._loop)
         self._loop.call(self._enter_thread)
+        self.app.backend.store_result = self._loop.aside(self.app.backend.store_result)
         for name, task in self.app.tasks.items():
             if task.function.is_async if isinstance(task, FunctionTask) else _await_coroutines(task):
                 self._async_tasks.add(name)
@@ -134,7 +136,7 @@ class TaskPool(BasePool):
             self._threads.submit(functools.partial(self._run_in_thread, work))
         elif placed:
             self._accept(work)
-            self._start_soon(work)
+            self._to_start.put(work)
         return work
 
     def grow(self, n: int = 1) -> None:
@@ -143,7 +145,7 @@ class TaskPool(BasePool):
             self.limit += n
         for work in self._take_places():
             self._tell(functools.partial(self._accept, work))
-            self._start_soon(work)
+            self._to_start.put(work)
 
     def shrink(self, n: int = 1) -> None:
         """Fewer at once from now on; what runs is let run."""
@@ -178,6 +180,7 @@ class TaskPool(BasePool):
         self._threads.close()
         self._deliver()
         coroutines.share(None)
+        self._loop.leave(CUT_OFF_GRACE)
 
     def _get_info(self) -> dict[str, Any]:
         return {
@@ -195,14 +198,12 @@ class TaskPool(BasePool):
         if self._hub is None:
             letter()
             return
-        self._letters.append(letter)
-        if len(self._letters) == 1:  # else the first of them has had this called
-            self._hub.call_soon(self._deliver)
+        self._letters.put(letter)
 
     def _deliver(self) -> None:
-        while self._letters:
+        for letter in self._letters.take():
             try:
-                self._letters.popleft()()
+                letter()
             except Exception:
                 # Must survive anything: the letters behind it are about other tasks.
                 logger.exception("pool_callback_failed")
@@ -222,22 +223,20 @@ class TaskPool(BasePool):
         app: Celery = self.app
         app.set_current()
 
-    def _start_soon(self, work: Work) -> None:
-        self._to_start.append(work)
-        if len(self._to_start) == 1:  # else the first of them has had this called
-            self._loop.call(self._start_all)
-
     def _start_all(self) -> None:
-        while self._to_start:
-            work = self._to_start.popleft()
-            waiter = work.waiter = greenlets.make(functools.partial(self._apply, work))
-            work.task = asyncio.get_running_loop().create_task(self._drive(work, waiter))
+        for work in self._to_start.take():
+            self._start(work)
 
-    async def _drive(self, work: Work, waiter: "greenlets.Waiter[None]") -> None:
-        self._set_limits(work)
+    def _start(self, work: Work) -> None:
+        work.task = asyncio.get_running_loop().create_task(self._drive(work))
+
+    async def _drive(self, work: Work) -> None:
         try:
             if not work.terminated:
-                await greenlets.drive(waiter)
+                # Not before: a task that is cancelled before its first step would not come to give its place back.
+                work.waiter = greenlets.make(functools.partial(self._apply, work))
+                self._set_limits(work)
+                await greenlets.drive(work.waiter)
         finally:
             for timer in work.timers:
                 timer.cancel()
@@ -245,8 +244,7 @@ class TaskPool(BasePool):
             self._end_work(work)
             for following in self._take_places(ended=1):
                 self._tell(functools.partial(self._accept, following))
-                self._to_start.append(following)
-            self._start_all()
+                self._start(following)
 
     def _apply(self, work: Work) -> None:
         """Call the tracer, as Celery's own pools do."""

@@ -5,13 +5,14 @@ import contextvars
 import inspect
 import json
 import logging
+import traceback
 from collections.abc import Mapping
 from concurrent.futures import CancelledError
 from datetime import timedelta
 from typing import TypeAlias
 
 from dispatcher.clock import Clock
-from dispatcher.errors import ArgumentLimitError, CallTimedOut, InvalidArgumentsError
+from dispatcher.errors import CallTimedOut
 from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt, CurrentJob, OneOfMany, set_current_job
 from dispatcher.execution.coroutines import CoroutineRunner
 from dispatcher.execution.failure import describe, secrets_of
@@ -165,6 +166,16 @@ class _Together:
 
     async def make(self, missing: list[int]) -> None:
         """Make the calls; returns when all have ended or were abandoned."""
+        try:
+            await self._make(missing)
+        except asyncio.CancelledError:
+            # Nobody waits for them any more: the worker ends, or Celery terminates the task.
+            for call in self._run.attempt.calls.copy().values():
+                if call.task is not None:
+                    call.task.cancel()
+            raise
+
+    async def _make(self, missing: list[int]) -> None:
         loop, run = asyncio.get_running_loop(), self._run
         loaded = _load_all(self._function, run, missing)
         context = contextvars.copy_context()
@@ -231,7 +242,7 @@ def _load_all(function: AnyFunction, run: Run, missing: list[int]) -> dict[int, 
         return {}
     try:
         loaded = function.load_many([run.calls[index] for index in missing])
-    except (InvalidArgumentsError, ArgumentLimitError):
+    except Exception:  # noqa: BLE001 - whatever it is, it comes again for the call at fault, and is recorded there
         return {}
     return dict(zip(missing, loaded, strict=True))
 
@@ -245,7 +256,13 @@ def _note(run: Run, index: int, result: CallRecord | Problem) -> None:
 
 def _is_shutdown(error: BaseException) -> bool:
     """Whether it is the worker's own end."""
-    return isinstance(error, SystemExit) and type(error) is not SystemExit
+    if type(error) is not SystemExit:
+        return isinstance(error, SystemExit)
+    # What a process of the prefork pool does at SIGTERM, in the midst of a function: its signal handler raises it.
+    return any(
+        frame.f_code.co_name == "_shutdown_cleanup" and frame.f_globals.get("__name__") == "billiard.common"
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
 
 
 def problem_of(

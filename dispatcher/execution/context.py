@@ -112,13 +112,21 @@ class Attempt(UnderWay):
     cancel_reason: str = ""
     #: All calls have ended: nothing is left to be told.
     settling: bool = False
-    #: Set when the supervisor has done all it does about an attempt that it abandoned.
-    given_up: threading.Event = field(default_factory=threading.Event)
+    _given_up: threading.Event | None = None
     progress: Progress | None = None
     #: When the calls that have ended by then are recorded next, on the monotonic clock; None where that is not done.
     save_at: float | None = None
     #: How many were recorded.
     saved: int = 0
+
+    @property
+    def given_up(self) -> threading.Event:
+        """Set when the supervisor has done all it does about an attempt that it abandoned."""
+        # Made when it is first asked for: few attempts need one, and it is dear to make.
+        with self.lock:
+            if self._given_up is None:
+                self._given_up = threading.Event()
+            return self._given_up
 
     def begin_one(self, call: OneOfMany) -> bool:
         """Start one of several calls that run at once; False when the job must stop altogether."""

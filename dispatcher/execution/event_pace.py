@@ -25,8 +25,9 @@ class EventPace(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's signature
         """The node has a connection for its events."""
         # In a pool of Celery's own threads events come from these, and the loop's timer is not made for threads.
-        if parent.hub is not None and not isinstance(parent.pool, ThreadsPool):
-            parent.event_dispatcher.on_send_buffered = pace(parent.hub.call_later, parent.event_dispatcher.flush)
+        events = parent.event_dispatcher  # None in a node that sends none
+        if events is not None and parent.hub is not None and not isinstance(parent.pool, ThreadsPool):
+            events.on_send_buffered = pace(parent.hub.call_later, events.flush)
 
     def stop(self, parent: Any) -> None:  # noqa: ANN401
         """The node stops: what waits is sent now."""

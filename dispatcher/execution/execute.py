@@ -27,11 +27,11 @@ from dispatcher.execution.failure import describe
 from dispatcher.execution.invoke import AnyFunction
 from dispatcher.execution.retry import Final, Retry, RetryDecision, decide
 from dispatcher.execution.run import Problem, Run, Settlement
-from dispatcher.model.call import Call
 from dispatcher.model.envelope import Envelope, EnvelopeError
 from dispatcher.model.job import CANCELLED_BY_PRODUCER, JobState
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
+from dispatcher.transport.cache import Kept, what_to_keep
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.failure import SERVER_FAILURES, translate
 from dispatcher.transport.ledger import Ledger
@@ -142,13 +142,17 @@ class Executor:
 
     def settle_all(self, settlements: Sequence[Settlement]) -> None:
         """Record how runs have ended, in one round trip; what that does not record is recorded by itself."""
-        try:
-            words = self._ledger.run_many_settled([settlement.command for settlement in settlements])
-        except SERVER_FAILURES as error:
-            words = [error for _ in settlements]
-        for settlement, word in zip(settlements, words, strict=True):
-            recorded = self.persist(settlement.command) if isinstance(word, Exception) else word
-            self._ended(settlement.run, settlement.ending, recorded)
+        if len(settlements) == 1:
+            (alone,) = settlements
+            self._ended(alone.run, alone.ending, self.persist(alone.command))
+        if len(settlements) <= 1:
+            return
+        words = self.persist(self._commands.settle_together([settlement.command for settlement in settlements]))
+        for index, settlement in enumerate(settlements):
+            word = None if words is None else words[index]
+            if word is not None and word.startswith("error:"):
+                word = self.persist(settlement.command)
+            self._ended(settlement.run, settlement.ending, word)
 
     def close(self) -> None:
         """End the threads of this executor. A worker's process just ends; this is for who makes many, as tests do."""
@@ -247,7 +251,7 @@ class Executor:
         hidden = run.function is not None and run.function.options.sensitive_result
         settlement = Settlement(
             run=run,
-            command=self._commands.settle(attempt.job_id, attempt.token, record, self._keep(run)),
+            command=self._commands.settle(attempt.job_id, attempt.token, record, self._keep(run, record)),
             ending=ending_of_record(record, hidden=hidden),
         )
         if settle_later is not None:
@@ -267,12 +271,10 @@ class Executor:
             return Ending(what="dropped", text="the ledger cannot be reached, so the outcome may not count")
         return Ending(what="dropped", text="the outcome did not count: another attempt has the job")
 
-    def _keep(self, run: Run) -> tuple[str, timedelta] | None:
-        """Where the result of this job is to be kept for equal calls, and how long; None where it is not."""
-        if run.function is None or run.function.options.cache is None or len(run.calls) > 1:
-            return None
-        call: Call[object] = Call(function=run.function.name, version=run.function.version, arguments=run.calls[0])
-        return self._commands.keys.cached(call.function, call.digest), run.function.options.cache
+    @staticmethod
+    def _keep(run: Run, record: JobRecord) -> list[Kept]:
+        """What of this job is to be kept for equal calls."""
+        return [] if run.function is None else what_to_keep(run.function, run.calls, record)
 
     def _sort_out(self, run: Run) -> timedelta | None:
         """Put the failures that are final into `ended`; how long to wait before the others are tried again, if any."""

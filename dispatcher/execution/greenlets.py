@@ -76,7 +76,8 @@ class _Driven(Generic[T]):
             try:
                 sent = yield waited
             except BaseException as error:  # noqa: BLE001 - it is raised where the function waits
-                waited = waiter.throw(waiter.ending or error)
+                ending, waiter.ending = waiter.ending, None
+                waited = waiter.throw(ending or error)
             else:
                 waited = waiter.switch(sent)
         return waited  # type: ignore[no-any-return]

@@ -54,8 +54,9 @@ class Invoker:
                     # pipes.
                     os._exit(1)
 
-        attempt.thread = threading.current_thread()
-        in_main_thread = not function.is_async and attempt.thread is threading.main_thread()
+        # A coroutine is interrupted on the loop, never in the thread that waits for it.
+        attempt.thread = None if function.is_async else threading.current_thread()
+        in_main_thread = attempt.thread is threading.main_thread()
         if in_main_thread:
             supervisor.run_in_main_thread(attempt)
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import functools
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
@@ -98,6 +99,25 @@ class PoolLoop(CoroutineRunner):
     def call(self, function: Callable[[], object]) -> None:
         """Call a function on the loop, from any thread."""
         self._started().call_soon_threadsafe(function)
+
+    def aside(self, function: Callable[..., T]) -> Callable[..., T]:
+        """The same function, for greenlets too: they have a thread call it, and the loop is not held up."""
+
+        @functools.wraps(function)
+        def call(*args: object, **kwargs: object) -> T:
+            if in_waiter():
+                return wait(asyncio.to_thread(function, *args, **kwargs))
+            return function(*args, **kwargs)
+
+        return call
+
+    def leave(self, seconds: float) -> None:
+        """End the loop, if it lets itself be ended in so many seconds; what still runs on it is left where it is."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None and self._thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join(seconds)
 
     @property
     def kind(self) -> str:

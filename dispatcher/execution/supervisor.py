@@ -29,6 +29,9 @@ INTERRUPT_SIGNAL = signal.SIGUSR2
 #: Seconds. A cancelled job is told within this time, however long its lease.
 LONGEST_BEAT = 1.0
 
+#: Seconds of rest after a look, for each attempt that was looked at. So much later may a timeout come.
+REST_PER_ATTEMPT = 10e-6
+
 #: Jobs whose leases are kept in one command: the server does nothing else meanwhile.
 BEATS_AT_ONCE = 500
 
@@ -145,6 +148,8 @@ class Supervisor:
             except Exception:
                 # Must survive anything: without this thread no lease is kept and no timeout holds.
                 logger.exception("supervision_failed", extra={"jobs": len(attempts)})
+            # Each call that begins may wake it, and each look is at all: of ten thousand no more than ten a second.
+            threading.Event().wait(len(attempts) * REST_PER_ATTEMPT)
 
     def _next_event(self) -> float:
         times = [self._next_beat]

@@ -57,6 +57,10 @@ class Job:
     digest: str = ""
     #: The producer whose collector hears the announcement; empty for none.
     producer: str = ""
+    #: What an invalidation may be about that concerns its calls' kept results; none where they keep none.
+    topics: tuple[str, ...] = ()
+    #: The name under which equal calls share it; empty where they do not.
+    flight: str = ""
     #: The redacted arguments for Flower and logs, at most about a thousand characters.
     arguments_shown: str = "{}"
 

@@ -46,6 +46,7 @@ _COUNTERS: Final = (
     ("replayed", "replayed", "Dead letters made live again."),
     ("feedback", "feedback", "Feedbacks on selections that were logged, to be learnt from."),
     ("feedback_refused", "feedback_refused", "Feedbacks refused, because their source had said enough for a minute."),
+    ("invalidations", "invalidations", "Invalidations of kept results."),
     ("sweeps", "sweeps", "Looks at what is due, by all nodes together."),
 )
 #: Those with one: the first part of the counter's name there, the metric's name, the label, what it counts.
@@ -113,7 +114,8 @@ class LedgerCollector(Collector):
         yield from _jobs(counts)
         yield from _queues(queues)
         yield from _counters(counts.counters)
-        yield _outcomes(counts.counters)
+        yield _by_function("outcome", "outcomes", "state", "Calls that ended, by how.", counts.counters)
+        yield _by_function("cache", "cache_lookups", "result", "Calls whose function keeps results.", counts.counters)
         yield from _nodes(nodes)
 
 
@@ -153,13 +155,14 @@ def _counters(counters: Mapping[str, int]) -> Iterator[Metric]:
         yield family
 
 
-def _outcomes(counters: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily("dispatcher_outcomes", "Calls that ended, by how.", labels=("function", "state"))
+def _by_function(key: str, name: str, label: str, text: str, counters: Mapping[str, int]) -> Metric:
+    """Counters whose names there are `key:<the label's value>:<function>`."""
+    family = CounterMetricFamily(f"dispatcher_{name}", text, labels=("function", label))
     for counter, value in counters.items():
         first, _, rest = counter.partition(":")
-        if first == "outcome":
-            state, _, function = rest.partition(":")
-            family.add_metric((function, state), value)
+        if first == key:
+            how, _, function = rest.partition(":")
+            family.add_metric((function, how), value)
     return family
 
 

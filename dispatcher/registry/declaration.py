@@ -37,6 +37,7 @@ class Declared(TypedDict, total=False):
     delivery: Delivery
     at_once: int | None
     cache: timedelta | None
+    cache_failures: timedelta | None
     sensitive: Iterable[str]
     sensitive_result: bool
     examples: Iterable[str]
@@ -104,6 +105,8 @@ def _read_options(where: str, given: Mapping[str, object], parameters: tuple[str
     examples = _read_texts(where, given, "examples")
     if any(not example.strip() for example in examples):
         raise refuse(where, "an example is empty; write what a person would say")
+    if given.get("cache_failures") is not None and given.get("cache") is None:
+        raise refuse(where, "cache_failures is for functions that keep their results; give it cache=… too")
     retry = given.get("retry", RetryPolicy())
     if not isinstance(retry, RetryPolicy):
         raise refuse(where, f"retry must be a RetryPolicy, not a {type(retry).__name__}")
@@ -116,6 +119,7 @@ def _read_options(where: str, given: Mapping[str, object], parameters: tuple[str
         delivery=_read_choice(where, given, "delivery", get_args(Delivery), "at_least_once"),  # type: ignore[arg-type]
         at_once=_read_count(where, given, "at_once"),
         cache=_read_duration(where, given, "cache"),
+        cache_failures=_read_duration(where, given, "cache_failures"),
         sensitive=frozenset(sensitive),
         sensitive_result=_read_choice(where, given, "sensitive_result", (False, True), default=False) is True,
         examples=examples,

@@ -34,6 +34,8 @@ class Function(Generic[P, R]):
     ) -> None:
         functools.update_wrapper(self, function)
         self._function = function
+        #: Whether calling it gives a coroutine.
+        self.is_async = inspect.iscoroutinefunction(function)
         self._declaration = declaration
         self._description = signature.description if declaration.description is None else declaration.description
         options = declaration.options
@@ -75,11 +77,6 @@ class Function(Generic[P, R]):
     @property
     def options(self) -> FunctionOptions:
         return self._declaration.options
-
-    @property
-    def is_async(self) -> bool:
-        """Whether calling it gives a coroutine."""
-        return inspect.iscoroutinefunction(self._function)
 
     @property
     def callable(self) -> Callable[P, object]:

@@ -24,6 +24,8 @@ class FunctionOptions:
     at_once: int | None = None
     #: How long a result may be reused for equal arguments. None: never.
     cache: timedelta | None = None
+    #: How long a failure of the function's own may be, where results may. None: never.
+    cache_failures: timedelta | None = None
     #: Arguments whose values are never shown: not in Flower, logs, errors or dead letters.
     sensitive: frozenset[str] = frozenset()
     #: Whether the result is never shown either.

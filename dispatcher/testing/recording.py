@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar, cast
 
+from dispatcher.client.cached_calls import to_invalidate
 from dispatcher.client.collector import Collector, Pending
 from dispatcher.client.dispatcher import Dispatcher
 from dispatcher.client.handle import Handle
@@ -171,8 +172,16 @@ class RecordingDispatcher(Dispatcher):
         """Nothing waits to be published."""
         return True
 
-    async def _cached(self, call: Call[R]) -> Handle[R] | None:  # noqa: ARG002
-        return None
+    async def invalidate(
+        self,
+        what: Function[..., Any] | Call[Any] | str | None = None,
+        *,
+        version: str | None = None,
+        tag: str | None = None,
+    ) -> None:
+        """Nothing is kept here; only what makes no sense is refused."""
+        self._must_be_started()
+        to_invalidate(self.registry, what, version, tag)
 
     def _known(self, function: Function[..., Any], key: str, calls: list[Call[R]]) -> Handle[R] | None:
         job_id = self._keys.get((function.name, key))

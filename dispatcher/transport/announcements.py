@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Announcements that may wait here; the server keeps further ones until these are fewer.
-HEARD_AT_ONCE: Final = 200
+#: Bytes of announcements that may wait here; the server keeps further ones until these are fewer.
+HEARD_BYTES: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,9 @@ class Announcements:
         self._channel = keys.announcements(producer)
         self._connection: AbstractConnection | None = None
         self._wire: Wire | None = None
-        self._heard: deque[Announcement] = deque()
+        self._heard: deque[bytes] = deque()
+        self._size = 0
+        self._hushed = False
         self._lost: RedisError | None = None
         #: What subscribing, and then `next`, waits for.
         self._news: asyncio.Future[None] | None = None
@@ -74,15 +76,15 @@ class Announcements:
             self._news = None
         self._wire = wire
 
-    async def next(self) -> Announcement | None:
-        """Wait for an announcement; None for anything else that was heard.
+    async def next(self) -> list[Announcement]:
+        """Wait for announcements; none where something else was heard.
 
         Raises:
             SERVER_FAILURES: the subscription is gone; announcements may have been missed.
         """
         if self._wire is None:
             await self.subscribe()
-            return None
+            return []
         if not self._heard:
             if self._lost is not None:
                 raise self._lost
@@ -91,14 +93,20 @@ class Announcements:
                 await self._news
             finally:
                 self._news = None
-        if len(self._heard) == HEARD_AT_ONCE:
+        if not self._heard:
+            return []
+        said = self._heard.popleft()
+        self._size -= len(said)
+        if self._hushed and self._size <= HEARD_BYTES:
+            self._hushed = False
             self._wire.listen()
-        return self._heard.popleft() if self._heard else None
+        return read_announcements(said)
 
     async def close(self) -> None:
         """End the subscription, also a broken one."""
         connection, self._connection, self._wire, self._lost = self._connection, None, None, None
         self._heard.clear()
+        self._size, self._hushed = 0, False
         if connection is not None:
             try:
                 await put_back(self._pool, connection)
@@ -111,9 +119,10 @@ class Announcements:
             return
         kind, _, said = reply
         if kind == b"message":
-            job_id, _, meta = said.partition(b"\n")
-            self._heard.append(Announcement(job_id.decode("utf-8", "replace"), meta))
-            if len(self._heard) == HEARD_AT_ONCE and self._wire is not None:
+            self._heard.append(said)
+            self._size += len(said)
+            if self._size > HEARD_BYTES and not self._hushed and self._wire is not None:
+                self._hushed = True
                 self._wire.hush()
         self._tell()
 
@@ -129,3 +138,19 @@ class Announcements:
             news.set_result(None)
         else:
             news.set_exception(error)
+
+
+def read_announcements(data: bytes) -> list[Announcement]:
+    """Read a message: one outcome as its id and meta, several as id, length and meta each, after an empty line."""
+    if not data.startswith(b"\n"):
+        job_id, _, meta = data.partition(b"\n")
+        return [Announcement(job_id.decode("utf-8", "replace"), meta)]
+    found, at = list[Announcement](), 1
+    while at < len(data):
+        end = data.find(b"\n", at)
+        job_id, _, length = data[at:end].partition(b" ")
+        if end < 0 or not length.isdigit():
+            break  # not ours; what it would have said is read from the store
+        at = end + 1 + int(length)
+        found.append(Announcement(job_id.decode("utf-8", "replace"), data[end + 1 : at]))
+    return found

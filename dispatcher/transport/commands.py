@@ -19,6 +19,7 @@ from dispatcher.model.job import CANCELLED_BY_PRODUCER, Delivery, Job, JobState,
 from dispatcher.model.outcome import ErrorInfo, ErrorKind
 from dispatcher.settings import Settings
 from dispatcher.transport import outcomes
+from dispatcher.transport.cache import Found, Kept, Wanted, read_found, topics_text
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.message import Message
 from dispatcher.transport.replies import Accepted, Lease, Looked, LookedAction, NoLease, QueueState, WakeUp
@@ -72,7 +73,7 @@ class Commands:
         for job in jobs:
             fields = _job_fields(job)
             delay, deadline = milliseconds(job.delay), milliseconds(job.deadline)
-            args += (job.id, job.queue, delay, deadline, job.digest, _idempotency_name(job), len(fields))
+            args += (job.id, job.queue, delay, deadline, job.digest, _idempotency_name(job), _caching(job), len(fields))
             args += fields
         for message in messages:
             # Lua counts from 1, and the first key is the prefix.
@@ -91,11 +92,15 @@ class Commands:
             return redis.ResponseError(text_of(reply[1]))
         if word == "conflict":
             return IdempotencyConflictError(job.idempotency_key or "", job.function, text_of(reply[1]))
+        if word == "cached":
+            now = self._clock.now()
+            return Accepted(job_id=job.id, deadline_at=now, new=False, sequence=0, entry=text_of(reply[1]))
         return Accepted(
             job_id=text_of(reply[1]),
             deadline_at=time_of(reply[2]),
-            new=word != "repeated",
+            new=word not in {"repeated", "shared"},
             sequence=int(reply[3]),
+            shared=word == "shared",
         )
 
     def lease(self, job_id: str, worker: str, nonce: str) -> Command[Lease | NoLease]:
@@ -139,16 +144,14 @@ class Commands:
         args = (job_id, token, outcomes.encode_done(done))
         return Command("save", (self.keys.prefix,), args, text_of)
 
-    def settle(
-        self, job_id: str, token: int, record: outcomes.JobRecord, keep: tuple[str, timedelta] | None = None
-    ) -> Command[str]:
+    def settle(self, job_id: str, token: int, record: outcomes.JobRecord, keep: Sequence[Kept] = ()) -> Command[str]:
         """End the job with its outcome; reads 'settled', or 'stale' when the token is no longer the current one.
 
         Args:
             job_id: the job.
             token: of the attempt that ends it.
             record: the outcome.
-            keep: where to keep the value for equal calls (`Keys.cached`), and how long; only for a single success.
+            keep: of it, what equal calls may use.
         """
         settings = self._settings
         args: tuple[str | int, ...] = (
@@ -162,22 +165,32 @@ class Commands:
             settings.max_dead_letters,
             _ended(record),
         )
-        keys: tuple[str, ...] = (self.keys.prefix, self.keys.result(job_id))
-        if keep is not None and record.calls[0].value is not None:
-            keys += (keep[0],)
-            args += (milliseconds(keep[1]), record.calls[0].value)
-        return Command("settle", keys, args, text_of)
+        for kept in keep:
+            args += (kept.name, kept.entry, max(milliseconds(kept.lifetime), 1))
+        return self._settle(job_id, args)
+
+    def settle_together(self, settlements: Sequence[Command[str]]) -> Command[list[str]]:
+        """Several of `settle` and `retry` as one; of each reads what it would, or 'error:<what the server said>'."""
+        keys = (self.keys.prefix, *(one.keys[1] for one in settlements))
+        args = tuple(word for one in settlements for word in one.args)
+        return Command("settle", keys, args, lambda replies: [text_of(word) for word in replies])
+
+    def _settle(self, job_id: str, args: tuple[str | int, ...]) -> Command[str]:
+        keys = (self.keys.prefix, self.keys.result(job_id))
+        return Command("settle", keys, (len(args), *args), lambda replies: text_of(replies[0]))
 
     def retry(
         self, job_id: str, token: int, wait: timedelta, done: dict[int, outcomes.CallRecord] | None = None
     ) -> Command[str]:
         """End the attempt, and make another after `wait`; reads 'scheduled', 'stale', or 'cancel:<reason>'."""
         stands = outcomes.encode_done(done) if done else ""
-        args = (job_id, token, "scheduled", stands, milliseconds(wait))
-        return Command("settle", (self.keys.prefix, self.keys.result(job_id)), args, text_of)
+        return self._settle(job_id, (job_id, token, "scheduled", stands, milliseconds(wait)))
 
-    def cancel(self, job_id: str, *, reason: str, hard: bool) -> Command[str]:
-        """Cancel a job; reads 'unknown', 'settled:<state>', 'cancelled', or 'requested' when it is running."""
+    def cancel(self, job_id: str, *, reason: str, hard: bool, producer: str = "") -> Command[str]:
+        """Cancel a job; reads 'unknown', 'settled:<state>', 'cancelled', or 'requested' when it is running.
+
+        With a producer, one that others share goes on without that producer: reads 'released'.
+        """
         record = outcomes.without_value(JobState.CANCELLED, attempts=0, reason=reason)
         args = (
             job_id,
@@ -185,8 +198,28 @@ class Commands:
             int(hard),
             outcomes.encode(job_id, record, self._clock.now()),
             self._settings.result_ttl_seconds * 1000,
+            producer,
         )
         return Command("cancel", (self.keys.prefix, self.keys.result(job_id)), args, text_of)
+
+    def find(self, producer: str, wanted: Sequence[Wanted]) -> Command[list[Found]]:
+        """Find how equal calls have ended, or join the jobs that run for them."""
+        args: list[str] = [producer]
+        for one in wanted:
+            args += (one.name, topics_text(one.topics), one.function, one.queue)
+
+        def read(replies: list[list[bytes]]) -> list[Found]:
+            return [read_found(reply) for reply in replies]
+
+        return Command("find", (self.keys.prefix,), tuple(args), read)
+
+    def rejoin(self, job_id: str, producer: str) -> Command[str]:
+        """Share a job again; reads 'joined', or 'over' where it has its outcome."""
+        return Command("rejoin", (self.keys.prefix,), (job_id, producer), text_of)
+
+    def invalidate(self, topics: Sequence[str], names: Sequence[str] = ()) -> Command[int]:
+        """Make useless what is kept, and what is under way, under these topics and for these single calls."""
+        return Command("invalidate", (self.keys.prefix,), (self._keep_ms, len(topics), *topics, *names), int)
 
     def due(self, node: str, limit: int) -> Command[list[str] | None]:
         """Ids of the jobs whose next-look time has come; None while another node sweeps."""
@@ -365,6 +398,16 @@ def _job_fields(job: Job) -> list[str | int]:
         "envelope": Envelope(function=job.function, version=job.version, calls=job.calls).encode(),
     }
     return [part for pair in fields.items() for part in pair]
+
+
+def _caching(job: Job) -> str:
+    """How the calls of a job are cached, as JSON text; empty for not at all."""
+    if not job.topics:
+        return ""
+    said = {"topics": topics_text(job.topics), "fn": job.function}
+    if job.flight:
+        said |= {"name": job.flight, "producer": job.producer}
+    return json.dumps(said)
 
 
 def _idempotency_name(job: Job) -> str:

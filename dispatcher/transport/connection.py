@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+import hiredis
 import redis
 import redis.asyncio
 import redis.asyncio.retry
@@ -50,6 +51,28 @@ _KEEPALIVE_OPTIONS = MappingProxyType(
 )
 
 
+class _PacksInC:
+    """What asyncio connections send is packed in C by hiredis; redis-py does it in Python, which is slow."""
+
+    def pack_command(self, *args: Any) -> list[Any]:  # noqa: ANN401 - redis-py's signature
+        if isinstance(args[0], str) and " " not in args[0]:
+            return [hiredis.pack_command(args)]
+        packed: list[Any] = super().pack_command(*args)  # type: ignore[misc]  # of the connection it is mixed into
+        return packed
+
+
+class _TCPConnection(_PacksInC, redis.asyncio.Connection):
+    pass
+
+
+class _TLSConnection(_PacksInC, redis.asyncio.SSLConnection):
+    pass
+
+
+class _UnixConnection(_PacksInC, redis.asyncio.UnixDomainSocketConnection):
+    pass
+
+
 def connect(
     url: str, *, blocking: bool = False, role: str = "client", max_connections: int = MAX_CONNECTIONS
 ) -> redis.Redis:
@@ -89,7 +112,7 @@ def connect_async(
         SettingsError: the URL cannot be used.
     """
     options = _options(url, blocking=blocking, role=role)
-    kinds = redis.asyncio.Connection, redis.asyncio.SSLConnection, redis.asyncio.UnixDomainSocketConnection
+    kinds = _TCPConnection, _TLSConnection, _UnixConnection
     pool = redis.asyncio.BlockingConnectionPool(
         max_connections=max_connections,
         timeout=ANSWER_TIMEOUT_SECONDS,

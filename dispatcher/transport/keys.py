@@ -8,6 +8,8 @@ These are of the scripts alone:
     {namespace}:sequence                        hash: by queue, the last sequence number given out
     {namespace}:sweeper                         string: the node that sweeps; gone when it has been silent
     {namespace}:untold                          list: jobs that ended where no worker saw it, for Celery's events
+    {namespace}:epochs                          hash: by topic, the number of the last invalidation; `last`, of them all
+    {namespace}:flight:<function>:<digest>      string: the job that equal calls share, until its deadline
     {namespace}:feedback-source:<hash>          list: when a source gave its last feedback; gone a minute after it
 
 Beside them stand Celery's own: a list for each queue and its bindings, without a prefix.
@@ -58,7 +60,7 @@ class Keys:
         return f"{self.prefix}node:{node}"
 
     def cached(self, function: str, digest: str) -> str:
-        """A string with the function's own time to live: a result, as JSON text, that may be used again."""
+        """A string with the function's own time to live: how a call ended, for equal ones; see `transport.cache`."""
         return f"{self.prefix}cache:{function}:{digest}"
 
     def map_journal(self, function: str, key: str) -> str:

@@ -21,6 +21,10 @@ class Accepted:
     new: bool
     #: Position in the queue's order; 0 when there is nothing to publish now (delayed, or not new).
     sequence: int
+    #: Whether `job_id` is the job of an equal call, which this one shares.
+    shared: bool = False
+    #: How an equal call ended, which was kept: there is no job then.
+    entry: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -167,7 +167,8 @@ class TestOrdinaryTasks:
     def test_a_failure_is_its_own_and_on_failure_is_called(self, sender: Celery, marks: Marks, label: str) -> None:
         with pytest.raises(ValueError, match=label):
             run(sender, "fail_async", kwargs={"label": label})
-        assert marks.of(label) == [f"on_failure {label}"]
+        # Celery stores the failure before it calls on_failure.
+        assert eventually(lambda: marks.of(label)) == [f"on_failure {label}"]
 
     @pytest.mark.parametrize("how", ["exit", "keyboard"])
     def test_leaving_the_process_is_only_that_tasks_end(self, sender: Celery, pool: Worker, how: str) -> None:
@@ -265,6 +266,19 @@ class TestLife:
             start_worker(own, "--pool", "asyncio", "-c", "5")
             assert await job.result(LONG) == "held"
             assert marks.started(label) == 2
+
+    async def test_a_cold_shutdown_reaches_every_call_of_a_job(
+        self, own: Settings, start_worker: Callable[..., Worker], marks: Marks, label: str
+    ) -> None:
+        worker = start_worker(own, "--pool", "asyncio", "-c", "5")
+        async with Dispatcher(functions.registry, settings=own) as dispatcher:
+            job = await dispatcher.dispatch_job([functions.hold_async.call(f"{label}-{n}", 60) for n in range(3)])
+            await soon(lambda: all(marks.started(f"{label}-{n}") for n in range(3)))
+            assert worker.process is not None
+            worker.process.send_signal(signal.SIGQUIT)
+            await asyncio.to_thread(worker.process.wait, 10)
+            assert [marks.count(f"{label}-{n}", "cancelled") for n in range(3)] == [1, 1, 1]
+            assert not job.done, "its lease runs out, and another worker has it"
 
     async def test_the_limit_grows_and_shrinks(
         self, own: Settings, start_worker: Callable[..., Worker], marks: Marks, label: str

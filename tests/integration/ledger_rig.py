@@ -27,7 +27,19 @@ from dispatcher.transport.replies import (
 )
 
 #: Keys that live as long as the namespace: the indexes of what is unsettled, and the counters.
-WITHOUT_TTL = ("due", "running", "sequence", "started", "reached", "counts", "waiting:", "models", "model:", "champion")
+WITHOUT_TTL = (
+    "due",
+    "running",
+    "sequence",
+    "started",
+    "reached",
+    "counts",
+    "epochs",
+    "waiting:",
+    "models",
+    "model:",
+    "champion",
+)
 
 #: The fields of a job's hash that are moments.
 TIMES = ("accepted_ms", "deadline_ms", "due_ms", "lease_ms", "published_ms", "started_ms", "settled_ms")

@@ -8,10 +8,16 @@ import pytest
 from dispatcher.errors import BacklogFullError, IdempotencyConflictError
 from dispatcher.model.job import JobState, Progress
 from dispatcher.transport import outcomes
+from dispatcher.transport.cache import Kept
 from dispatcher.transport.garbage import GarbageSink
 from dispatcher.transport.outcomes import CallRecord, JobRecord
 from dispatcher.transport.replies import Lease, NoLease
 from tests.integration.ledger_rig import Rig, failed, succeeded
+
+
+def the_end(digest: str) -> Kept:
+    """Of a call of `text.count` that returned 7."""
+    return Kept(name=f"text.count:{digest}", entry="s7", lifetime=timedelta(seconds=30))
 
 
 class TestAccept:
@@ -317,16 +323,14 @@ class TestSettle:
     def test_a_value_that_may_be_used_again_is_kept_by_the_same_settlement(self, rig: Rig) -> None:
         job_id, token = rig.running()
         key = rig.keys.cached("text.count", "digest")
-        rig.settle(job_id, token, succeeded("7"), keep=(key, timedelta(seconds=30)))
-        assert rig.client.get(key) == b"7"
+        rig.settle(job_id, token, succeeded("7"), keep=[the_end("digest")])
+        assert rig.client.get(key) == b"0 s7"
         assert 29_000 < rig.client.pttl(key) <= 30_000
 
-    def test_neither_a_failure_nor_a_stale_settlement_is_kept_for_use_again(self, rig: Rig) -> None:
-        key = rig.keys.cached("text.count", "digest")
+    def test_a_stale_settlement_is_not_kept_for_use_again(self, rig: Rig) -> None:
         job_id, token = rig.running()
-        rig.settle(job_id, token + 1, succeeded("7"), keep=(key, timedelta(seconds=30)))
-        rig.settle(job_id, token, failed(), keep=(key, timedelta(seconds=30)))
-        assert rig.client.get(key) is None
+        rig.settle(job_id, token + 1, succeeded("7"), keep=[the_end("digest")])
+        assert rig.client.get(rig.keys.cached("text.count", "digest")) is None
 
     def test_a_job_of_many_calls_is_dead_only_when_all_of_them_failed(self, rig: Rig) -> None:
         good, bad = succeeded().calls[0], failed().calls[0]

@@ -13,6 +13,7 @@ from celery.result import AsyncResult
 from dispatcher.errors import BacklogFullError
 from dispatcher.model.job import Progress
 from dispatcher.settings import Settings
+from dispatcher.transport.cache import Kept, Wanted
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.connection import connect, connect_async, kombu_url
 from dispatcher.transport.embedded import EmbeddedServer
@@ -96,7 +97,13 @@ def run_everything(rig: Rig) -> list[str]:
     """Every script once or more; the ids of the jobs."""
     done, token = rig.running(idempotency_key="k", digest="d", producer="p")
     rig.beat(done, token, Progress(done=1))
-    rig.settle(done, token, succeeded(), keep=(rig.keys.cached("text.count", "d"), timedelta(seconds=9)))
+    rig.settle(done, token, succeeded(), keep=[Kept(name="text.count:d", entry="s7", lifetime=timedelta(seconds=9))])
+    shared = rig.waiting(topics=("function:text.count",), flight="text.count:e", producer="p")
+    wanted = Wanted(name="text.count:e", topics=("function:text.count",), function="text.count", queue="default")
+    rig.ledger.run(rig.commands.find("q", [wanted]))
+    rig.ledger.run(rig.commands.invalidate(["function:text.count"], ["text.count:e"]))
+    rig.ledger.run(rig.commands.rejoin(shared, "p"))
+    rig.cancel(shared)
     again, token = rig.running(calls=("{}", "{}"))
     rig.retry(again, token, 1, {0: succeeded().calls[0]})
     dead = rig.dead()
@@ -114,7 +121,7 @@ def run_everything(rig: Rig) -> list[str]:
     GarbageSink(client=rig.client, namespace=rig.settings.namespace, ttl_seconds=60, max_dead=10).record_garbage(
         "default", b"{", "not JSON"
     )
-    return [done, again, dead, forgotten, late]
+    return [done, shared, again, dead, forgotten, late]
 
 
 class TestKeys:

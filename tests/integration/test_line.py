@@ -184,14 +184,14 @@ class TestAnnouncements:
     async def test_what_is_announced_faster_than_it_is_read_is_kept_in_order(
         self, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "HEARD_AT_ONCE", 5)
+        monkeypatch.setattr(module, "HEARD_BYTES", 50)
         keys = Keys("test-announcements", "")
         async with connect_async(server.url, blocking=True) as client, connect_async(server.url) as other:
             heard = Announcements(client, keys, "me")
             await heard.subscribe()
             for number in range(100):
                 await other.publish(keys.announcements("me"), b"%d\n{}" % number)
-            ids = [found.job_id for _ in range(100) if (found := await heard.next()) is not None]
+            ids = [found.job_id for _ in range(100) for found in await heard.next()]
             assert ids == [str(number) for number in range(100)]
             await heard.close()
 
@@ -207,7 +207,6 @@ class TestAnnouncements:
             await heard.close()
             await heard.subscribe()
             await other.publish(keys.announcements("me"), b"job\nmeta")
-            found = await heard.next()
-            assert found is not None
+            (found,) = await heard.next()
             assert (found.job_id, found.meta) == ("job", b"meta")
             await heard.close()

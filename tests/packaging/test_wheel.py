@@ -122,7 +122,7 @@ class TestContents:
         assert metadata["License-Expression"] == "Apache-2.0"
         assert metadata["Requires-Python"] == ">=3.11"
         assert set(metadata.get_all("Provides-Extra", [])) == {
-            "server", "dashboard", "embedding", "embedding-fast", "embedding-e5", "plots", "all",
+            "server", "dashboard", "embedding", "embedding-fast", "embedding-e5", "plots", "uvloop", "all",
         }  # fmt: skip
         assert [asked for asked in metadata.get_all("Requires-Dist", []) if "://" in asked] == []
         assert metadata.get_all("License-File") == ["LICENSE", "NOTICE"]

@@ -11,7 +11,16 @@ local function now_ms()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
-local function count(name, by) redis.call('HINCRBY', key('counts'), name, by or 1) end
+-- What a script for many jobs counts and announces, to be written once for all of them; nil in other scripts.
+local together = nil
+
+local function count(name, by)
+  if together then
+    together.counts[name] = (together.counts[name] or 0) + (by or 1)
+  else
+    redis.call('HINCRBY', key('counts'), name, by or 1)
+  end
+end
 
 local SETTLED = { succeeded = true, failed = true, cancelled = true, expired = true }
 
@@ -42,36 +51,148 @@ local function bury(id, dead_ms, max_dead)
   end
 end
 
+-- The result cache. Each invalidation has a number, one higher than the last; what was accepted before it is older.
+local function epoch() return tonumber(redis.call('HGET', key('epochs'), 'last') or '0') end
+
+-- The last invalidation that concerns what has these topics (JSON: a list of names).
+local invalidated = {}
+local function invalidated_at(topics)
+  if not invalidated[topics] then
+    local last = 0
+    for _, number in ipairs(redis.call('HMGET', key('epochs'), unpack(cjson.decode(topics)))) do
+      if number then last = math.max(last, tonumber(number)) end
+    end
+    invalidated[topics] = last
+  end
+  return invalidated[topics]
+end
+
+-- What is kept under a name, as cache.py writes it; nil where it is nothing that may be used.
+local function kept(name, topics)
+  local entry = redis.pcall('GET', key('cache:' .. name))
+  if type(entry) ~= 'string' then return nil end
+  local space = string.find(entry, ' ', 1, true)
+  local made = space and tonumber(string.sub(entry, 1, space - 1))
+  if not made or made < invalidated_at(topics) or string.sub(entry, space + 1, space + 1) == '-' then return nil end
+  return string.sub(entry, space + 1)
+end
+
+-- Keeps a call's end for equal calls, unless something newer, an invalidation included, stands there.
+local function keep(name, made, entry, ms)
+  local there = redis.pcall('GETRANGE', key('cache:' .. name), 0, 20)
+  local newer = type(there) == 'string' and tonumber(string.match(there, '^(%d+) ') or nil)
+  if newer and newer > made then return end
+  redis.call('SET', key('cache:' .. name), made .. ' ' .. entry, 'PX', ms)
+end
+
+local MOST_PRODUCERS = 100   -- that share a job; the next one's call is a job of its own, which others may share
+
+-- Joins the job that runs for an equal call, if there is one that this call may share.
+-- Returns its id and deadline, or nil. Joining again changes nothing.
+local function join(name, topics, queue, producer)
+  local id = redis.call('GET', key('flight:' .. name))
+  if not id then return nil end
+  local jk = job_key(id)
+  local job = redis.call('HMGET', jk, 'state', 'queue', 'epoch', 'deadline_ms', 'cancel', 'sharers')
+  if not job[1] or SETTLED[job[1]] or job[5] or tonumber(job[4]) <= now_ms() then return nil end
+  -- A call that is urgent must not wait in a queue for what is not.
+  if job[1] ~= 'running' and job[2] ~= queue then return nil end
+  if tonumber(job[3] or '0') < invalidated_at(topics) then return nil end
+  local sharers, known = {}, false
+  for sharer in string.gmatch(job[6] or '', '%S+') do
+    sharers[#sharers + 1] = sharer
+    known = known or sharer == producer
+  end
+  if not known then
+    if #sharers >= MOST_PRODUCERS then return nil end
+    sharers[#sharers + 1] = producer
+    redis.call('HSET', jk, 'sharers', table.concat(sharers, ' '))
+  end
+  return id, job[4]
+end
+
 local ANNOUNCED_WHOLE = 65536   -- bytes; a larger outcome is announced by its id and read from the store
+
+local ANNOUNCED_TOGETHER = 262144   -- bytes; more than that travels in several messages
+
+-- Tells a producer of outcomes: one as its id and meta, several as id, length and meta each, after an empty line.
+local function tell(producer, held)
+  local message = held[1].id .. '\n' .. held[1].meta
+  if #held > 1 then
+    local parts = { '' }
+    for i, one in ipairs(held) do parts[i + 1] = one.id .. ' ' .. #one.meta .. '\n' .. one.meta end
+    message = parts[1] .. '\n' .. table.concat(parts, '', 2)
+  end
+  redis.call('PUBLISH', key('announce:' .. producer), message)
+end
+
+local function announce(producer, id, meta)
+  local held = together and (together.held[producer] or { bytes = 0 }) or {}
+  held[#held + 1] = { id = id, meta = meta }
+  if not together then return tell(producer, held) end
+  held.bytes = held.bytes + #meta
+  together.held[producer] = held
+  if held.bytes > ANNOUNCED_TOGETHER then
+    together.held[producer] = nil
+    tell(producer, held)
+  end
+end
+
+-- Around a script for many jobs.
+local function begin_together() together = { counts = {}, held = {}, gone = {} } end
+
+local function end_together()
+  local done = together
+  together = nil
+  if #done.gone > 0 then
+    redis.call('ZREM', key('due'), unpack(done.gone))
+    redis.call('SREM', key('running'), unpack(done.gone))
+  end
+  for name, by in pairs(done.counts) do count(name, by) end
+  for producer, held in pairs(done.held) do tell(producer, held) end
+end
+
+-- Takes a job out of what is unsettled.
+local function forget(id, state, queue)
+  if state == 'waiting' or state == 'scheduled' then redis.call('ZREM', waiting_key(queue), id) end
+  if together then
+    table.insert(together.gone, id)
+  else
+    redis.call('ZREM', key('due'), id)
+    redis.call('SREM', key('running'), id)
+  end
+end
 
 -- Ends a job: records the outcome, announces it, and takes the job out of every index.
 -- meta: the outcome in Celery's result format. ttl: {result_key, result_ms, dead, dead_ms, max_dead}
 -- ended: how many calls ended how, {state = calls, …}; nil where all of them ended as the job did.
-local function finish(id, state, meta, ttl, now, ended)
+-- token: of the attempt that ends it; nil where none does.
+local function finish(id, state, meta, ttl, now, ended, token)
   local jk = job_key(id)
-  local job = redis.call('HMGET', jk, 'queue', 'producer', 'function', 'calls')
+  local job = redis.call('HMGET', jk, 'queue', 'producer', 'function', 'calls', 'sharers', 'flight', 'state')
   -- A dead letter is kept whole: its outcome says why it is dead.
   local result_ms = ttl.dead and math.max(ttl.dead_ms, ttl.result_ms) or ttl.result_ms
   redis.call('SET', ttl.result_key, meta, 'PX', result_ms)
-  redis.call('ZREM', key('due'), id)
-  redis.call('SREM', key('running'), id)
-  redis.call('ZREM', waiting_key(job[1]), id)
-  redis.call('HSET', jk, 'state', state, 'settled_ms', now)
-  redis.call('HDEL', jk, 'lease_ms', 'due_ms', 'nonce')
+  forget(id, job[7], job[1])
+  if token then
+    redis.call('HSET', jk, 'state', state, 'settled_ms', now, 'settled_by', token)
+  else
+    redis.call('HSET', jk, 'state', state, 'settled_ms', now)
+  end
   if ttl.dead then
+    redis.call('HDEL', jk, 'lease_ms', 'due_ms', 'nonce')
     bury(id, ttl.dead_ms, ttl.max_dead)
   else
-    redis.call('HDEL', jk, 'envelope', 'done')
+    redis.call('HDEL', jk, 'lease_ms', 'due_ms', 'nonce', 'envelope', 'done')
     redis.call('PEXPIRE', jk, ttl.result_ms)
   end
   for how, calls in pairs(ended or { [state] = tonumber(job[4]) or 1 }) do
     count('outcome:' .. how .. ':' .. (job[3] or ''), calls)
   end
   redis.call('PUBLISH', ttl.result_key, meta)
-  if job[2] and job[2] ~= '' then
-    if #meta > ANNOUNCED_WHOLE then meta = '' end
-    redis.call('PUBLISH', key('announce:' .. job[2]), id .. '\n' .. meta)
-  end
+  if #meta > ANNOUNCED_WHOLE then meta = '' end
+  for producer in string.gmatch(job[5] or job[2] or '', '%S+') do announce(producer, id, meta) end
+  if job[6] and redis.call('GET', key('flight:' .. job[6])) == id then redis.call('DEL', key('flight:' .. job[6])) end
 end
 
 -- The outcome of a job of many calls, some of which had ended before the others were given up.

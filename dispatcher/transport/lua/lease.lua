@@ -10,6 +10,24 @@ local worker, nonce, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now = now_ms()
 local shared = #ARGV > 4
 local attempts, running, due = 0, {}, {}
+-- By queue: what no longer waits, and how far the queue has come.
+local begun, reached = {}, {}
+
+-- A job of a queue is begun; `in_order` where it stood in the queue's order.
+local function begin(queue, id, sequence, published, in_order)
+  begun[queue] = begun[queue] or {}
+  table.insert(begun[queue], id)
+  local far = reached[queue]
+  if not far then
+    far = { sequence = tonumber(redis.call('HGET', key('started'), queue)) or 0 }
+    reached[queue] = far
+  end
+  if sequence > far.sequence then
+    far.sequence, far.changed = sequence, true
+    -- As a moment, too. A job that was published again did not stand in its order.
+    if in_order then far.published = published end
+  end
+end
 
 local function give(id)
   local jk = job_key(id)
@@ -32,18 +50,12 @@ local function give(id)
       return { 'look' }
     end
     if shared and job[16] == 'at_most_once' then return { 'alone' } end
-    redis.call('ZREM', waiting_key(job[6]), id)
-    local started = tonumber(redis.call('HGET', key('started'), job[6])) or 0
-    if tonumber(job[7]) > started then
-      redis.call('HSET', key('started'), job[6], job[7])
-      -- How far the queue has come, as a moment. A job that was published again did not stand in its order.
-      if attempt == '0' and not job[9] then redis.call('HSET', key('reached'), job[6], job[10]) end
-    end
-    attempt = tostring(redis.call('HINCRBY', jk, 'attempt', 1))
+    begin(job[6], id, tonumber(job[7]), job[10], attempt == '0' and not job[9])
+    attempt = tostring(tonumber(attempt) + 1)
     attempts = attempts + 1
   end
   redis.call('HSET', jk, 'state', 'running', 'worker', worker, 'nonce', nonce, 'lease_ms', now + lease, 'started_ms', now,
-    'shared', shared and '1' or '0')
+    'attempt', attempt, 'shared', shared and '1' or '0')
   add_pair(due, now + lease, id)
   running[#running + 1] = id
   return { 'leased', attempt, attempt, job[11], job[12], tostring(now), job[4], job[13], job[14], job[15] or '', job[16],
@@ -56,6 +68,11 @@ for i = 4, #ARGV do
   local done, reply = pcall(give, ARGV[i])
   if not done and not shared then error(reply) end
   replies[#replies + 1] = done and reply or { 'error:' .. (type(reply) == 'table' and reply.err or tostring(reply)) }
+end
+for queue, ids in pairs(begun) do redis.call('ZREM', waiting_key(queue), unpack(ids)) end
+for queue, far in pairs(reached) do
+  if far.changed then redis.call('HSET', key('started'), queue, far.sequence) end
+  if far.published then redis.call('HSET', key('reached'), queue, far.published) end
 end
 if #running > 0 then
   redis.call('ZADD', key('due'), unpack(due))

@@ -22,6 +22,9 @@ import pytest
         (["dead", "replay", "some-id", "--all"], "name the dead letters by their ids, or say --all"),
         (["dead", "discard", "some-id", "--function", "price"], "name the dead letters by their ids, or say --all"),
         (["dead", "list", "--limit", "0"], "--limit"),
+        (["cache", "invalidate", "--app", "shop"], "name a function"),
+        (["cache", "invalidate", "price", "--tag", "money", "--app", "shop"], "name a function"),
+        (["cache", "invalidate", "--tag", "money", "--version", "1", "--app", "shop"], "name a function"),
         (["demo", "--workers", "0"], "--workers"),
         (["up", "--workers", "many"], "--workers"),
         (["up", "--port", "70000"], "--port"),
@@ -55,6 +58,7 @@ def test_without_a_command_it_lists_them_all(run) -> None:
         "cancel",
         "doctor",
         "dead",
+        "cache",
     ):
         assert f" {name} " in ran.out + ran.err
 
@@ -64,6 +68,7 @@ def test_without_a_command_it_lists_them_all(run) -> None:
     [
         ["call"], ["ask"], ["functions"], ["explain"], ["evaluate"], ["status"], ["cancel"], ["doctor"], ["demo"], ["up"], ["worker"], ["flower"],
         ["dead", "list"], ["dead", "show"], ["dead", "replay"], ["dead", "discard"],
+        ["cache", "show"], ["cache", "invalidate"],
     ],
 )  # fmt: skip
 def test_every_command_has_help_and_speaks_json(run, words) -> None:

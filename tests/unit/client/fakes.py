@@ -141,11 +141,11 @@ class FakeAnnouncements:
             raise self.failure
         self.subscribed += 1
 
-    async def next(self) -> Announcement | None:
+    async def next(self) -> list[Announcement]:
         heard = await self.heard.get()
         if isinstance(heard, Exception):
             raise heard
-        return heard
+        return [] if heard is None else [heard]
 
     async def close(self) -> None:
         self.closed += 1

@@ -9,6 +9,8 @@ from typing import Any, cast
 import pytest
 
 from dispatcher.client.bulk import UNKNOWN_JOBS, UNKNOWN_SECONDS, Bulk
+from dispatcher.client.cached_calls import CachedCalls
+from dispatcher.client.cached_rows import JOBS_AT_ONCE, LOOKED_UP
 from dispatcher.client.dispatcher import Dispatcher
 from dispatcher.client.job_size import FEWEST_AT_ONCE, FIRST_AT_ONCE, LARGEST_JOB, RESULT_BYTES, JobSize
 from dispatcher.client.map_progress import MapProgress, Report
@@ -450,3 +452,66 @@ async def test_a_run_reports_its_progress_to_the_end() -> None:
     report = Report(told.append, 30, FakeClock())
     await collect(dispatcher.bulk(report=report).run(rows(30)), [])
     assert (told[-1].done, told[-1].total) == (30, 30)
+
+
+@registry.function(cache=timedelta(minutes=1))
+def cube(number: int) -> int:
+    """Cube."""
+    return number**3
+
+
+class FakeCached:
+    """Has kept the results of the numbers it is given."""
+
+    def __init__(self, *numbers: int) -> None:
+        self.kept = {cube.call(number).arguments: CallRecord(state=JobState.SUCCEEDED, value="0") for number in numbers}
+        self.looked_up: list[int] = []
+
+    async def find(self, _: object, calls: list[Call[int]]) -> list[CallRecord | None]:
+        await asyncio.sleep(0)
+        self.looked_up.append(len(calls))
+        return [self.kept.get(call.arguments) for call in calls]
+
+
+def cached_bulk(dispatcher: FakeDispatcher, cached: FakeCached, **options: Any) -> Bulk[int]:
+    given: dict[str, Any] = {"window": 2_000, "calls_per_job": None, "deadline": None, **options}
+    return Bulk(cast("Dispatcher", dispatcher), cube, cached=cast("CachedCalls", cached), **given)
+
+
+async def test_rows_that_are_kept_are_in_no_job_and_are_looked_up_together() -> None:
+    dispatcher, cached = FakeDispatcher(seconds=0.001), FakeCached(*range(100, 1_000))
+    outcomes = [outcome async for outcome in cached_bulk(dispatcher, cached).run(rows(1_000))]
+    assert outcomes[100:] == [Succeeded(value=0, attempts=0)] * 900
+    assert outcomes[:100] == doubled(100)  # what the fake jobs return
+    assert sum(dispatcher.sizes) == 100
+    assert len(cached.looked_up) <= 1_000 / LOOKED_UP
+
+
+async def test_equal_rows_that_are_looked_up_together_run_once() -> None:
+    dispatcher = FakeDispatcher(seconds=0)
+    given = [{"number": number % 3} for number in range(LOOKED_UP)]
+    outcomes = [outcome async for outcome in cached_bulk(dispatcher, FakeCached()).run(given)]
+    assert outcomes == [Succeeded(value=number % 3 * 2) for number in range(LOOKED_UP)]
+    assert sum(dispatcher.sizes) == 3
+
+
+async def test_of_rows_looked_up_together_few_jobs_of_the_wished_size_are_under_way() -> None:
+    dispatcher = FakeDispatcher()
+    bulk = cached_bulk(dispatcher, FakeCached(), calls_per_job=2)
+    running = asyncio.create_task(collect(bulk.run(rows(LOOKED_UP)), []))
+    await settle()
+    assert dispatcher.sizes == [2] * JOBS_AT_ONCE
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert all(job.cancelled for job in dispatcher.jobs)
+
+
+async def test_a_job_that_is_not_accepted_raises_and_the_others_are_cancelled() -> None:
+    dispatcher = FakeDispatcher()
+    running = asyncio.create_task(collect(cached_bulk(dispatcher, FakeCached(), calls_per_job=1).run(rows(40)), []))
+    await settle()
+    dispatcher.failure = BacklogFullError("default.bulk", 1)
+    dispatcher.jobs[0].end()
+    with pytest.raises(BacklogFullError):
+        await running
+    assert all(job.cancelled for job in dispatcher.jobs[1:])

@@ -13,7 +13,13 @@ import pytest
 from dispatcher.client.dispatcher import Dispatcher
 from dispatcher.client.handle import Handle
 from dispatcher.client.sync import SyncDeadLetters, SyncDispatcher, SyncHandle
-from dispatcher.errors import CallFailedError, InvalidArgumentsError, SettingsError, UnknownJobError
+from dispatcher.errors import (
+    CallFailedError,
+    InvalidArgumentsError,
+    SettingsError,
+    UnknownFunctionError,
+    UnknownJobError,
+)
 from dispatcher.model.outcome import Failed, Outcome, Succeeded
 from dispatcher.registry.registry import Registry
 from dispatcher.testing import RecordingSyncDispatcher
@@ -197,6 +203,15 @@ def test_a_call_is_dispatched_and_its_outcome_waited_for(dispatcher: RecordingSy
     again = dispatcher.dispatch(double.call(4), idempotency_key="once")
     assert (again.id, again.repeated) == (handle.id, True)
     assert repr(again) == repr(again._handle)
+
+
+def test_what_is_invalidated_is_named_as_in_the_other_face(dispatcher: RecordingSyncDispatcher) -> None:
+    dispatcher.invalidate(double)
+    assert not dispatcher.dispatch(double.call(4)).shared
+    with pytest.raises(UnknownFunctionError):
+        dispatcher.invalidate("nobody's")
+    with pytest.raises(ValueError, match="say what to invalidate"):
+        dispatcher.invalidate(double, tag="numbers")
 
 
 def test_errors_come_as_they_are(dispatcher: RecordingSyncDispatcher) -> None:

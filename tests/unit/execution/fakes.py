@@ -55,7 +55,10 @@ class FakeLedger:
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         if isinstance(answer, BaseException):
             raise answer
-        return answer(command) if callable(answer) else answer
+        if callable(answer):
+            return answer(command)
+        several = command.script == "settle" and len(command.keys) > 2
+        return [answer] * (len(command.keys) - 1) if several else answer
 
     def run_many_settled(self, commands: list[Command[Any]]) -> list[Any]:
         return [self.run(command) for command in commands]
@@ -63,17 +66,26 @@ class FakeLedger:
     def asked_for(self, script: str) -> list[Command[Any]]:
         return [command for command in self.asked if command.script == script]
 
+    def settled(self) -> Iterator[tuple[Any, ...]]:
+        """The words of each settlement that was asked for, alone or with others."""
+        for command in self.asked_for("settle"):
+            at = 0
+            while at < len(command.args):
+                words = int(command.args[at])
+                yield command.args[at + 1 : at + 1 + words]
+                at += 1 + words
+
     def settlements(self) -> Iterator[JobRecord]:
         """The outcomes that were to be recorded."""
-        for command in self.asked_for("settle"):
-            if command.args[2] != "scheduled":
-                yield outcomes.decode(str(command.args[3]))
+        for words in self.settled():
+            if words[2] != "scheduled":
+                yield outcomes.decode(str(words[3]))
 
     def retries(self) -> Iterator[tuple[timedelta, dict[int, CallRecord]]]:
         """The retries that were asked for: wait, and what stands already."""
-        for command in self.asked_for("settle"):
-            if command.args[2] == "scheduled":
-                yield timedelta(milliseconds=int(command.args[4])), outcomes.decode_done(str(command.args[3]))
+        for words in self.settled():
+            if words[2] == "scheduled":
+                yield timedelta(milliseconds=int(words[4])), outcomes.decode_done(str(words[3]))
 
 
 Answer = Callable[[Command[Any]], Any]

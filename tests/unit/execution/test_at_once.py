@@ -239,6 +239,24 @@ class TestStopping:
         assert made.run() == Ending(what="dropped", text="another attempt has the job")
         assert made.ledger.asked_for("settle") == []
 
+    def test_a_coroutine_that_has_not_begun_is_not_interrupted_by_a_signal(
+        self, bench: Benches, monkeypatch: Patch
+    ) -> None:
+        """The signal is for a `def` in the main thread; where no handler waits for it, it ends the process."""
+        signals: list[object] = []
+        monkeypatch.setattr(supervisor.signal, "pthread_kill", lambda *args: signals.append(args))
+        does(monkeypatch, lambda _: pytest.fail("it must not be called"))
+        made = bench(lease_of("do_async"))
+        submit = made.executor._coroutines.submit
+
+        def told_before_it_begins(coroutine: Any) -> Any:
+            made.interrupt(CallCancelled)
+            return submit(coroutine)
+
+        monkeypatch.setattr(made.executor._coroutines, "submit", told_before_it_begins)
+        assert made.run().what == "cancelled"
+        assert signals == []
+
 
 class TestAbandonment:
     @pytest.fixture

@@ -1,7 +1,6 @@
 """Jobs that share a wake-up: taken as they are quick, recorded together, given back where one takes long."""
 
 import threading
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -65,12 +64,12 @@ def _nothing_called() -> None:
 
 
 class Bench:
-    def __init__(self, ledger: Ledger, *, can_publish: bool = True) -> None:
+    def __init__(self, ledger: Ledger, *, can_publish: bool = True, outage_seconds: float = 5.0) -> None:
         self.ledger = ledger
         self.published: list[WakeUp] = []
         self.broker_is_away = False
         publish = self.publish if can_publish else None
-        settings = Settings(outage_seconds=0.1, kill_grace_seconds=0.2)
+        settings = Settings(outage_seconds=outage_seconds, kill_grace_seconds=0.2)
         self.executor = Executor(registry, ledger, settings, publish=publish)  # type: ignore[arg-type]
 
     def publish(self, wake_up: WakeUp) -> None:
@@ -107,7 +106,7 @@ def test_once_it_is_known_to_be_quick_all_are_taken_leased_and_settled_together(
     assert called == [*range(20, 40)]
     assert bench.ledger.given == [[str(number) for number in range(20, 40)]]
     assert ending.text == "20 of 20 jobs succeeded"
-    assert [command.args[0] for command in bench.ledger.asked_for("settle")] == [str(n) for n in range(20, 40)]
+    assert [words[0] for words in bench.ledger.settled()] == [str(n) for n in range(20, 40)]
 
 
 def test_of_slow_ones_as_many_are_taken_as_are_done_in_a_moment() -> None:
@@ -168,13 +167,13 @@ def test_where_one_takes_long_the_ended_are_recorded_and_those_not_begun_given_b
     bench.executor._company.relieve(patience=60)
     assert bench.ledger.asked_for("settle") == [], "not yet"
     bench.executor._company.relieve(patience=0)
-    assert [command.args[0] for command in bench.ledger.asked_for("settle")] == ["1"]
+    assert [words[0] for words in bench.ledger.settled()] == ["1"]
     assert [command.args for command in bench.ledger.asked_for("give_back")] == [("3", 1, "4", 1)]
     assert [ids(wake_up) for wake_up in bench.published] == [["3", "4"]]
     going_on.set()
     thread.join(10)
     assert called == [1, 99]
-    assert [command.args[0] for command in bench.ledger.asked_for("settle")] == ["1", "99"]
+    assert [words[0] for words in bench.ledger.settled()] == ["1", "99"]
     assert bench.executor._runs == {}
 
 
@@ -187,20 +186,25 @@ def test_what_was_no_longer_ours_is_not_published() -> None:
     assert bench.executor._runs == {}
 
 
-def test_an_outage_at_the_end_costs_each_its_own_patience_and_no_outcome() -> None:
-    class Away(Ledger):
-        def run_many_settled(self, commands: Sequence[Command[Any]]) -> list[Any]:
-            msg = "gone"
-            raise ServerGoneError(msg)
+def test_one_whose_record_is_broken_is_recorded_by_itself() -> None:
+    def settle(command: Command[Any]) -> Any:
+        return "settled" if len(command.keys) == 2 else ["settled", "error:WRONGTYPE", "settled"]
 
-    bench = Bench(Away())
+    bench = Bench(Ledger(settle=settle))
     bench.warm()
     assert bench.run(1, 2, 3).what == "succeeded"
-    assert len(list(bench.ledger.settlements())) == 3
+    assert [words[0] for words in bench.ledger.settled()] == ["1", "2", "3", "2"]
+
+
+def test_an_outage_at_the_end_is_borne() -> None:
+    bench = Bench(Ledger(settle=[ServerGoneError("gone"), ServerGoneError("gone"), "settled"]))
+    bench.warm()
+    assert bench.run(1, 2, 3).what == "succeeded"
+    assert [words[0] for words in bench.ledger.settled()] == ["1", "2", "3"] * 3
 
 
 def test_nothing_is_run_where_the_ledger_cannot_be_reached() -> None:
-    bench = Bench(Ledger(lease=ServerGoneError("gone")))
+    bench = Bench(Ledger(lease=ServerGoneError("gone")), outage_seconds=0.1)
     bench.warm()
     assert bench.run(1, 2).what == "dropped"
     assert called == []

@@ -169,8 +169,7 @@ class TestClassification:
         made = bench(lease_of("cached", '{"number":7}'))
         made.run()
         (command,) = made.ledger.asked_for("settle")
-        assert command.keys[2] == made.executor._commands.keys.cached("cached", cached.call(7).digest)
-        assert command.args[-2:] == (60_000, "7")
+        assert command.args[-3:] == (f"cached:{cached.call(7).digest}", "s7", 60_000)
 
     def test_the_current_job_is_gone_afterwards(self, bench: Benches) -> None:
         bench(lease_of("do")).run()

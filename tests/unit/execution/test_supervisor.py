@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -275,3 +276,18 @@ class TestThread:
         watcher.watch(second)
         watcher.release(first)
         assert list(watcher._attempts.values()) == [second]
+
+
+class TestManyAttempts:
+    def test_however_often_calls_begin_it_does_not_look_at_all_of_them_each_time(self) -> None:
+        watch = Watch()
+        looks: list[int] = []
+        watch.supervisor.look = lambda attempts: looks.append(len(attempts))  # type: ignore[method-assign]
+        for number in range(2000):
+            watch.supervisor.watch(attempt_with(job_id=f"job-{number}"))
+        until = time.monotonic() + 0.4
+        while time.monotonic() < until:
+            watch.supervisor.expect(0.0)
+            time.sleep(0.001)
+        watch.supervisor.close()
+        assert 1 <= len(looks) <= 25, "with 20 ms of rest after each"

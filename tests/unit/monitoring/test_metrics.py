@@ -33,6 +33,9 @@ COUNTS = FleetCounts(
         "outcome:succeeded:send_invoice": 7,
         "outcome:failed:send_invoice": 1,
         "outcome:succeeded:text.slugify": 3,
+        "cache:hit:send_invoice": 5,
+        "cache:miss:send_invoice": 2,
+        "invalidations": 3,
         "a_counter_of_a_later_version": 9,
     },
 )
@@ -108,6 +111,13 @@ def test_outcomes_are_counted_by_function_and_state(scrape: Callable[[], list[Sa
     assert value(samples, "dispatcher_outcomes_total", function="send_invoice", state="succeeded") == 7
     assert value(samples, "dispatcher_outcomes_total", function="send_invoice", state="failed") == 1
     assert value(samples, "dispatcher_outcomes_total", function="text.slugify", state="succeeded") == 3
+
+
+def test_lookups_of_kept_results_are_counted_by_function_and_result(scrape: Callable[[], list[Sample]]) -> None:
+    samples = scrape()
+    assert value(samples, "dispatcher_cache_lookups_total", function="send_invoice", result="hit") == 5
+    assert value(samples, "dispatcher_cache_lookups_total", function="send_invoice", result="miss") == 2
+    assert value(samples, "dispatcher_invalidations_total") == 3
 
 
 def test_a_counter_that_never_counted_is_zero_not_missing(scrape: Callable[[], list[Sample]]) -> None:

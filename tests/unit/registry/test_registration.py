@@ -82,6 +82,7 @@ def test_every_option_can_be_given_and_iterables_are_frozen(registry):
         deadline=timedelta(minutes=3),
         delivery="at_most_once",
         cache=timedelta(hours=1),
+        cache_failures=timedelta(minutes=1),
         sensitive={"password"},
         sensitive_result=True,
         examples=(text for text in ["send a mail", "发邮件"]),
@@ -99,6 +100,7 @@ def test_every_option_can_be_given_and_iterables_are_frozen(registry):
         deadline=timedelta(minutes=3),
         delivery="at_most_once",
         cache=timedelta(hours=1),
+        cache_failures=timedelta(minutes=1),
         sensitive=frozenset({"password"}),
         sensitive_result=True,
         examples=("send a mail", "发邮件"),
@@ -214,6 +216,8 @@ def bad_functions() -> Iterator[tuple[Callable[..., Any], dict[str, Any], list[s
     yield fine, {"timeout": timedelta(0)}, ["timeout", "zero"]
     yield fine, {"deadline": timedelta(-1)}, ["deadline", "zero"]
     yield fine, {"cache": timedelta(0)}, ["cache", "zero"]
+    yield fine, {"cache": timedelta(1), "cache_failures": timedelta(0)}, ["cache_failures", "zero"]
+    yield fine, {"cache_failures": timedelta(1)}, ["cache_failures", "cache=…"]
     yield fine, {"retry": 3}, ["retry", "RetryPolicy"]
     yield fine, {"sensitive_result": "yes"}, ["sensitive_result"]
     yield fine, {"timout": timedelta(1)}, ["'timout'", "'timeout'"]
