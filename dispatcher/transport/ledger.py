@@ -4,8 +4,8 @@
 `dispatcher.transport.commands`.
 """
 
-from collections.abc import Awaitable, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
@@ -79,7 +79,7 @@ class AsyncLedger:
         missing = _not_loaded(commands, replies)
         if missing:
             for name in {commands[index].script for index in missing}:
-                await self.client.script_load(script(name).text)
+                await self._ask("SCRIPT", "LOAD", script(name).text)
             _put(replies, missing, await self._line.exchange([_words(commands[index]) for index in missing]))
         return _read_settled(commands, replies)
 
@@ -92,17 +92,22 @@ class AsyncLedger:
 
     async def ping(self) -> None:
         """Ask only whether the server answers."""
-        await self.client.ping()
+        await self._ask("PING")
 
     async def results(self, keys: Keys, job_ids: Sequence[str]) -> list[bytes | None]:
         """The stored outcomes of these jobs, in Celery's result format; None where there is none."""
-        found = await self.client.mget([keys.result(job_id) for job_id in job_ids])
-        return cast("list[bytes | None]", found)
+        found: list[bytes | None] = await self._ask("MGET", *map(keys.result, job_ids))
+        return found
 
     async def status(self, keys: Keys, job_id: str) -> JobStatus | None:
         """What the ledger knows of a job; None if it knows none."""
-        row = await cast("Awaitable[list[bytes | None]]", self.client.hmget(keys.job(job_id), list(STATUS_FIELDS)))
-        return read_status(job_id, row)
+        return read_status(job_id, await self._ask("HMGET", keys.job(job_id), *STATUS_FIELDS))
+
+    async def _ask(self, *words: str) -> Any:  # noqa: ANN401 - as hiredis gives it
+        (reply,) = await self._line.exchange([words])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
 
 def _words(command: Command[T]) -> Words:

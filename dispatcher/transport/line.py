@@ -46,7 +46,6 @@ class Line:
         self._wire: Wire | None = None
         self._under_way: deque[_Exchange] = deque()
         self._watch: asyncio.TimerHandle | None = None
-        self._heard_at = 0.0
 
     async def exchange(self, commands: Sequence[Words]) -> list[Any]:
         """Send commands together, and wait for their replies; a refusal of one is its own entry.
@@ -71,7 +70,7 @@ class Line:
         exchange = _Exchange(count, loop.time(), loop.create_future())
         self._under_way.append(exchange)
         if self._watch is None:
-            self._look_at(exchange)
+            self._look()
         replies = await exchange.answered
         for reply in replies:
             if isinstance(reply, LostConnection):  # the server's own word for it, as while it loads its data
@@ -80,8 +79,9 @@ class Line:
 
     def _is_doubtful(self) -> bool:
         """Whether nothing was heard for so long that the other side may be gone."""
-        interval = 0 if self._connection is None else self._connection.health_check_interval
-        return 0 < interval < asyncio.get_running_loop().time() - self._heard_at and not self._under_way
+        if self._connection is None or self._wire is None or self._under_way:
+            return False
+        return 0 < self._connection.health_check_interval < asyncio.get_running_loop().time() - self._wire.heard_at
 
     async def _ready(self) -> Wire:
         async with self._connecting:
@@ -101,7 +101,6 @@ class Line:
         connection = await self._pool.get_connection()
         self._connection = connection
         wire = self._wire = Wire(connection, self._hear, self._lose)
-        self._heard_at = asyncio.get_running_loop().time()
         return wire
 
     def _hear(self, reply: Any) -> None:  # noqa: ANN401 - as hiredis gives it
@@ -112,7 +111,6 @@ class Line:
         exchange = self._under_way[0]
         exchange.replies.append(reply)
         if len(exchange.replies) == exchange.count:
-            self._heard_at = asyncio.get_running_loop().time()
             self._under_way.popleft()
             if not exchange.answered.done():
                 exchange.answered.set_result(exchange.replies)
@@ -127,19 +125,18 @@ class Line:
                 # An error of one's own each: a traceback must not be shared between tasks.
                 exchange.answered.set_exception(type(reason)(*reason.args))
 
-    def _look_at(self, exchange: _Exchange) -> None:
-        """One timer for all that is under way: it looks at the oldest when that one's time is over."""
-        patience = None if self._connection is None else self._connection.socket_timeout
-        if patience is not None:
-            loop = asyncio.get_running_loop()
-            self._watch = loop.call_at(exchange.sent_at + patience, self._look, patience)
+    def _look(self) -> None:
+        """End a connection that has said nothing for too long while something was asked of it.
 
-    def _look(self, patience: float) -> None:
+        One timer for all that is under way. A long reply that is on its way is no silence.
+        """
         self._watch = None
-        if not self._under_way or self._wire is None:
+        patience = None if self._connection is None else self._connection.socket_timeout
+        if not self._under_way or self._wire is None or patience is None:
             return
-        oldest = self._under_way[0]
-        if oldest.sent_at + patience > asyncio.get_running_loop().time():
-            self._look_at(oldest)
+        loop = asyncio.get_running_loop()
+        end = max(self._under_way[0].sent_at, self._wire.heard_at) + patience
+        if loop.time() < end:
+            self._watch = loop.call_at(end, self._look)
         else:
             self._wire.abort(SilentServer(f"Timeout reading: no answer within {patience:g} s"))

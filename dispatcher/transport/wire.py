@@ -48,6 +48,9 @@ class Wire(asyncio.Protocol):
         if writer is None or writer.transport.is_closing():
             raise LostConnection(CLOSED_BY_SERVER)
         self._ended = False
+        self._now = asyncio.get_running_loop().time
+        #: When the server last said something, on the event loop's clock.
+        self.heard_at = self._now()
         self._on_reply = on_reply
         self._on_lost = on_lost
         self._reader = hiredis.Reader(
@@ -97,6 +100,7 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """The server said something."""
+        self.heard_at = self._now()
         try:
             self._reader.feed(data)
             while not self._ended and (reply := self._reader.gets()) is not _INCOMPLETE:

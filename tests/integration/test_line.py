@@ -131,6 +131,18 @@ async def test_a_silent_server_is_given_up_after_the_time_for_an_answer(tmp_path
         assert len(server.connections) == 2, "a late answer must not be taken for another command's"
 
 
+async def test_a_long_reply_that_is_on_its_way_is_no_silence(tmp_path: Path) -> None:
+    async with scripted(tmp_path, lambda word: b"" if word == b"SLOW" else echo(word)) as (server, client):
+        client.connection_pool.connection_kwargs["socket_timeout"] = 0.2
+        line = Line(client)
+        await line.exchange([("WORD",)])
+        waiting = asyncio.create_task(line.exchange([("SLOW",)]))
+        for piece in (b"$5\r\n", b"h", b"e", b"l", b"l", b"o\r\n"):
+            await asyncio.sleep(0.08)
+            server.connections[-1].write(piece)
+        assert await waiting == [b"hello"]
+
+
 async def test_a_connection_that_was_silent_for_long_is_tried_before_it_is_used(tmp_path: Path) -> None:
     async with scripted(tmp_path, echo) as (server, client):
         line = Line(client)
