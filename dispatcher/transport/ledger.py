@@ -13,6 +13,7 @@ from redis.exceptions import NoScriptError
 
 from dispatcher.errors import DispatcherError
 from dispatcher.model.job import JobStatus
+from dispatcher.transport.held import Held
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.line import Line
 from dispatcher.transport.replies import STATUS_FIELDS, read_status
@@ -23,10 +24,16 @@ T = TypeVar("T")
 
 
 class Ledger:
-    """Runs commands from a thread. Safe to share between threads, not across a fork."""
+    """Runs commands from a thread. Safe to share between threads, not across a fork.
 
-    def __init__(self, client: redis.Redis) -> None:
+    Args:
+        client: of the ledger's server.
+        keep: whether to keep a connection of the client's for this ledger alone.
+    """
+
+    def __init__(self, client: redis.Redis, *, keep: bool = False) -> None:
         self.client = client
+        self._held = Held(client, keep=keep)
 
     def run(self, command: Command[T]) -> T:
         """Run one command in one round trip.
@@ -34,12 +41,12 @@ class Ledger:
         Raises:
             redis.RedisError: as redis-py raised it; callers wrap it with `connection.server_errors`.
         """
-        wanted = script(command.script)
-        arguments: Any = (*command.keys, *command.args)
-        try:
-            reply = self.client.evalsha(wanted.sha, len(command.keys), *arguments)
-        except NoScriptError:
-            reply = self.client.eval(wanted.text, len(command.keys), *arguments)
+        words = _words(command)
+        (reply,) = self._held.exchange([words])
+        if isinstance(reply, NoScriptError):
+            (reply,) = self._held.exchange([("EVAL", script(command.script).text, *words[2:])])
+        if isinstance(reply, Exception):
+            raise reply
         return command.read(reply)
 
     def run_many_settled(self, commands: Sequence[Command[T]]) -> list[T | Exception]:
@@ -50,13 +57,12 @@ class Ledger:
         """
         if not commands:
             return []
-        replies = _pipeline(self.client, commands).execute(raise_on_error=False)
+        replies = self._held.exchange([_words(command) for command in commands])
         missing = _not_loaded(commands, replies)
         if missing:
             for name in {commands[index].script for index in missing}:
                 self.client.script_load(script(name).text)
-            again = _pipeline(self.client, [commands[index] for index in missing]).execute(raise_on_error=False)
-            _put(replies, missing, again)
+            _put(replies, missing, self._held.exchange([_words(commands[index]) for index in missing]))
         return _read_settled(commands, replies)
 
 
@@ -112,13 +118,6 @@ class AsyncLedger:
 
 def _words(command: Command[T]) -> Words:
     return "EVALSHA", script(command.script).sha, len(command.keys), *command.keys, *command.args
-
-
-def _pipeline(client: Any, commands: Sequence[Command[T]]) -> Any:  # noqa: ANN401 - redis-py's sync and async pipelines
-    pipe = client.pipeline(transaction=False)
-    for command in commands:
-        pipe.evalsha(script(command.script).sha, len(command.keys), *command.keys, *command.args)
-    return pipe
 
 
 def _not_loaded(commands: Sequence[Command[T]], replies: Sequence[object]) -> list[int]:
