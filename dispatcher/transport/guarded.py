@@ -88,9 +88,20 @@ class Channel(kombu_redis.Channel):
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's signature
+        self._sending: redis.Redis | None = None
         super().__init__(*args, **kwargs)
         if not self.ack_emulation:
             self.QoS = _UnackedQoS  # type: ignore[assignment]  # kombu itself changes the class here
+
+    def _create_client(self, asynchronous: bool = False) -> redis.Redis:  # noqa: FBT001, FBT002 - kombu's signature
+        """A client that sends commands is made once for a pool: making it costs as much as what it is made for."""
+        if asynchronous:
+            made: redis.Redis = super()._create_client(asynchronous=True)
+            return made
+        client = self._sending
+        if client is None or client.connection_pool is not self.pool:
+            client = self._sending = super()._create_client()
+        return client
 
     def record_garbage(self, queue: str, raw: bytes, reason: str) -> None:
         """Log a refused message, and keep it as a dead letter."""
