@@ -11,6 +11,7 @@ costs a reconnection, never the worker.
 """
 
 import logging
+import time
 from collections.abc import Callable, Container
 from functools import cached_property
 from queue import Empty
@@ -29,11 +30,14 @@ from redis.exceptions import RedisError, ResponseError
 from dispatcher.settings import Settings
 from dispatcher.transport import guard
 from dispatcher.transport.garbage import GarbageSink
+from dispatcher.transport.wire import pack
 
 logger = logging.getLogger(__name__)
 
 #: A message with this header, not false, is put where the next worker takes it.
 HEAD_HEADER: Final = "dispatcher_head"
+#: Packed BRPOP commands that are kept: one for each order of the queues.
+BRPOPS_KEPT: Final = 64
 
 #: The server's or the machine's trouble, not the message's: for Celery to deal with, by connecting again.
 #: kombu counts KeyError among a transport's connection errors; out of a delivery it is the message's fault.
@@ -89,6 +93,7 @@ class Channel(kombu_redis.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's signature
         self._sending: redis.Redis | None = None
+        self._brpops: dict[tuple[tuple[str, ...], float], bytes] = {}
         super().__init__(*args, **kwargs)
         if not self.ack_emulation:
             self.QoS = _UnackedQoS  # type: ignore[assignment]  # kombu itself changes the class here
@@ -108,6 +113,23 @@ class Channel(kombu_redis.Channel):
         logger.warning("garbage_refused: %s", reason, extra={"queue": queue, "bytes": len(raw)})
         if self._garbage_sink is not None:
             self._garbage_sink.record_garbage(queue, raw, reason)
+
+    def _brpop_start(self, timeout: int | None = None) -> None:
+        """As kombu does it, which makes and packs the command anew with each message: there are but a few of them."""
+        queues = tuple(self._queue_cycle.consume(len(self._active_queues)))
+        if not queues:
+            return
+        wait = self.brpop_timeout if timeout is None else timeout
+        packed = self._brpops.get((queues, wait))
+        if packed is None:
+            if len(self._brpops) == BRPOPS_KEPT:
+                self._brpops.clear()
+            keys = [self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues]
+            packed = pack(("BRPOP", *(f"{self.global_keyprefix}{key}" for key in keys), wait or 0))
+            self._brpops[queues, wait] = packed
+        self._in_poll = self.client.connection
+        self._brpop_sent_at = time.monotonic()  # type: ignore[assignment]  # kombu's begins as None
+        self.client.connection.send_packed_command([packed])
 
     def _brpop_read(self, **options: Any) -> bool:  # noqa: ANN401 - kombu's signature
         try:
