@@ -20,11 +20,13 @@ class Hub(Protocol):
     remove_writer: Callable[[int], object]
 
 
-class LeanHub(bootsteps.StartStopStep):
-    """A step of Celery's consumer, before the loop is begun."""
+class LeanHub(bootsteps.Step):
+    """A step of Celery's worker, between the making of its loop and whatever registers with that."""
 
-    def start(self, parent: Any) -> None:  # noqa: ANN401 - Celery's signature
-        """The node has a connection."""
+    requires = ("celery.worker.components:Hub",)  # type: ignore[assignment]  # Celery's default is empty
+
+    def create(self, parent: Any) -> None:  # noqa: ANN401 - Celery's signature
+        """The node has its loop, if it has one at all."""
         if parent.hub is not None:
             make_lean(parent.hub)
 
