@@ -21,7 +21,7 @@ UNSTEERED := env $(addprefix -u ,$(FOREIGN))
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench profile bench-selection common-vectors docs settings-doc build secrets constraints clean
+.PHONY: help demo test check format bench profile scale bench-selection common-vectors docs settings-doc build secrets constraints clean
 
 help: ## List the targets
 	@echo "make TARGET [ARGS=\"…\"]"
@@ -51,6 +51,9 @@ bench: $(RUNTIME) ## Measure what a call costs, here and with seven other queues
 
 profile: $(RUNTIME) ## Show where a call's time goes, by function and by the server's command (ARGS="--only map")
 	@env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(UNSTEERED) $(BIN)/python -m benchmarks.calls.hotspots $(ARGS)
+
+scale: $(RUNTIME) ## Work out what 10^9 calls a day need, from what some cost here (ARGS="--size 0.1")
+	@env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(UNSTEERED) $(BIN)/python -m benchmarks.scale $(ARGS)
 
 bench-selection: $(RUNTIME) ## Measure the selector on data sets outside the project (DATA=folder ARGS="--only NAME --quick")
 	@env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m benchmarks.selection $(if $(DATA),--data "$(DATA)") $(ARGS)

@@ -6,7 +6,6 @@ from dispatcher.execution.worker import make_worker_app
 from dispatcher.monitoring.worker import show_worker
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
-from dispatcher.transport.embedded import find_server
 
 
 def create_worker_app(registry: Registry, settings: Settings | None = None, *, name: str = "dispatcher") -> Celery:
@@ -21,7 +20,16 @@ def create_worker_app(registry: Registry, settings: Settings | None = None, *, n
         NoServerError: no server is configured, and none could be started here.
     """
     settings = settings if settings is not None else Settings.load()
-    url, _server = find_server(settings)
+    url = _server_url(settings)
     app = make_worker_app(registry, settings, url, name=name)
     show_worker(app, settings, url)
     return app
+
+
+def _server_url(settings: Settings) -> str:
+    if settings.url is not None:
+        return settings.url.get_secret_value()
+    from dispatcher.transport.embedded import find_server  # noqa: PLC0415 - a fleet's workers are told where it is
+
+    url, _server = find_server(settings)
+    return url

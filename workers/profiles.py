@@ -6,7 +6,6 @@ process. It consumes the queues that hold nothing else, as `Registry(async_queue
 nodes `--exclude-queues=async,async.high,async.bulk` to keep them out of there.
 """
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
 
-from dispatcher import Registry, Settings
+from dispatcher import Registry, Settings, node
 from dispatcher.transport.app import CELERY_DEFAULT_QUEUE, queue_names
 
 #: Beyond the longest call: for settling it, and for a busy machine.
@@ -104,10 +103,10 @@ def main(arguments: Sequence[str]) -> None:
     from tasks import registry  # noqa: PLC0415 - a wrong profile is told at once
 
     try:
-        options = worker_arguments(arguments[0], registry, Settings.load())
+        _, *options = worker_arguments(arguments[0], registry, Settings.load())
     except ValueError as error:
         sys.exit(str(error))
-    os.execv(sys.executable, [sys.executable, "-m", "celery", "-A", "workers.app", *options, *arguments[1:]])  # noqa: S606
+    sys.exit(node.start("workers.app", [*options, *arguments[1:]]))
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ def has_asyncio_pool() -> bool:
 
 
 def ours() -> Contestant:
-    """Dispatcher, as `celery -A … worker`."""
-    start = ("celery", "-A", "benchmarks.calls.worker", "worker", "--loglevel=WARNING")
+    """Dispatcher, as `python -m dispatcher.node …`."""
+    start = ("python", "-m", "dispatcher.node", "benchmarks.calls.worker", "--loglevel=WARNING")
     quiet = ("--without-gossip", "--without-mingle")
     pool = f"--pool={'asyncio' if has_asyncio_pool() else 'threads'}"
     waiting = [(*start, *quiet, pool, f"--concurrency={AT_ONCE}", f"--hostname=waiting{n}@%h") for n in (1, 2)]

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Final
 
 import typer
@@ -64,6 +65,7 @@ def worker(
     """
     from dispatcher.cli.loading import load, read_settings
     from dispatcher.cli.output import Output
+    from dispatcher.node import run
     from dispatcher.worker import create_worker_app
 
     settings = read_settings(app=app, url=url)
@@ -80,14 +82,14 @@ def worker(
     arguments = _celery_arguments(
         name, pool=pool, concurrency=concurrency, queues=queues, loglevel=loglevel, rest=celery or []
     )
-    raise typer.Exit(_start(celery_app.start, ["--quiet", *arguments] if quiet or as_json else arguments))
+    raise typer.Exit(_start(partial(run, celery_app, arguments, quiet=quiet or as_json)))
 
 
 def _celery_arguments(
     hostname: str, *, pool: str, concurrency: int | None, queues: str | None, loglevel: str, rest: Sequence[str]
 ) -> list[str]:
-    """What `celery` is told; what the user says after `--` comes last, and so wins."""
-    arguments = ["worker", f"--hostname={hostname}", f"--pool={pool}", f"--loglevel={loglevel}"]
+    """What `celery worker` is told; what the user says after `--` comes last, and so wins."""
+    arguments = [f"--hostname={hostname}", f"--pool={pool}", f"--loglevel={loglevel}"]
     # Nodes need not know each other: the ledger does. It saves about a second at the start.
     arguments += ["--without-gossip", "--without-mingle", "--task-events"]
     if concurrency is None and pool == "asyncio":
@@ -99,13 +101,12 @@ def _celery_arguments(
     return [*arguments, *rest]
 
 
-def _start(celery: Callable[..., int | None], arguments: Sequence[str]) -> int:
+def _start(run_node: Callable[[], int]) -> int:
     """Run Celery's own command. Returns its exit code."""
     from click import ClickException  # Celery's own, and typer no longer is click
 
     try:
-        code = celery(argv=list(arguments))
+        return run_node()
     except ClickException as error:
         error.show()
         return error.exit_code
-    return code or 0

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 TURN = 25
 #: Results read in one round trip.
 POLL_LIMIT = 500
+#: Ids that are looked through for dropped handles only when there are so many more of them than are awaited.
+SLACK = 1_000
 #: Seconds between two tries to subscribe again: first, and longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 
@@ -218,6 +220,7 @@ class Collector:
     async def _read_store(self) -> None:
         """Look for the outcomes that were asked for, and for some of those awaited for longer than an interval."""
         asked, self._fetch_now = self._fetch_now, set()
+        self._forget_dropped()
         old = self._clock.monotonic() - self._settings.poll_interval_seconds
         looked_for = 0
         for _ in range(len(self._order)):
@@ -245,6 +248,11 @@ class Collector:
                 pending = self._pending.get(job_id)
                 if pending is not None and meta is not None:
                     self._resolve(pending, meta)
+
+    def _forget_dropped(self) -> None:
+        """Let go of ids that nobody awaits: where many others are, looks come to them too late."""
+        if len(self._order) > 2 * len(self._pending) + SLACK:
+            self._order = OrderedDict((job_id, None) for job_id in self._order if job_id in self._pending)
 
     def _resolve(self, pending: Pending, meta: bytes) -> None:
         pending.resolve(meta)

@@ -101,6 +101,8 @@ class Interest(Pending):
         if self._timer is None and self.meta is None:
             own = weakref.ref(self)
             self._timer = asyncio.get_running_loop().call_later(max(seconds, 0), _expire, own)
+            # Handles may be let go much faster than deadlines come.
+            weakref.finalize(self, self._timer.cancel).atexit = False
 
     async def give_up(self, reason: str, *, hard: bool) -> bool:
         """See `Handle.cancel`."""

@@ -140,17 +140,24 @@ class Sweeper:
             logger.debug("sweeper_not_released", extra={"reason": str(error)})
 
     def _find_lost_wake_ups(self) -> None:
-        now = self._clock.monotonic()
+        now, rounds = self._clock.monotonic(), ROUNDS
         for state in self._ledger.run(self._commands.queues()):
             watch = self._queues.setdefault(state.name, QueueWatch(self._settings.republish_grace_seconds))
             watch.see(now, state.started, broker_is_empty=state.waiting > 0 and self._broker.is_empty(state.name))
             if state.waiting == 0:
                 continue
             started = watch.must_have_started(now)
-            wake_ups = self._ledger.run(self._commands.lost(state.name, started=started, limit=LIMIT))
-            if wake_ups:
-                logger.info("wake_ups_republished", extra={"queue": state.name, "jobs": len(wake_ups)})
-                self._broker.publish(wake_ups)
+            for first in range(0, max(1, rounds) * LIMIT, LIMIT):
+                rounds -= 1
+                if self._republish(state.name, started, first) < LIMIT:
+                    break
+
+    def _republish(self, queue: str, started: int | None, first: int) -> int:
+        wake_ups = self._ledger.run(self._commands.lost(queue, started=started, first=first, limit=LIMIT))
+        if wake_ups:
+            logger.info("wake_ups_republished", extra={"queue": queue, "jobs": len(wake_ups)})
+            self._broker.publish(wake_ups)
+        return len(wake_ups)
 
     def _tell_flower(self, look: Looked, job_id: str) -> None:
         """No worker saw this job end, so no Celery event told of it."""

@@ -8,7 +8,6 @@ from celery import Celery
 from celery.signals import import_modules, worker_ready
 
 from dispatcher.errors import SettingsError
-from dispatcher.monitoring.flower import close_dashboard
 from dispatcher.settings import Settings
 from dispatcher.transport.app import hide_results
 
@@ -34,6 +33,8 @@ def show_worker(app: Celery, settings: Settings, url: str) -> None:
         """In every program that uses the app for more than sending; here for `celery -A yours flower` alone."""
         command = click.get_current_context(silent=True)
         if command is not None and command.info_name == "flower":
+            from dispatcher.monitoring.flower import close_dashboard  # noqa: PLC0415 - a worker never needs it
+
             close_dashboard(settings)
             hide_results(app)
 

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from types import FunctionType
-from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from dispatcher.model.call import Call
 from dispatcher.model.limits import Limits
@@ -15,8 +15,9 @@ from dispatcher.registry.declaration import Declared, read_declaration
 from dispatcher.registry.function import AsyncFunction, Function, SyncFunction
 from dispatcher.registry.names import explain_unknown
 from dispatcher.registry.schema import JsonSchema, read_signature, refuse, where_is
-from dispatcher.registry.tools.format import ToolFormat
-from dispatcher.registry.tools.formats import export_tool
+
+if TYPE_CHECKING:
+    from dispatcher.registry.tools.format import ToolFormat
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -215,7 +216,7 @@ class Registry:
 
     # --- tools --------------------------------------------------------------------------------------------------
 
-    def tools(self, format: ToolFormat, *, only: Iterable[str] | None = None) -> list[JsonSchema]:  # noqa: A002
+    def tools(self, format: "ToolFormat", *, only: Iterable[str] | None = None) -> list[JsonSchema]:  # noqa: A002
         """The functions as a provider's API takes them, ready for `tools=…`.
 
         Args:
@@ -226,5 +227,7 @@ class Registry:
             UnknownFunctionError: `only` names one that there is not.
             ValueError: there is no such format.
         """
+        from dispatcher.registry.tools.formats import export_tool  # noqa: PLC0415 - a worker never needs it
+
         functions = list(self) if only is None else [self.get(name) for name in only]
         return [export_tool(function, format) for function in functions]

@@ -1,12 +1,12 @@
 """Signature and docstring → the types, descriptions and JSON Schemas of one function. Run once, at registration."""
 
 import inspect
+import re
 import typing
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, NotRequired, Required, TypeAlias
 
-import docstring_parser
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 from pydantic.errors import PydanticUndefinedAnnotation
 from pydantic.fields import Field, FieldInfo
@@ -23,6 +23,9 @@ JsonSchema: TypeAlias = dict[str, object]
 BYTES_AND_NUMBERS: Final = ConfigDict(
     ser_json_bytes="base64", val_json_bytes="base64", allow_inf_nan=False, ser_json_inf_nan="constants"
 )
+
+#: Every style of docstring begins its sections on a line of their own, or with a sign before a name.
+_MAY_HAVE_SECTIONS: Final = re.compile(r"[\n:@]").search
 
 #: What pydantic, and typing under it, raise about types they cannot work with.
 _TYPE_ERRORS: Final = (
@@ -154,6 +157,10 @@ def _read_parameter(
 
 def _read_docstring(text: str) -> tuple[str, dict[str, str]]:
     """What the function does, and what each parameter is: Google, NumPy and Sphinx styles."""
+    if not _MAY_HAVE_SECTIONS(text):
+        return text.strip(), {}
+    import docstring_parser  # noqa: PLC0415 - not needed where every function says what it does in a line
+
     try:
         parsed = docstring_parser.parse(text)
     except docstring_parser.ParseError:

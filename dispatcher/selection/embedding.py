@@ -20,7 +20,7 @@ import numpy as np
 
 from dispatcher.selection.card import Card
 from dispatcher.selection.encoders.encoder import unit
-from dispatcher.selection.loss import Floats
+from dispatcher.selection.loss import Floats, Integers
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.stored import Array
 from dispatcher.selection.words import split_name
@@ -31,6 +31,10 @@ SCALE: Final = 20.0
 NAME_WEIGHT: Final = 0.5
 #: The step of online learning.
 RATE: Final = 2.0
+#: Gradients by a logit that are left: each costs a row of both heads.
+NEGLIGIBLE: Final = 4e-3
+#: Up to so many functions for each candidate one product with the whole head is quicker than rows of it.
+SMALL: Final = 8
 
 
 class Embedding:
@@ -46,6 +50,8 @@ class Embedding:
         #: The same two for foreign requests; empty where no encoder reads them.
         self._foreign_head = self.foreign_start.copy()
         self._foreign_bias = np.zeros(len(self._foreign_head), dtype=np.float32)
+        #: How much longer the rows of H0 are for foreign requests, in the numbers that both have.
+        self._foreign_scale: Floats = _ratio(self._foreign_head, self._start)
 
     @property
     def start(self) -> Floats:
@@ -92,25 +98,90 @@ class Embedding:
         product += bias
         return product
 
+    def first_logits(self, vector: Floats, *, foreign: bool = False) -> Floats:
+        """The logits before anything was learnt, shape (functions,)."""
+        found: Floats = self._start @ vector
+        if foreign:
+            # The vector is zero where the two differ otherwise.
+            found *= self._foreign_scale
+        return found
+
     def learn(self, vector: Floats, gradient: Mapping[int, float], weight: float = 1.0) -> None:
         """One stochastic step.
 
         Args:
             vector: of the text.
-            gradient: of the loss by the logit of each function that it is worth it for.
+            gradient: of the loss by the logits of functions; those that it is next to nothing for are left.
             weight: of the example.
         """
-        self._step(self._head, self._bias, vector, gradient, weight)
+        worth = {position: by_logit for position, by_logit in gradient.items() if abs(by_logit) > NEGLIGIBLE}
+        steps = np.array(list(worth.values()), dtype=np.float32) * np.float32(RATE * weight)
+        self._step(np.array(list(worth), dtype=np.int64), steps[:, None], vector[None])
+
+    def logits_among(self, vectors: Floats, candidates: Integers | None, foreign: Array) -> Floats:
+        """Of some functions for each of several texts, shape (texts, candidates).
+
+        Args:
+            vectors: of the texts, shape (texts, dimension).
+            candidates: positions, shape (texts, candidates); None for all functions.
+            foreign: which of the texts are, shape (texts,).
+        """
+        found = _among(self._head, self._bias, vectors, candidates)
+        if foreign.any():
+            own = None if candidates is None else candidates[foreign]
+            found[foreign] = _among(self._foreign_head, self._foreign_bias, vectors[foreign], own)
+        return found
+
+    def learn_together(self, vectors: Floats, candidates: Integers | None, gradient: Floats) -> None:
+        """One step for several texts.
+
+        Args:
+            vectors: of the texts, shape (texts, dimension).
+            candidates: positions, shape (texts, candidates), distinct for each text; None for all functions.
+            gradient: of the loss by the logits of these, likewise; functions that it is next to nothing for are left.
+        """
+        by_function = gradient.T
+        if candidates is not None:
+            by_function = np.zeros((self.size, len(vectors)), dtype=np.float32)
+            by_function[candidates, np.arange(len(vectors))[:, None]] = gradient
+        positions = (np.maximum.reduce(np.abs(by_function), axis=1) > NEGLIGIBLE).nonzero()[0]
+        self._step(positions, by_function.take(positions, axis=0) * np.float32(RATE), vectors)
+
+    def _step(self, positions: Integers, steps: Floats, vectors: Floats) -> None:
+        """Go down in both heads.
+
+        Args:
+            positions: distinct, shape (functions,).
+            steps: by function and text, shape (functions, texts).
+            vectors: of the texts, shape (texts, dimension).
+        """
+        by_bias = np.float32(0.02) * np.add.reduce(steps, axis=1)
+        self._head[positions] -= steps @ vectors
+        self._bias[positions] -= by_bias
         if len(self._foreign_head):
             # What is taught in one language holds in the others.
-            self._step(self._foreign_head, self._foreign_bias, self.meaning.foreign(vector), gradient, weight)
+            self._foreign_head[positions] -= steps @ self.meaning.foreign(vectors)
+            self._foreign_bias[positions] -= by_bias
 
-    @staticmethod
-    def _step(head: Floats, bias: Floats, vector: Floats, gradient: Mapping[int, float], weight: float) -> None:
-        for position, by_logit in gradient.items():
-            step = np.float32(RATE * weight * by_logit)
-            head[position] -= step * vector
-            bias[position] -= np.float32(0.02) * step
+
+def _ratio(foreign: Floats, start: Floats) -> Floats:
+    """By how much the rows of one are greater than those of the other, where they are not zero."""
+    products = np.einsum("fd,fd->f", foreign, start[: len(foreign)])
+    return np.asarray(SCALE**2 / np.maximum(products, np.float32(1e-6)), dtype=np.float32)
+
+
+def _among(head: Floats, bias: Floats, vectors: Floats, candidates: Integers | None) -> Floats:
+    found: Floats
+    if candidates is None:
+        found = vectors @ head.T
+        found += bias
+        return found
+    if len(head) <= SMALL * candidates.shape[1]:
+        found = (vectors @ head.T)[np.arange(len(vectors))[:, None], candidates]
+    else:
+        found = np.einsum("tcd,td->tc", head[candidates], vectors)
+    found += bias[candidates]
+    return found
 
 
 def render(card: Card) -> str:

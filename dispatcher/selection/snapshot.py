@@ -17,17 +17,20 @@ from dispatcher.selection.exact import NOTHING, Exact
 from dispatcher.selection.features import buckets
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.fusion import Fusion
+from dispatcher.selection.judgement import gradient_of, judge
 from dispatcher.selection.lexical import Lexicon
 from dispatcher.selection.loss import Floats
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model
 from dispatcher.selection.neighbours import Neighbours
 from dispatcher.selection.reading import Reading
+from dispatcher.selection.rehearsal import Rehearsal
 from dispatcher.selection.rules import CompiledRule
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.shape import Shape
-from dispatcher.selection.softmax import NEGLIGIBLE, Ngrams, Read, Softmax, document_of
+from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
 from dispatcher.selection.sums import Sum, Sums, Table
+from dispatcher.selection.unsaid import Unsaid, share_out
 from dispatcher.selection.words import words
 
 if TYPE_CHECKING:
@@ -35,8 +38,6 @@ if TYPE_CHECKING:
     from dispatcher.selection.latent import Latent
     from dispatcher.selection.network import Network
 
-#: A wrong function's probability is taken for at most this: the step grows without bound towards 1.
-MOST_SURE = 0.98
 #: The probability from which on a function was thought of by the selector itself.
 PLAUSIBLE = 0.02
 #: The probability of a favourite from which on it is not plausible that nothing fits.
@@ -110,10 +111,15 @@ class Snapshot:
         self._summed: tuple[int, int, Latent | None] = (-1, -1, None)
         self.embedding: Embedding | None = None
         self.neighbours: Neighbours | None = None
+        self.rehearsal: Rehearsal | None = None
+        self.unsaid = Unsaid()
+        #: What functions of few examples are favoured by; None for nothing.
+        self._favour: Floats | None = None
         if meaning is not None:
             self.embedding = Embedding(self.cards, meaning)
             # One place more than functions: the texts that nothing fits.
             self.neighbours = Neighbours(self.size + 1, meaning.dimension)
+            self.rehearsal = Rehearsal(self.embedding)
         #: How many examples each function has.
         self.examples = np.zeros(self.size, dtype=np.float32)
         default = fusion.WORDS if meaning is None else fusion.MEANING
@@ -164,7 +170,10 @@ class Snapshot:
             gates = np.array([self._gates[tier] for tier in tiers])
         weighed = np.concatenate(tuple(tiers.values())).reshape(gates.shape)
         weighed *= gates
-        return Scores(tiers=tiers, fused=np.add.reduce(weighed))
+        fused: Floats = np.add.reduce(weighed)
+        if self._favour is not None:
+            fused += self._favour
+        return Scores(tiers=tiers, fused=fused)
 
     def set_fusion(self, fusion: Fusion) -> None:
         """Weigh the tiers otherwise from now on."""
@@ -194,7 +203,7 @@ class Snapshot:
         }
         if self.bayes.calls.any():
             found[fusion.BAYES] = lambda reading: self._bayes_logits(reading) * reading.familiar
-            found[fusion.PRIOR] = lambda reading: _as_far_as_read(self.bayes.log_prior(reading.states), reading)
+            found[fusion.PRIOR] = lambda reading: _as_far_as_read(self._prior(reading), reading)
         if self.latent is not None:
             found[fusion.LATENT] = lambda reading: reading.latent[: self.size] * reading.familiar
         if self.network is not None:
@@ -206,6 +215,11 @@ class Snapshot:
         if self.rules or self._evidence is not None:
             found[fusion.KEYWORDS] = self._keywords
         return found
+
+    def _prior(self, reading: Reading) -> Floats:
+        """How often functions were asked for, as far as that is known: who never came first was never confirmed."""
+        prior, unknown = self.bayes.log_prior(reading.states), self.unsaid.share
+        return prior if not unknown else prior - np.float32(unknown) * self.bayes.log_prior()
 
     def add_up(self, found: list[str]) -> Sum:
         """What the n-grams of a text's words add up to in the tables of the tiers, where those are dense."""
@@ -305,11 +319,8 @@ class Snapshot:
             return
         right = feedback.verdict is Verdict.RIGHT
         plausible = math.exp(scores.logs.item(position)) >= PLAUSIBLE
-        gradient = self._gradient(scores, position, right=right)
-        self.softmax.learn(met, gradient, feedback.weight)
-        if self.embedding is not None and self.neighbours is not None:
-            self.embedding.learn(reading.vector, gradient, feedback.weight)
-            self.neighbours.add(reading.vector, position, feedback.text, right=right)
+        self.unsaid.add(feedback.weight, right=right)
+        self._step(reading, scores, met, feedback, position)
         if right:
             self.bayes.add(met, position, reading.states, feedback.weight)
             self.examples[position] += feedback.weight
@@ -318,6 +329,28 @@ class Snapshot:
                 self.exact.learn(feedback.text, position, source=feedback.source, plausible=plausible)
         elif feedback.weight >= 1:
             self.exact.forget(feedback.text, position)
+        self._favour = self.unsaid.favour(self.examples)
+
+    def _step(self, reading: Reading, scores: Scores, met: Read, feedback: Feedback, position: int) -> None:
+        """One step of the weights, and the text remembered."""
+        right = feedback.verdict is Verdict.RIGHT
+        gradient = gradient_of(scores.logs, position, right=right)
+        rehearsal = self.rehearsal if fusion.EMBEDDING in scores.tiers else None
+        # Who always tells the right function leaves nothing unsaid, and does not wait for what follows from it.
+        judged = None
+        if self.unsaid.share and not (right and rehearsal is None):
+            judged = judge(self, reading, scores, feedback, position)
+            if not right:
+                gradient = share_out(gradient, position, judged.candidates, judged.believed(self.examples))
+        self.softmax.learn(met, gradient, feedback.weight)
+        if self.embedding is None or self.neighbours is None:
+            return
+        if judged is None or rehearsal is None:
+            self.embedding.learn(reading.vector, gradient, feedback.weight)
+        else:
+            surprise = abs(gradient[position]) * feedback.weight
+            rehearsal.learn(judged, surprise, self._gates[fusion.EMBEDDING], self.examples)
+        self.neighbours.add(reading.vector, position, feedback.text, right=right)
 
     def _look_again(self, feedback: Feedback) -> tuple[Reading, Scores]:
         """What the tiers say of a text now; they need not be asked again where nothing was learnt in between."""
@@ -343,25 +376,6 @@ class Snapshot:
             self.exact.learn(reading.text, NOTHING, source=feedback.source, plausible=plausible)
         if self.neighbours is not None:
             self.neighbours.add(reading.vector, self.size, reading.text)
-
-    @staticmethod
-    def _gradient(scores: Scores, position: int, *, right: bool) -> dict[int, float]:
-        """Of the loss by the logit of each function that has anything to learn.
-
-        The loss is -log P(f) where f is right, and -log(1 - P(f)) where it is wrong: all that is known then is that it
-        was another.
-        """
-        probabilities = np.exp(scores.logs)
-        matters = (probabilities > NEGLIGIBLE).nonzero()[0]
-        gradient: dict[int, float] = dict(zip(matters.tolist(), probabilities[matters].tolist(), strict=True))
-        own = probabilities.item(position)
-        if right:
-            gradient[position] = own - 1.0
-            return gradient
-        own = min(own, MOST_SURE)
-        gradient = {i: -own / (1 - own) * probability for i, probability in gradient.items()}
-        gradient[position] = own
-        return gradient
 
     def count(self, counts: Mapping[int, float]) -> None:
         """Add to the examples that functions are known to have."""

@@ -290,7 +290,7 @@ class Commands:
 
         return Command("untold", (self.keys.prefix,), (limit,), read)
 
-    def lost(self, queue: str, *, started: int | None, limit: int) -> Command[list[WakeUp]]:
+    def lost(self, queue: str, *, started: int | None, limit: int, first: int = 0) -> Command[list[WakeUp]]:
         """The waiting jobs of a queue whose wake-up must have been lost.
 
         Args:
@@ -298,6 +298,7 @@ class Commands:
             started: every job up to this sequence number should have started by now; None when all should have,
                 because the broker holds no message of the queue.
             limit: how many to look at.
+            first: how many of those that wait longest to pass over.
         """
         grace = int(self._settings.republish_grace_seconds * 1000)
 
@@ -315,7 +316,7 @@ class Commands:
             ]
 
         upto = "+inf" if started is None else f"({started}"
-        return Command("lost", (self.keys.prefix,), (queue, upto, grace, limit), read)
+        return Command("lost", (self.keys.prefix,), (queue, upto, grace, limit, first), read)
 
     def queues(self) -> Command[list[QueueState]]:
         """Every queue that was ever used, with what waits in it."""

@@ -1,13 +1,11 @@
 """Where the jobs of a `map` with a key began, and how many rows each held, so that a later run cuts its input alike."""
 
-from typing import TYPE_CHECKING, cast
-
 import redis.asyncio
 
 from dispatcher.transport.connection import server_errors
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+#: Entries in one round trip: a map of slow calls may have had a million jobs, and others wait while the server reads.
+AT_ONCE = 1_000
 
 
 class MapJournal:
@@ -33,8 +31,8 @@ class MapJournal:
             ServerError: it cannot be asked.
         """
         with server_errors(self._address):
-            found = await cast("Awaitable[Mapping[bytes, bytes]]", self._client.hgetall(self._name))
-        return {int(first): int(rows) for first, rows in found.items()}
+            entries = self._client.hscan_iter(self._name, count=AT_ONCE)
+            return {int(first): int(rows) async for first, rows in entries}
 
     async def note(self, first: int, rows: int) -> None:
         """A job of so many rows is about to be accepted.

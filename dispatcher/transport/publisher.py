@@ -15,6 +15,10 @@ from dispatcher.transport.replies import WakeUp
 
 logger = logging.getLogger(__name__)
 
+#: Wake-ups that wait while the broker hangs. What comes beyond is left to the sweeper: a producer's memory must not
+#: grow with an outage.
+MOST_WAITING = 100_000
+
 
 class Publisher:
     """A queue and a thread that empties it into the broker. Started by the first wake-up."""
@@ -28,10 +32,14 @@ class Publisher:
         self._predecessor: threading.Thread | None = None
         #: Held while something is put: so nothing comes to lie behind the word that ends a thread.
         self._lock = threading.Lock()
+        #: Whether those that come now are left to the sweeper: told once, until there is room again.
+        self._full = False
 
     def put(self, wake_up: WakeUp) -> None:
         """Hand over a wake-up. Returns at once. After `close`, a new thread begins."""
         with self._lock:
+            if self._is_full(wake_up):
+                return
             self._queue.put(wake_up)
             if self._thread is None or not self._thread.is_alive():
                 before = self._predecessor if self._thread is None else self._thread
@@ -39,6 +47,13 @@ class Publisher:
                     target=self._run, args=(before,), name="dispatcher-publisher", daemon=True
                 )
                 self._thread.start()
+
+    def _is_full(self, wake_up: WakeUp) -> bool:
+        was_full, self._full = self._full, self._queue.qsize() >= MOST_WAITING
+        if self._full and not was_full:
+            extra = {"waiting": MOST_WAITING, "first_job_id": wake_up.job_id}
+            logger.warning("publisher_full: the broker takes too long; wake-ups are left to the sweeper", extra=extra)
+        return self._full
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything handed over so far has been published or given up; False after `timeout` seconds."""

@@ -1,4 +1,7 @@
-"""A producer that dies between accepting a job and publishing its wake-up: `python -m tests.acceptance.lost_producer LABEL`."""
+"""A producer that dies between accepting a job and publishing its wake-up: `python -m tests.acceptance.lost_producer LABEL`.
+
+It takes the broker for another server than the ledger's: else the script that accepts publishes too.
+"""
 
 import asyncio
 import os
@@ -6,6 +9,7 @@ import signal
 import sys
 
 from dispatcher import Dispatcher
+from dispatcher.client import dispatcher as dispatcher_module
 from dispatcher.transport.publisher import Publisher
 from tests.acceptance.functions import hold, registry
 
@@ -15,6 +19,7 @@ def die(*_: object) -> None:
 
 
 async def main(label: str) -> None:
+    dispatcher_module.list_prefix = lambda _: None
     Publisher.put = die
     async with Dispatcher(registry) as dispatcher:
         await dispatcher.dispatch(hold.call(label, 0), idempotency_key=label)

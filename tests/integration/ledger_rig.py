@@ -133,8 +133,10 @@ class Rig:
     def due(self, node: str = "node", limit: int = 100) -> list[str] | None:
         return self.ledger.run(self.commands.due(node, limit))
 
-    def lost(self, started: int | None = None, queue: str = "default", limit: int = 100) -> list[WakeUp]:
-        return self.ledger.run(self.commands.lost(queue, started=started, limit=limit))
+    def lost(
+        self, started: int | None = None, queue: str = "default", limit: int = 100, first: int = 0
+    ) -> list[WakeUp]:
+        return self.ledger.run(self.commands.lost(queue, started=started, limit=limit, first=first))
 
     def replay(self, job_id: str, deadline: float = 600) -> WakeUp | str:
         return self.ledger.run(self.commands.replay(job_id, timedelta(seconds=deadline)))

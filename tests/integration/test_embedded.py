@@ -166,6 +166,12 @@ def test_it_listens_on_loopback_only(tmp_path: Path) -> None:
         assert client.config_get("protected-mode") == {"protected-mode": "yes"}
 
 
+def test_a_record_with_a_long_envelope_in_it_stays_compact(tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path) as server, connect(server.url, role="test") as client:
+        client.hset("record", mapping={"state": "waiting", "envelope": "x" * 1000})
+        assert client.object("encoding", "record") in {b"listpack", b"ziplist"}
+
+
 def test_git_ignores_its_folder(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path):
         assert (tmp_path / ".gitignore").read_text() == "*\n"

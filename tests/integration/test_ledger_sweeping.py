@@ -213,6 +213,11 @@ class TestLost:
         assert [wake_up.job_id for wake_up in rig.lost(started=None)] == ids
         assert rig.lost(started=None, limit=0) == []
 
+    def test_those_that_wait_longest_may_be_passed_over(self, rig: Rig) -> None:
+        ids = [rig.waiting() for _ in range(3)]
+        rig.advance(6)
+        assert [wake_up.job_id for wake_up in rig.lost(started=None, first=1)] == ids[1:]
+
     def test_each_copy_doubles_the_grace(self, rig: Rig) -> None:
         rig.waiting()
         copied_after = []

@@ -5,9 +5,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import redis
 
 from dispatcher import Dispatcher, Failed, Registry, Succeeded
 from dispatcher.testing import embedded_dispatcher
+from dispatcher.transport.connection import connect_async
+from dispatcher.transport.embedded import EmbeddedServer
+from dispatcher.transport.map_journal import MapJournal
 
 #: How often each number was asked for.
 calls: Counter[int] = Counter()
@@ -97,6 +101,22 @@ async def test_without_a_key_nothing_is_taken_over(dispatcher: Dispatcher) -> No
         outcomes = [one async for one in dispatcher.map(square, rows(14), calls_per_job=5)]
         assert isinstance(outcomes[13], Failed)
     assert calls[0] == 2
+
+
+async def test_what_a_run_of_very_many_jobs_left_is_read_in_steps(
+    server: EmbeddedServer, client: redis.Redis, namespace: str
+) -> None:
+    """The server does nothing else while it gives out a whole hash."""
+    name = f"{namespace}:journal"
+    client.hset(name, mapping={str(5 * number): "5" for number in range(5_000)})
+    client.config_resetstat()
+    async with connect_async(server.url, role="test") as connected:
+        found = await MapJournal(connected, name, keep_seconds=60, address="").read()
+    client.delete(name)
+    assert found == {5 * number: 5 for number in range(5_000)}
+    steps = client.info("commandstats")
+    assert steps["cmdstat_hscan"]["calls"] >= 5
+    assert "cmdstat_hgetall" not in steps
 
 
 async def test_positions_stay_those_of_the_rows_when_it_is_resumed_without_order(dispatcher: Dispatcher) -> None:

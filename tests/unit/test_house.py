@@ -154,6 +154,7 @@ class TestContainers:
         command = " ".join(valkey["command"])
         assert "--appendonly yes" in command
         assert "--maxmemory-policy noeviction" in command
+        assert "hash-max-listpack-value 1024" in command
         assert valkey["volumes"] == ["valkey:/data"]
         assert "ports" not in valkey
 

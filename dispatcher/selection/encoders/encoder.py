@@ -90,6 +90,7 @@ def encode_distinct(texts: Sequence[str], dimension: int, encode: Callable[[list
 
 def unit(rows: Rows) -> Rows:
     """Rows scaled to length 1; a row of zeros stays one."""
-    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    scaled: Rows = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    lengths = np.sqrt(np.add.reduce(rows * rows, axis=-1, keepdims=True))
+    lengths[lengths == 0] = 1
+    scaled: Rows = np.divide(rows, lengths, dtype=rows.dtype)
     return scaled

@@ -1,13 +1,13 @@
 -- The waiting jobs of a queue whose wake-up is lost. They are to be published again, at the head.
 -- KEYS: prefix
 -- ARGV: queue, where the sequence numbers end that must have started by now ('(7': those below 7, '+inf': all),
---       grace_ms, limit
+--       grace_ms, limit, how many of the first are passed over
 -- Returns {id, function, shown, attempts so far} for each
 local queue, upto, grace, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = now_ms()
 local reached = tonumber(redis.call('HGET', key('reached'), queue) or '0')
 local lost = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', waiting_key(queue), '-inf', upto, 'LIMIT', 0, limit)) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', waiting_key(queue), '-inf', upto, 'LIMIT', ARGV[5], limit)) do
   local jk = job_key(id)
   local job = redis.pcall('HMGET', jk, 'state', 'published_ms', 'function', 'shown', 'copies', 'attempt')
   -- A record that cannot be read is none of a waiting job: it must not stand in the way of the others.

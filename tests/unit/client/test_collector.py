@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import AuthenticationError, ResponseError
 
 from dispatcher.client import collector as module
-from dispatcher.client.collector import POLL_LIMIT, Collector
+from dispatcher.client.collector import POLL_LIMIT, SLACK, Collector
 from dispatcher.errors import Acceptance, ServerAuthError, ServerError, ServerUnreachableError
 from dispatcher.settings import Settings
 from dispatcher.testing import FakeClock
@@ -192,6 +192,16 @@ async def test_who_is_dropped_is_forgotten(rig: Rig) -> None:
     assert list(rig.collector._order) == ["kept"]
     assert list(rig.collector._pending) == ["kept"]
     assert kept.meta is None
+
+
+async def test_who_is_dropped_is_forgotten_also_behind_many_who_wait_long(rig: Rig) -> None:
+    """One look comes as far as the first so many of those who wait: what is behind them must not pile up."""
+    awaited = [rig.collector.expect(f"job-{number}") for number in range(POLL_LIMIT + 100)]
+    dropped = [rig.collector.expect(f"dropped-{number}") for number in range(2 * len(awaited) + SLACK)]
+    dropped.clear()
+    gc.collect()
+    await rig.next_look()
+    assert set(rig.collector._order) == {pending.job_id for pending in awaited}
 
 
 async def test_who_has_the_outcome_is_looked_for_no_more(rig: Rig) -> None:

@@ -1,6 +1,7 @@
 """Equal calls that share a job: what ends one of them ends no other. No server."""
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -200,6 +201,16 @@ async def test_a_call_expires_at_its_own_deadline(flight: Flight) -> None:
     follower = flight.join(timedelta(seconds=0), leads=False)
     await asyncio.sleep(0.01)
     assert (state_of(leader), state_of(follower)) == (None, JobState.EXPIRED)
+
+
+async def test_a_call_that_is_let_go_leaves_no_timer_behind_until_its_deadline(flight: Flight) -> None:
+    share = flight.join(MINUTE, leads=False)
+    timer = share._timer
+    assert timer is not None
+    assert not timer.cancelled()
+    del share
+    gc.collect()
+    assert timer.cancelled()
 
 
 async def test_an_outage_wakes_all_that_wait_and_its_end_hushes_them(flight: Flight, source: Pending) -> None:

@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from dispatcher.execution.sweeper import LIMIT, QueueWatch, Sweeper
+from dispatcher.execution.sweeper import LIMIT, ROUNDS, QueueWatch, Sweeper
 from dispatcher.settings import Settings
 from dispatcher.testing import FakeClock
 from dispatcher.transport.replies import Looked, QueueState, WakeUp
@@ -177,6 +177,19 @@ class TestSweep:
         uptos = [command.args[1] for command in bench.ledger.asked_for("lost")]
         assert uptos == ["(0", "+inf"]
         assert [one.job_id for one in bench.broker.published] == ["a"]
+
+    def test_a_broker_that_lost_everything_gets_it_back_in_as_many_rounds_as_a_sweep_has(self) -> None:
+        lost = [[wake_up(f"{part}-{number}") for number in range(LIMIT)] for part in range(3)]
+        bench = Bench(queues=[[queue()]], lost=[*lost, []])
+        bench.sweeper.sweep()
+        assert len(bench.broker.published) == 3 * LIMIT
+        assert [command.args[4] for command in bench.ledger.asked_for("lost")] == [0, LIMIT, 2 * LIMIT, 3 * LIMIT]
+
+    def test_what_one_sweep_publishes_is_bounded_and_every_queue_has_its_turn(self) -> None:
+        queues = [queue("first"), queue("second")]
+        bench = Bench(queues=[queues], lost=[[wake_up(str(number)) for number in range(LIMIT)]])
+        bench.sweeper.sweep()
+        assert [command.args[0] for command in bench.ledger.asked_for("lost")] == ["first"] * ROUNDS + ["second"]
 
     def test_what_later_jobs_overtook_is_looked_for_up_to_them(self) -> None:
         bench = Bench(queues=[[queue(started=40)], [queue(started=70)]])

@@ -9,8 +9,10 @@ from dispatcher.selection import softmax as tier
 from dispatcher.selection.card import Card
 from dispatcher.selection.features import buckets
 from dispatcher.selection.feedback import Feedback, Verdict
-from dispatcher.selection.snapshot import MOST_SURE, Scores, Snapshot
+from dispatcher.selection.judgement import gradient_of
+from dispatcher.selection.snapshot import Scores, Snapshot
 from dispatcher.selection.softmax import Ngrams, Softmax, document_of
+from dispatcher.selection.unsaid import MOST_SURE
 from tests.unit.selection.making import DESCRIPTIONS, make_cards, make_meaning
 
 NAMES = list(DESCRIPTIONS)
@@ -195,7 +197,7 @@ def test_the_gradient_of_a_feedback_is_what_finite_differences_say(right, positi
         p /= p.sum()
         return -np.log(p[position] if right else 1 - p[position])
 
-    gradient = Snapshot._gradient(Scores(tiers={}, fused=logits), position, right=right)
+    gradient = gradient_of(Scores(tiers={}, fused=logits).logs, position, right=right)
     for i in range(len(logits)):
         step = np.zeros(4)
         step[i] = 1e-5
@@ -204,17 +206,17 @@ def test_the_gradient_of_a_feedback_is_what_finite_differences_say(right, positi
 
 
 def test_a_step_away_from_a_function_that_was_sure_is_bounded():
-    gradient = Snapshot._gradient(Scores(tiers={}, fused=np.array([80.0, 0.0], np.float32)), 0, right=False)
+    gradient = gradient_of(Scores(tiers={}, fused=np.array([80.0, 0.0], np.float32)).logs, 0, right=False)
     assert all(np.isfinite(value) and abs(value) <= MOST_SURE / (1 - MOST_SURE) + 1 for value in gradient.values())
 
 
 def test_a_step_touches_only_functions_of_some_probability():
     snapshot = Snapshot([*make_cards(), *(Card(name=f"idle.f{i}", description="Ξένος.") for i in range(1_000))])
     snapshot.learn(Feedback(text="play a song of an artist", verdict=Verdict.RIGHT, function="music.play"))
-    logits = snapshot.score(snapshot.read("play a song of an artist"))
-    logits.logs[:] = -100
-    logits.logs[0] = 0
-    assert set(Snapshot._gradient(logits, 3, right=True)) == {0, 3}
+    logs = snapshot.score(snapshot.read("play a song of an artist")).logs
+    logs[:] = -100
+    logs[0] = 0
+    assert set(gradient_of(logs, 3, right=True)) == {0, 3}
 
 
 def test_a_step_costs_no_more_for_a_thousand_functions_of_no_probability():

@@ -8,6 +8,7 @@ import pytest
 from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from dispatcher.transport import publisher as module
 from dispatcher.transport.broker import BATCH
 from dispatcher.transport.message import WAKE_UP_HEADER, headers
 from dispatcher.transport.publisher import Publisher
@@ -79,6 +80,25 @@ def test_what_comes_while_a_batch_is_on_its_way_goes_with_the_next(broker: FakeB
     broker.gate.set()
     assert publisher.flush(10)
     assert [len(batch) for batch in broker.batches] == [1, BATCH, 10]
+
+
+def test_a_broker_that_hangs_does_not_fill_the_memory(
+    broker: FakeBroker, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "MOST_WAITING", 10)
+    broker.gate.clear()
+    publisher.put(wake_up(0))
+    assert broker.entered.wait(10)
+    for number in range(1, 1000):
+        publisher.put(wake_up(number))
+    broker.gate.set()
+    assert publisher.flush(10)
+    assert broker.published == ids(*range(11))  # the others are left to the sweeper
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["publisher_full"]
+
+    publisher.put(wake_up(1000))
+    assert publisher.flush(10)
+    assert broker.published == ids(*range(11), 1000)
 
 
 def test_a_producer_is_not_blocked_by_a_broker_that_hangs(broker: FakeBroker, publisher: Publisher) -> None:

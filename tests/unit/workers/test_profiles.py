@@ -1,14 +1,13 @@
 """The profiles of worker nodes."""
 
-import os
-import sys
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
-from dispatcher import Registry, Settings
+import tasks
+from dispatcher import Registry, Settings, node
 from dispatcher.transport.app import queue_names
 from workers import profiles
 from workers.profiles import PROFILES, worker_arguments
@@ -98,7 +97,7 @@ def test_without_such_a_queue_it_says_what_to_do(registry: Registry) -> None:
 
 
 def test_a_name_that_is_none_is_told_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("a worker was started"))
+    monkeypatch.setattr(node, "start", lambda *_: pytest.fail("a worker was started"))
     for wrong in ([], ["fast"]):
         with pytest.raises(SystemExit, match=r"\{all,interactive,bulk,async\}"):
             profiles.main(wrong)
@@ -106,12 +105,18 @@ def test_a_name_that_is_none_is_told_with_those_that_are(monkeypatch: pytest.Mon
 
 def test_the_users_own_options_come_last_and_so_win(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DISPATCHER_STATE_DIR", str(tmp_path))
-    became: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _, command: became.append(command))
-    profiles.main(["bulk", "--concurrency=3"])
-    ((command),) = became
-    assert command[:5] == [sys.executable, "-m", "celery", "-A", "workers.app"]
-    assert command[-1] == "--concurrency=3"
+    became: list[tuple[str, list[str]]] = []
+
+    def start(place: str, arguments: list[str]) -> int:
+        became.append((place, arguments))
+        return 3
+
+    monkeypatch.setattr(node, "start", start)
+    with pytest.raises(SystemExit) as ended:
+        profiles.main(["bulk", "--concurrency=3"])
+    ((place, arguments),) = became
+    assert (place, ended.value.code) == ("workers.app", 3)
+    assert arguments == [*worker_arguments("bulk", tasks.registry, Settings())[1:], "--concurrency=3"]
 
 
 def test_the_containers_workers_together_consume_every_queue() -> None:
