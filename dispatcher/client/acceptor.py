@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from dispatcher.clock import Clock
 from dispatcher.errors import Acceptance, ServerError, ServerUnreachableError, ServerUnusableError, SettingsError
@@ -54,10 +55,10 @@ class Acceptor:
         if self._closed:
             msg = "this Dispatcher was closed before the call was sent"
             raise SettingsError(msg)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Accepted] = loop.create_future()
+        future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         if not self._waiting:
-            loop.call_soon(self._flush)
+            # Its first step comes when the loop has run what is ready now, and that may bring more.
+            self._start(self._flush())
         self._waiting.append((job, future))
         return await future
 
@@ -65,15 +66,18 @@ class Acceptor:
         """Take nothing more, and wait for the answers that are on their way."""
         self._closed = True
         while self._waiting or self._tasks:
-            await asyncio.sleep(0)  # lets what was put in this turn become a task
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _flush(self) -> None:
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _flush(self) -> None:
         waiting, self._waiting = group(self._waiting, lambda one: one[0]), []
-        for start in range(0, len(waiting), BATCH):
-            task = asyncio.get_running_loop().create_task(self._send(waiting[start : start + BATCH]))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        for start in range(BATCH, len(waiting), BATCH):
+            self._start(self._send(waiting[start : start + BATCH]))
+        await self._send(waiting[:BATCH])
 
     async def _send(self, batch: Sequence[_Waiting]) -> None:
         try:

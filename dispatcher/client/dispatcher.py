@@ -540,7 +540,7 @@ class Dispatcher:
     def dead_letters(self) -> DeadLetters:
         """Jobs given up, and messages that never were jobs: list, replay, discard."""
         self._must_be_started()
-        return DeadLetters(self._client, self.commands, self._publisher, self.settings, self.address)
+        return DeadLetters(self.ledger, self.commands, self._publisher, self.settings, self.address)
 
     async def flush(self, timeout: timedelta = timedelta(seconds=5)) -> bool:
         """Wait until every accepted call has been published; False if that took longer than `timeout`."""

@@ -61,7 +61,7 @@ class CoroutineRunner:
 
     def ledger(self, url: str) -> Ledger:
         """A ledger for those who submit coroutines here."""
-        return Ledger(connect(url, role="worker"))
+        return Ledger(connect(url, role="worker"), keep=True)
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._loop is loop:

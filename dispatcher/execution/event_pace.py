@@ -13,6 +13,8 @@ from celery.concurrency.thread import TaskPool as ThreadsPool
 
 #: Seconds that an event waits for others.
 PAUSE: Final = 0.05
+#: Events that wait for others at most; Celery's own limit is 24, which a few hundred calls a second reach sooner.
+AT_ONCE: Final = 200
 #: Seconds after which a timer that should have come is taken for lost, as when Celery's loop was reset.
 LOST: Final = 1.0
 
@@ -28,6 +30,7 @@ class EventPace(bootsteps.StartStopStep):
         events = parent.event_dispatcher  # None in a node that sends none
         if events is not None and parent.hub is not None and not isinstance(parent.pool, ThreadsPool):
             events.on_send_buffered = pace(parent.hub.call_later, events.flush)
+            events.buffer_limit = AT_ONCE
 
     def stop(self, parent: Any) -> None:  # noqa: ANN401
         """The node stops: what waits is sent now."""

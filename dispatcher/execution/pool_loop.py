@@ -137,7 +137,7 @@ class PoolLedger(Ledger):
     """Waits on the loop where it is asked by a greenlet, and blocks where it is asked by a thread."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(connect(url, role="worker"))
+        super().__init__(connect(url, role="worker"), keep=True)
         self._batched = BatchedLedger(AsyncLedger(connect_async(url, role="worker")))
 
     def run(self, command: Command[T]) -> T:

@@ -106,8 +106,9 @@ class Supervisor:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="dispatcher-supervisor", daemon=True)
                 self._thread.start()
-            elif idle:
-                # Otherwise it wakes for the others' heartbeat, which is this one's too.
+            elif self._next_beat < self._asleep_until:
+                # Otherwise it wakes in time by itself, for others' heartbeat or for one of a job that has ended: to
+                # wake it with every job would cost more than the rest of what it does for one.
                 self._changed.notify()
 
     def release(self, attempt: Attempt) -> None:
@@ -135,6 +136,7 @@ class Supervisor:
         while True:
             with self._changed:
                 while not self._attempts and not self._closed:
+                    self._asleep_until = math.inf
                     self._changed.wait()
                 if self._closed:
                     return

@@ -1,14 +1,26 @@
 """The channel on which a producer hears of its jobs' outcomes."""
 
+import asyncio
 import logging
+from collections import deque
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import redis.asyncio
+from redis.exceptions import RedisError
 
+from dispatcher.transport.connection import ANSWER_TIMEOUT_SECONDS
 from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.keys import Keys
+from dispatcher.transport.wire import Wire, pack, put_back
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
 
 logger = logging.getLogger(__name__)
+
+#: Bytes of announcements that may wait here; the server keeps further ones until these are fewer.
+HEARD_BYTES: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +42,16 @@ class Announcements:
     """
 
     def __init__(self, client: redis.asyncio.Redis, keys: Keys, producer: str) -> None:
-        self._client = client
+        self._pool = client.connection_pool
         self._channel = keys.announcements(producer)
-        self._pubsub: redis.asyncio.client.PubSub | None = None
+        self._connection: AbstractConnection | None = None
+        self._wire: Wire | None = None
+        self._heard: deque[bytes] = deque()
+        self._size = 0
+        self._hushed = False
+        self._lost: RedisError | None = None
+        #: What subscribing, and then `next`, waits for.
+        self._news: asyncio.Future[None] | None = None
 
     async def subscribe(self) -> None:
         """Listen from now on; does nothing where the subscription stands.
@@ -40,10 +59,22 @@ class Announcements:
         Raises:
             SERVER_FAILURES: there is none now.
         """
-        if self._pubsub is None:
-            pubsub = self._client.pubsub(ignore_subscribe_messages=True)
-            await pubsub.subscribe(self._channel)
-            self._pubsub = pubsub
+        if self._wire is not None:
+            return
+        await self.close()
+        connection = self._connection = await self._pool.get_connection()
+        wire = Wire(connection, self._hear, self._lose)
+        news = self._news = asyncio.get_running_loop().create_future()
+        await wire.send(pack(("SUBSCRIBE", self._channel)))
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
+                await news
+        except TimeoutError:
+            msg = "Timeout reading: the subscription was not confirmed"
+            raise redis.TimeoutError(msg) from None
+        finally:
+            self._news = None
+        self._wire = wire
 
     async def next(self) -> list[Announcement]:
         """Wait for announcements; none where something else was heard.
@@ -51,22 +82,62 @@ class Announcements:
         Raises:
             SERVER_FAILURES: the subscription is gone; announcements may have been missed.
         """
-        if self._pubsub is None:
+        if self._wire is None:
             await self.subscribe()
             return []
-        message = await self._pubsub.get_message(timeout=None)
-        if message is None or message["type"] != "message":
+        if not self._heard:
+            if self._lost is not None:
+                raise self._lost
+            self._news = asyncio.get_running_loop().create_future()
+            try:
+                await self._news
+            finally:
+                self._news = None
+        if not self._heard:
             return []
-        return read_announcements(message["data"])
+        said = self._heard.popleft()
+        self._size -= len(said)
+        if self._hushed and self._size <= HEARD_BYTES:
+            self._hushed = False
+            self._wire.listen()
+        return read_announcements(said)
 
     async def close(self) -> None:
         """End the subscription, also a broken one."""
-        pubsub, self._pubsub = self._pubsub, None
-        if pubsub is not None:
+        connection, self._connection, self._wire, self._lost = self._connection, None, None, None
+        self._heard.clear()
+        self._size, self._hushed = 0, False
+        if connection is not None:
             try:
-                await pubsub.aclose()
+                await put_back(self._pool, connection)
             except SERVER_FAILURES as error:
                 logger.debug("close_failed", extra={"reason": str(error)})
+
+    def _hear(self, reply: Any) -> None:  # noqa: ANN401 - as hiredis gives it
+        if isinstance(reply, RedisError):
+            self._tell(reply)
+            return
+        kind, _, said = reply
+        if kind == b"message":
+            self._heard.append(said)
+            self._size += len(said)
+            if self._size > HEARD_BYTES and not self._hushed and self._wire is not None:
+                self._hushed = True
+                self._wire.hush()
+        self._tell()
+
+    def _lose(self, reason: RedisError) -> None:
+        self._lost = reason
+        self._tell(reason)
+
+    def _tell(self, error: RedisError | None = None) -> None:
+        news = self._news
+        if news is None or news.done():
+            return
+        if error is None:
+            news.set_result(None)
+        else:
+            news.set_exception(error)
 
 
 def read_announcements(data: bytes) -> list[Announcement]:

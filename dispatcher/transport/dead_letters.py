@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import redis.asyncio
-
 from dispatcher.errors import CallRefusedError, ResultError, UnknownJobError
 from dispatcher.settings import Settings
 from dispatcher.transport import outcomes
@@ -25,9 +23,10 @@ class DeadLetters:
     """The dead letters of a namespace. Made by `Dispatcher.dead_letters`."""
 
     def __init__(
-        self, client: redis.asyncio.Redis, commands: Commands, publisher: Publisher, settings: Settings, address: str
+        self, ledger: AsyncLedger, commands: Commands, publisher: Publisher, settings: Settings, address: str
     ) -> None:
-        self._client = client
+        self._ledger = ledger
+        self._client = ledger.client
         self._commands = commands
         self._publisher = publisher
         self._settings = settings
@@ -65,7 +64,7 @@ class DeadLetters:
         """
         deadline = timedelta(seconds=self._settings.default_deadline_seconds)
         with server_errors(self._address):
-            answer = await AsyncLedger(self._client).run(self._commands.replay(job_id, deadline))
+            answer = await self._ledger.run(self._commands.replay(job_id, deadline))
         if answer == "unknown":
             raise UnknownJobError(job_id)
         if isinstance(answer, str):
@@ -76,7 +75,7 @@ class DeadLetters:
     async def discard(self, job_id: str) -> bool:
         """Forget a dead letter; its outcome stays as long as outcomes do. False when there is none of that id."""
         with server_errors(self._address):
-            return await AsyncLedger(self._client).run(self._commands.discard(job_id))
+            return await self._ledger.run(self._commands.discard(job_id))
 
 
 def _letter(job_id: str, dead_ms: float, row: Sequence[bytes | None], meta: bytes | None) -> DeadLetter:

@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn
 import kombu.utils.json
 
 from dispatcher.registry.strict_json import is_deeper
+from dispatcher.transport.message import BODY_TEXT
 from dispatcher.transport.message_shape import (
     CONTROL_HEADERS,
     DELIVERY_INFO,
@@ -99,6 +100,8 @@ def _check_task(raw: bytes, known_tasks: Container[str] | None) -> dict[str, Any
         if name in RESERVED_HEADERS:
             refuse(f"header {quoted(name)} would overwrite a part of Celery's own request")
         check_small(headers[name], f"header {quoted(name)}")
+    if payload.get("body") == BODY_TEXT:
+        return payload  # a wake-up of ours; it has no arguments
     body = _read_body(payload)
     if not isinstance(body, list) or len(body) != 3:  # noqa: PLR2004 - protocol 2: args, kwargs, embed
         refuse(f"body must be the array [args, kwargs, embed], not {_shape(body)}")

@@ -11,6 +11,7 @@ costs a reconnection, never the worker.
 """
 
 import logging
+import time
 from collections.abc import Callable, Container
 from functools import cached_property
 from queue import Empty
@@ -30,11 +31,14 @@ from dispatcher.settings import Settings
 from dispatcher.transport import guard
 from dispatcher.transport.connection import NO_DRIVER_INFO
 from dispatcher.transport.garbage import GarbageSink
+from dispatcher.transport.wire import pack
 
 logger = logging.getLogger(__name__)
 
 #: A message with this header, not false, is put where the next worker takes it.
 HEAD_HEADER: Final = "dispatcher_head"
+#: Packed BRPOP commands that are kept: one for each order of the queues.
+BRPOPS_KEPT: Final = 64
 
 #: The server's or the machine's trouble, not the message's: for Celery to deal with, by connecting again.
 #: kombu counts KeyError among a transport's connection errors; out of a delivery it is the message's fault.
@@ -89,15 +93,44 @@ class Channel(kombu_redis.Channel):
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's signature
+        self._sending: redis.Redis | None = None
+        self._brpops: dict[tuple[tuple[str, ...], float], bytes] = {}
         super().__init__(*args, **kwargs)
         if not self.ack_emulation:
             self.QoS = _UnackedQoS  # type: ignore[assignment]  # kombu itself changes the class here
+
+    def _create_client(self, asynchronous: bool = False) -> redis.Redis:  # noqa: FBT001, FBT002 - kombu's signature
+        """A client that sends commands is made once for a pool: making it costs as much as what it is made for."""
+        if asynchronous:
+            made: redis.Redis = super()._create_client(asynchronous=True)
+            return made
+        client = self._sending
+        if client is None or client.connection_pool is not self.pool:
+            client = self._sending = super()._create_client()
+        return client
 
     def record_garbage(self, queue: str, raw: bytes, reason: str) -> None:
         """Log a refused message, and keep it as a dead letter."""
         logger.warning("garbage_refused: %s", reason, extra={"queue": queue, "bytes": len(raw)})
         if self._garbage_sink is not None:
             self._garbage_sink.record_garbage(queue, raw, reason)
+
+    def _brpop_start(self, timeout: int | None = None) -> None:
+        """As kombu does it, which makes and packs the command anew with each message: there are but a few of them."""
+        queues = tuple(self._queue_cycle.consume(len(self._active_queues)))
+        if not queues:
+            return
+        wait = self.brpop_timeout if timeout is None else timeout
+        packed = self._brpops.get((queues, wait))
+        if packed is None:
+            if len(self._brpops) == BRPOPS_KEPT:
+                self._brpops.clear()
+            keys = [self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues]
+            packed = pack(("BRPOP", *(f"{self.global_keyprefix}{key}" for key in keys), wait or 0))
+            self._brpops[queues, wait] = packed
+        self._in_poll = self.client.connection
+        self._brpop_sent_at = time.monotonic()  # type: ignore[assignment]  # kombu's begins as None
+        self.client.connection.send_packed_command([packed])
 
     def _brpop_read(self, **options: Any) -> bool:  # noqa: ANN401 - kombu's signature
         try:

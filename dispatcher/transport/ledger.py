@@ -4,8 +4,8 @@
 `dispatcher.transport.commands`.
 """
 
-from collections.abc import Awaitable, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
@@ -13,18 +13,27 @@ from redis.exceptions import NoScriptError
 
 from dispatcher.errors import DispatcherError
 from dispatcher.model.job import JobStatus
+from dispatcher.transport.held import Held
 from dispatcher.transport.keys import Keys
+from dispatcher.transport.line import Line
 from dispatcher.transport.replies import STATUS_FIELDS, read_status
 from dispatcher.transport.script import Command, script
+from dispatcher.transport.wire import Words
 
 T = TypeVar("T")
 
 
 class Ledger:
-    """Runs commands from a thread. Safe to share between threads, not across a fork."""
+    """Runs commands from a thread. Safe to share between threads, not across a fork.
 
-    def __init__(self, client: redis.Redis) -> None:
+    Args:
+        client: of the ledger's server.
+        keep: whether to keep a connection of the client's for this ledger alone.
+    """
+
+    def __init__(self, client: redis.Redis, *, keep: bool = False) -> None:
         self.client = client
+        self._held = Held(client, keep=keep)
 
     def run(self, command: Command[T]) -> T:
         """Run one command in one round trip.
@@ -32,12 +41,12 @@ class Ledger:
         Raises:
             redis.RedisError: as redis-py raised it; callers wrap it with `connection.server_errors`.
         """
-        wanted = script(command.script)
-        arguments: Any = (*command.keys, *command.args)
-        try:
-            reply = self.client.evalsha(wanted.sha, len(command.keys), *arguments)
-        except NoScriptError:
-            reply = self.client.eval(wanted.text, len(command.keys), *arguments)
+        words = _words(command)
+        (reply,) = self._held.exchange([words])
+        if isinstance(reply, NoScriptError):
+            (reply,) = self._held.exchange([("EVAL", script(command.script).text, *words[2:])])
+        if isinstance(reply, Exception):
+            raise reply
         return command.read(reply)
 
     def run_many_settled(self, commands: Sequence[Command[T]]) -> list[T | Exception]:
@@ -48,13 +57,12 @@ class Ledger:
         """
         if not commands:
             return []
-        replies = _pipeline(self.client, commands).execute(raise_on_error=False)
+        replies = self._held.exchange([_words(command) for command in commands])
         missing = _not_loaded(commands, replies)
         if missing:
             for name in {commands[index].script for index in missing}:
                 self.client.script_load(script(name).text)
-            again = _pipeline(self.client, [commands[index] for index in missing]).execute(raise_on_error=False)
-            _put(replies, missing, again)
+            _put(replies, missing, self._held.exchange([_words(commands[index]) for index in missing]))
         return _read_settled(commands, replies)
 
 
@@ -63,18 +71,22 @@ class AsyncLedger:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self.client = client
+        self._line = Line(client)
 
     async def run_many_settled(self, commands: Sequence[Command[T]]) -> list[T | Exception]:
-        """Run commands in one round trip, in order; a failure of one is its own entry and spoils no other."""
+        """Run commands in one round trip, in order; a failure of one is its own entry and spoils no other.
+
+        Raises:
+            redis.RedisError: the connection broke; whether any command ran is not known.
+        """
         if not commands:
             return []
-        replies = await _pipeline(self.client, commands).execute(raise_on_error=False)
+        replies = await self._line.exchange([_words(command) for command in commands])
         missing = _not_loaded(commands, replies)
         if missing:
             for name in {commands[index].script for index in missing}:
-                await self.client.script_load(script(name).text)
-            again = await _pipeline(self.client, [commands[index] for index in missing]).execute(raise_on_error=False)
-            _put(replies, missing, again)
+                await self._ask("SCRIPT", "LOAD", script(name).text)
+            _put(replies, missing, await self._line.exchange([_words(commands[index]) for index in missing]))
         return _read_settled(commands, replies)
 
     async def run(self, command: Command[T]) -> T:
@@ -86,24 +98,26 @@ class AsyncLedger:
 
     async def ping(self) -> None:
         """Ask only whether the server answers."""
-        await self.client.ping()
+        await self._ask("PING")
 
     async def results(self, keys: Keys, job_ids: Sequence[str]) -> list[bytes | None]:
         """The stored outcomes of these jobs, in Celery's result format; None where there is none."""
-        found = await self.client.mget([keys.result(job_id) for job_id in job_ids])
-        return cast("list[bytes | None]", found)
+        found: list[bytes | None] = await self._ask("MGET", *map(keys.result, job_ids))
+        return found
 
     async def status(self, keys: Keys, job_id: str) -> JobStatus | None:
         """What the ledger knows of a job; None if it knows none."""
-        row = await cast("Awaitable[list[bytes | None]]", self.client.hmget(keys.job(job_id), list(STATUS_FIELDS)))
-        return read_status(job_id, row)
+        return read_status(job_id, await self._ask("HMGET", keys.job(job_id), *STATUS_FIELDS))
+
+    async def _ask(self, *words: str) -> Any:  # noqa: ANN401 - as hiredis gives it
+        (reply,) = await self._line.exchange([words])
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
 
-def _pipeline(client: Any, commands: Sequence[Command[T]]) -> Any:  # noqa: ANN401 - redis-py's sync and async pipelines
-    pipe = client.pipeline(transaction=False)
-    for command in commands:
-        pipe.evalsha(script(command.script).sha, len(command.keys), *command.keys, *command.args)
-    return pipe
+def _words(command: Command[T]) -> Words:
+    return "EVALSHA", script(command.script).sha, len(command.keys), *command.keys, *command.args
 
 
 def _not_loaded(commands: Sequence[Command[T]], replies: Sequence[object]) -> list[int]:

@@ -21,7 +21,8 @@ OTHERS_HEADER: Final = "dispatcher_others"
 
 #: No arguments: the ledger has them.
 BODY: Final[list[Any]] = [[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
-_BODY_TEXT: Final = (
+#: The same as it stands in a message.
+BODY_TEXT: Final = (
     "W1tdLCB7fSwgeyJjYWxsYmFja3MiOiBudWxsLCAiZXJyYmFja3MiOiBudWxsLCAiY2hhaW4iOiBudWxsLCAiY2hvcmQiOiBudWxsfV0="
 )
 
@@ -83,7 +84,7 @@ def write_message(wake_up: WakeUp, origin: str) -> str:
     """The text that kombu would push into the queue's list."""
     return json.dumps(
         {
-            "body": _BODY_TEXT,
+            "body": BODY_TEXT,
             "content-encoding": "utf-8",
             "content-type": "application/json",
             "headers": headers(wake_up, origin),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import kombu
@@ -17,9 +18,11 @@ import pytest
 import redis
 from celery import chain, chord, group
 from kombu.common import ignore_errors
+from kombu.transport import redis as kombu_redis
 
 from dispatcher.transport.connection import connect
 from dispatcher.transport.embedded import EmbeddedServer
+from dispatcher.transport.wire import pack
 from tests.integration.guarded_app import create
 from tests.malformed import ABSENT, malformed, raw
 
@@ -318,3 +321,38 @@ def test_a_unix_socket_leads_to_the_guard_too(tmp_path_factory: pytest.TempPathF
             assert got is not None
             assert got.headers["task"] == "tiny.add"
             assert len(dead_letters(client, namespace)) == 1
+
+
+@pytest.mark.parametrize("prefix", ["", "elsewhere:"])
+def test_it_asks_for_messages_in_kombus_own_words(own_server: EmbeddedServer, prefix: str) -> None:
+    app = create(own_server.url, "words")
+    app.conf.broker_transport_options = {**app.conf.broker_transport_options, "global_keyprefix": prefix}
+    with app.connection_for_read() as connection:
+        channel = connection.default_channel
+        for queue in ("one", "one.bulk", "two"):
+            channel.basic_consume(queue, no_ack=True, callback=print, consumer_tag=queue)
+        channel.client.connection = Mock()
+        sent = channel.client.connection
+        for _ in range(3):
+            for timeout in (None, 0, 5):
+                kombu_redis.Channel._brpop_start(channel, timeout)
+                channel._brpop_start(timeout)
+                (kombus,), (ours,) = sent.send_command.call_args_list, sent.send_packed_command.call_args_list
+                assert ours.args[0] == [pack(kombus.args)]
+                assert (channel._in_poll, channel._brpop_sent_at is None) == (sent, False)
+                sent.reset_mock()
+            channel._queue_cycle.rotate("one")
+        channel._in_poll = None
+        channel.client.connection = None
+
+
+def test_a_client_that_sends_is_made_once_for_a_pool(own_server: EmbeddedServer) -> None:
+    with create(own_server.url, "clients").connection_for_write() as connection:
+        channel = connection.default_channel
+        with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
+            assert first is second
+            assert first.ping()
+        channel._disconnect_pools()
+        with channel.conn_or_acquire() as third:
+            assert third is not first
+            assert third.ping()

@@ -1,8 +1,10 @@
 """Events of tasks are sent some at a time."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
-from dispatcher.execution.event_pace import LOST, PAUSE, pace
+from dispatcher.execution.event_pace import AT_ONCE, LOST, PAUSE, EventPace, pace
 from dispatcher.testing import FakeClock
 
 
@@ -50,3 +52,12 @@ def test_a_timer_that_was_lost_is_set_again() -> None:
     loop.on_event()
     loop.after(PAUSE)
     assert loop.flushes == 1
+
+
+def test_celerys_small_buffer_does_not_send_them_sooner() -> None:
+    loop = Loop()
+    events: Any = SimpleNamespace(flush=loop.flush, buffer_limit=24, on_send_buffered=None)
+    node = SimpleNamespace(event_dispatcher=events, hub=SimpleNamespace(call_later=loop.call_later), pool=None)
+    EventPace(node).start(node)
+    events.on_send_buffered()
+    assert (events.buffer_limit, len(loop.timers)) == (AT_ONCE, 1)

@@ -261,6 +261,38 @@ class TestThread:
         watcher.expect(stop_at)
         assert given_up.wait(10)
 
+    def test_short_jobs_do_not_wake_it_each(self, make: Callable[..., Supervisor]) -> None:
+        watcher = make(FakeLedger(), lambda _: None, Settings(lease_seconds=3600))
+        watcher._beat = 3600
+        looks: list[int] = []
+        watcher.look = lambda attempts: looks.append(len(attempts))  # type: ignore[method-assign]
+        for number in range(50):
+            attempt = attempt_with(job_id=str(number))
+            watcher.watch(attempt)
+            while watcher._asleep_until == 0:
+                threading.Event().wait(0.001)
+            watcher.release(attempt)
+        threading.Event().wait(0.05)
+        assert looks == []
+
+    def test_a_job_that_comes_when_it_has_long_had_nothing_to_do_keeps_its_lease(
+        self, make: Callable[..., Supervisor]
+    ) -> None:
+        beats = threading.Semaphore(0)
+
+        def kept(_: object) -> list[str]:
+            beats.release()
+            return ["kept"]
+
+        watcher = make(FakeLedger(heartbeat=[kept, kept]), lambda _: None, Settings(lease_seconds=0.5))
+        first = attempt_with(job_id="first")
+        watcher.watch(first)
+        watcher.release(first)
+        threading.Event().wait(0.3)
+        watcher.watch(attempt_with(job_id="second"))
+        assert beats.acquire(timeout=10)
+        assert beats.acquire(timeout=10), "it beats again"
+
     def test_it_ends_while_it_watches_nothing(self, make: Callable[..., Supervisor]) -> None:
         watcher = make(FakeLedger(), lambda _: None, SETTINGS)
         attempt = attempt_with()

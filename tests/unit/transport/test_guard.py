@@ -13,7 +13,9 @@ from kombu.utils.json import dumps
 
 from dispatcher.transport import guard
 from dispatcher.transport.guard import Verdict, check, check_control, is_deeper
+from dispatcher.transport.message import BODY, BODY_TEXT, write_message
 from dispatcher.transport.message_shape import FORBIDDEN_TASKS
+from dispatcher.transport.replies import WakeUp
 from tests.malformed import ABSENT, EMBED, SIGNATURE, TASK, embedding, malformed, message, raw
 
 MAX_BYTES = 1024 * 1024
@@ -39,6 +41,13 @@ def test_what_kombu_encodes_with_a_type_of_its_own_is_decoded_so() -> None:
     customer = UUID(int=7)
     sent = message(headers={"customer": customer}, body=json.loads(dumps([[customer], {}, None])))
     assert judged(dumps(sent).encode()) == Verdict(payload=sent)
+
+
+def test_a_wake_ups_body_is_known_and_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert json.loads(base64.b64decode(BODY_TEXT)) == BODY
+    wake_up = write_message(WakeUp(job_id="job-1", function=TASK, queue="default", shown="{}"), "producer-1")
+    monkeypatch.setattr(guard, "_read_body", None)
+    assert judged(wake_up.encode()) == Verdict(payload=json.loads(wake_up))
 
 
 @pytest.mark.parametrize("name", sorted(MALFORMED))

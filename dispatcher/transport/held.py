@@ -1,0 +1,71 @@
+"""Exchanges with the server from threads, on bare connections of a client's pool."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import redis
+from redis.connection import Connection
+from redis.exceptions import RedisError, ResponseError
+
+from dispatcher.transport.wire import Words, pack
+
+
+class Held:
+    """Sends packed commands and reads their replies, without what redis-py's own client adds to each command.
+
+    Args:
+        client: whose pool the connections are of. Closing it closes them all.
+        keep: whether one connection is kept from one exchange to the next, instead of being given back: for a process
+            that does little else. Taking and giving back cost half an exchange (`benchmarks.calls --only single`).
+    """
+
+    def __init__(self, client: redis.Redis, *, keep: bool) -> None:
+        self._pool = client.connection_pool
+        self._keep = keep
+        #: At most one. A list, because taking from it and adding to it are atomic.
+        self._kept: list[Connection] = []
+
+    def exchange(self, commands: Sequence[Words]) -> list[Any]:
+        """Send commands together, and read their replies; a refusal of one is its own entry.
+
+        Raises:
+            redis.RedisError: there is no connection, it broke, or the server was silent for too long.
+        """
+        packed = b"".join(map(pack, commands))
+        connection = self._take()
+        try:
+            connection.send_packed_command([packed])
+            replies = [_read(connection) for _ in commands]
+        except BaseException:
+            # What else it would have said is nobody's.
+            connection.disconnect()
+            self._pool.release(connection)
+            raise
+        if self._keep and not self._kept:
+            self._kept.append(connection)
+        else:
+            self._pool.release(connection)
+        return replies
+
+    def _take(self) -> Connection:
+        if self._kept:
+            with suppress(IndexError):  # another thread was quicker
+                return self._ready(self._kept.pop())
+        return self._pool.get_connection()
+
+    def _ready(self, connection: Connection) -> Connection:
+        with suppress(RedisError, OSError):
+            if not connection.can_read():
+                return connection
+        # Closed by the server, or it says what nobody asked.
+        connection.disconnect()
+        self._pool.release(connection)
+        return self._pool.get_connection()
+
+
+def _read(connection: Connection) -> Any:  # noqa: ANN401 - as redis-py reads it
+    try:
+        return connection.read_response()
+    except ResponseError as refusal:
+        return refusal
