@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.calls.contestants import OURS
+from benchmarks.markdown import heading, line
 
 #: Between them it stands in the README.
 MARKERS = ("<!-- bench-overview -->", "<!-- /bench-overview -->")
@@ -31,11 +32,11 @@ def overview(medians: Sequence[Mapping[str, Any]]) -> str:
     found = {(median["work"], median["contestant"]): median for median in medians}
     names = list(dict.fromkeys(median["contestant"] for median in medians))
     names.sort(key=lambda name: name != OURS)
-    lines = [_line(["", *names]), _line(["---"] * (len(names) + 1))]
+    lines = heading(["", *names])
     for work, title, what in _ROWS:
         cells = [_write(found.get((work, name)), what) for name in names]
         if any(cells):
-            lines.append(_line([title, *cells]))
+            lines.append(line([title, *cells]))
     return "\n".join((MARKERS[0], *lines, MARKERS[1]))
 
 
@@ -49,10 +50,6 @@ def _write(median: Mapping[str, Any] | None, what: str) -> str:
     if what == "p50":
         return "" if median["p50_us"] is None else f"{median['p50_us'] / 1000:.2f}"
     return f"{median['seconds']:.2f}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 if __name__ == "__main__":

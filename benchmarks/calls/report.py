@@ -11,6 +11,7 @@ from rich.text import Text
 from benchmarks.calls.contestants import OURS
 from benchmarks.calls.figures import TITLES, Figure
 from benchmarks.calls.runs import Median
+from benchmarks.markdown import heading, line
 from benchmarks.values import Unit, write_target, write_value
 
 #: Between them the table stands in the README.
@@ -91,19 +92,11 @@ def markdown(medians: Sequence[Median], figures: Iterable[Figure], foot: str) ->
     """
     lines = [MARKERS[0]]
     for work, own in groupby(medians, key=lambda median: median.work):
-        lines += [f"**{TITLES[work]}**", "", _line(["contestant", *_PEER_HEADS[1:-1]]), _rule(len(_PEER_HEADS) - 1)]
-        lines += [*(_line(_peer_cells(median, None)[:-1]) for median in own), ""]
-    lines += [_line(_MARKDOWN_HEADS), _rule(len(_MARKDOWN_HEADS))]
-    lines += [_line(_figure_cells(figure)[: len(_MARKDOWN_HEADS)]) for figure in figures]
+        lines += [f"**{TITLES[work]}**", "", *heading(["contestant", *_PEER_HEADS[1:-1]])]
+        lines += [*(line(_peer_cells(median, None)[:-1]) for median in own), ""]
+    lines += heading(_MARKDOWN_HEADS)
+    lines += [line(_figure_cells(figure)[: len(_MARKDOWN_HEADS)]) for figure in figures]
     return "\n".join((*lines, "", foot, MARKERS[1]))
-
-
-def _rule(columns: int) -> str:
-    return _line(["---"] * columns)
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def median_as_data(median: Median) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.markdown import heading, line
 from benchmarks.scale.needs import (
     KEPT_HOURS,
     PEAKS,
@@ -168,15 +169,11 @@ def markdown(made: Sequence[Rows], foot: Sequence[str]) -> str:
     """
     lines = [MARKERS[0]]
     for rows in made:
-        lines += [f"**{rows.title[0].upper()}{rows.title[1:]}**", "", _line(rows.heads)]
-        lines += [_line(["---"] * len(rows.heads)), *map(_line, rows.rows), ""]
+        lines += [f"**{rows.title[0].upper()}{rows.title[1:]}**", "", *heading(rows.heads)]
+        lines += [*map(line, rows.rows), ""]
     for paragraph in foot:
         lines += [paragraph, ""]
     return "\n".join((*lines[:-1], MARKERS[1]))
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def as_data(costs: Mapping[str, Cost], upkeep: Upkeep | None, limits: Limits, calls_per_day: float) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks.markdown import heading, line
 from benchmarks.selection.figures import Figure
 from benchmarks.values import write_target, write_value
 
@@ -79,16 +80,12 @@ def markdown(figures: Iterable[Figure], foot: str) -> str:
         figures: all of them.
         foot: a line below: the machine and the versions.
     """
-    lines = [MARKERS[0], _line(_MARKDOWN_HEADS), _line(["---"] * len(_MARKDOWN_HEADS))]
+    lines = [MARKERS[0], *heading(_MARKDOWN_HEADS)]
     for figure in figures:
         value = write_value(figure.value, figure.unit)
         bold = f"**{value}**" if figure.target is not None else value
-        lines.append(_line((figure.data, figure.run, figure.measure, bold, *_promise(figure))))
+        lines.append(line((figure.data, figure.run, figure.measure, bold, *_promise(figure))))
     return "\n".join((*lines, "", foot, MARKERS[1]))
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def as_data(figure: Figure) -> dict[str, Any]:

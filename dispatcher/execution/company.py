@@ -111,7 +111,7 @@ class CompanyRunner:
             ending = self._executor.execute(taken[0], worker)
             self._learn(function, self._clock.monotonic() - began)
             return ending
-        endings, runs = self._lease(taken, worker)
+        endings, runs, apart = self._lease(taken, worker)
         company = Company(runs)
         self._companies.add(company)
         try:
@@ -123,6 +123,8 @@ class CompanyRunner:
             self._companies.discard(company)
             self._executor.settle_all(company.take_ended())
             self._give_back(company.take_todo())  # only where the worker itself ends
+        # Last, and with nobody waiting behind them: these may take as long as they like.
+        endings += [self._executor.execute(job_id, worker) for job_id in apart]
         return summary_of(endings)
 
     def relieve(self, *, patience: float = PATIENCE_SECONDS) -> None:
@@ -161,21 +163,21 @@ class CompanyRunner:
             return False
         return True
 
-    def _lease(self, job_ids: Sequence[str], worker: str) -> tuple[list[Ending], list[Run]]:
-        """Ask for all of them at once. What is not simply given is asked for by itself, when its turn comes."""
+    def _lease(self, job_ids: Sequence[str], worker: str) -> tuple[list[Ending], list[Run], list[str]]:
+        """Ask for all of them at once: what is not to be run, what was given, and what must be asked for by itself."""
         answers = self._executor.persist(self._commands.lease_many(job_ids, worker, uuid.uuid4().hex))
         if answers is None:
-            return [Ending(what="dropped", text="the ledger cannot be reached")] * len(job_ids), []
-        endings, runs = list[Ending](), list[Run]()
+            return [Ending(what="dropped", text="the ledger cannot be reached")] * len(job_ids), [], []
+        endings, runs, apart = list[Ending](), list[Run](), list[str]()
         for job_id, answer in zip(job_ids, answers, strict=True):
             if isinstance(answer, Lease):
                 runs.append(self._executor.begin(answer))
             elif answer.reason in {"look", "alone"} or answer.reason.startswith("error:"):
-                endings.append(self._executor.execute(job_id, worker))
+                apart.append(job_id)
             else:
                 logger.info("wake_up_dropped", extra={"job_id": job_id, "reason": answer.reason})
                 endings.append(ending_of_refusal(answer.reason))
-        return endings, runs
+        return endings, runs, apart
 
     def _give_back(self, runs: Sequence[Run]) -> None:
         """Return leases of jobs that have not begun, and wake somebody else for them."""

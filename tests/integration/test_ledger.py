@@ -8,6 +8,7 @@ import pytest
 from dispatcher.errors import BacklogFullError, IdempotencyConflictError
 from dispatcher.model.job import JobState, Progress
 from dispatcher.transport import outcomes
+from dispatcher.transport.announcements import read_announcements
 from dispatcher.transport.cache import Kept
 from dispatcher.transport.garbage import GarbageSink
 from dispatcher.transport.outcomes import CallRecord, JobRecord
@@ -550,3 +551,38 @@ class TestLeasingMany:
         assert rig.settle(job_ids[0], leases[0].token) == "stale", "whoever gave it back has no say any more"
         assert rig.leased(job_ids[0]).token > leases[0].token
         assert rig.ledger.run(rig.commands.give_back([(job_ids[0], leases[0].token)])) == [""]
+
+
+class TestSettlingTogether:
+    def settle(self, rig: Rig, jobs: list[tuple[str, int]]) -> list[str]:
+        commands = [rig.commands.settle(job_id, token, succeeded(f'"{job_id}"')) for job_id, token in jobs]
+        return rig.ledger.run(rig.commands.settle_together(commands))
+
+    def test_each_has_its_own_outcome_and_their_producer_one_message(self, rig: Rig) -> None:
+        jobs = [rig.running() for _ in range(3)]
+        words: list[str] = []
+        messages = rig.heard(lambda: words.extend(self.settle(rig, jobs)), rig.keys.announcements("tester"))
+        assert words == ["settled"] * 3
+        (message,) = messages
+        assert [(one.job_id, one.meta) for one in read_announcements(message)] == [
+            (job_id, rig.stored(job_id)) for job_id, _ in jobs
+        ]
+        for job_id, _ in jobs:
+            assert rig.outcome(job_id).calls[0].value == f'"{job_id}"'
+            assert rig.in_due(job_id) is None
+            assert rig.waits_in(job_id) == []
+        assert rig.client.scard(rig.keys.running) == 0
+        assert rig.counts()["outcome:succeeded:text.count"] == 3
+        assert self.settle(rig, jobs) == ["settled"] * 3, "a lost reply may be asked for again"
+        assert rig.counts()["outcome:succeeded:text.count"] == 3
+
+    def test_what_one_of_them_comes_to_is_its_own_matter(self, rig: Rig) -> None:
+        stale, broken, whole = rig.running(), rig.running(), rig.running()
+        rig.client.delete(rig.keys.job(broken[0]))
+        rig.client.lpush(rig.keys.job(broken[0]), "no hash")
+        first, second, third = self.settle(rig, [(stale[0], stale[1] + 1), broken, whole])
+        assert (first, third) == ("stale", "settled")
+        assert second.startswith("error:")
+        assert rig.state(whole[0]) == "succeeded"
+        assert rig.in_due(whole[0]) is None
+        rig.client.delete(rig.keys.job(broken[0]))
