@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from dispatcher.clock import Clock
+from dispatcher.execution.calls import load_together
 from dispatcher.execution.ending import Ending, ending_of_refusal, summary_of
 from dispatcher.execution.invoke import AnyFunction
 from dispatcher.execution.run import Run, Settlement
@@ -111,21 +112,30 @@ class CompanyRunner:
             ending = self._executor.execute(taken[0], worker)
             self._learn(function, self._clock.monotonic() - began)
             return ending
-        endings, runs, apart = self._lease(taken, worker)
+        endings, leases, apart = self._lease(taken, worker)
+        runs = self._executor.begin(leases)
         company = Company(runs)
         self._companies.add(company)
         try:
+            load_together(function, runs)
             while (run := company.next(began := self._clock.monotonic())) is not None:
                 run.started = began
                 endings.append(self._executor.attempt(run, company.add))
                 self._learn(function, self._clock.monotonic() - began)
         finally:
             self._companies.discard(company)
-            self._executor.settle_all(company.take_ended())
-            self._give_back(company.take_todo())  # only where the worker itself ends
+            self._record(company, runs)
         # Last, and with nobody waiting behind them: these may take as long as they like.
         endings += [self._executor.execute(job_id, worker) for job_id in apart]
         return summary_of(endings)
+
+    def _record(self, company: Company, runs: Sequence[Run]) -> None:
+        """Record those that have ended; what is left, where the worker itself ends, is given back."""
+        try:
+            self._executor.settle_all(company.take_ended())
+            self._give_back(company.take_todo())
+        finally:
+            self._executor.forget(runs)
 
     def relieve(self, *, patience: float = PATIENCE_SECONDS) -> None:
         """Let the others go where one takes long. For the supervisor's thread."""
@@ -163,21 +173,21 @@ class CompanyRunner:
             return False
         return True
 
-    def _lease(self, job_ids: Sequence[str], worker: str) -> tuple[list[Ending], list[Run], list[str]]:
+    def _lease(self, job_ids: Sequence[str], worker: str) -> tuple[list[Ending], list[Lease], list[str]]:
         """Ask for all of them at once: what is not to be run, what was given, and what must be asked for by itself."""
         answers = self._executor.persist(self._commands.lease_many(job_ids, worker, uuid.uuid4().hex))
         if answers is None:
             return [Ending(what="dropped", text="the ledger cannot be reached")] * len(job_ids), [], []
-        endings, runs, apart = list[Ending](), list[Run](), list[str]()
+        endings, leases, apart = list[Ending](), list[Lease](), list[str]()
         for job_id, answer in zip(job_ids, answers, strict=True):
             if isinstance(answer, Lease):
-                runs.append(self._executor.begin(answer))
+                leases.append(answer)
             elif answer.reason in {"look", "alone"} or answer.reason.startswith("error:"):
                 apart.append(job_id)
             else:
                 logger.info("wake_up_dropped", extra={"job_id": job_id, "reason": answer.reason})
                 endings.append(ending_of_refusal(answer.reason))
-        return endings, runs, apart
+        return endings, leases, apart
 
     def _give_back(self, runs: Sequence[Run]) -> None:
         """Return leases of jobs that have not begun, and wake somebody else for them."""
@@ -190,8 +200,7 @@ class CompanyRunner:
             # Their leases run out, and the sweeper publishes them.
             logger.warning("jobs_not_given_back: %s", error, extra={"jobs": len(runs), "reason": str(error)})
             queues = []
-        for run in runs:
-            self._executor.forget(run)
+        self._executor.forget(runs)
         by_queue: dict[tuple[str, str], list[str]] = {}
         for run, queue in zip(runs, queues, strict=False):
             if queue:

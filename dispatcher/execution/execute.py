@@ -105,7 +105,8 @@ class Executor:
         leased = self._lease(job_id, worker)
         if isinstance(leased, Ending):
             return leased
-        return self.attempt(self.begin(leased))
+        (run,) = self.begin([leased])
+        return self.attempt(run)
 
     def execute_many(self, function: AnyFunction, job_ids: Sequence[str], queue: str, worker: str) -> Ending:
         """Run the jobs of a function that one wake-up names; some of them may be left to other workers.
@@ -126,11 +127,13 @@ class Executor:
 
         Args:
             run: begun, and not yet made.
-            settle_later: is given the settlement, where it can wait; by default nothing waits.
+            settle_later: is given the settlement, where it can wait; by default nothing waits. Who gives it forgets
+                the run afterwards.
         """
         try:
-            self._resolve(run)
             if run.function is not None:
+                if len(run.calls) > 1:
+                    run.attempt.save_at = run.started + supervisor.FIRST_SAVE
                 self._maker.make(run, run.function)
             if run.attempt.abandoned:
                 return self._after_abandonment(run.attempt)
@@ -141,12 +144,14 @@ class Executor:
                 supervisor.end_process()
             return ending
         finally:
-            self.forget(run)
+            if settle_later is None:
+                self.forget([run])
 
-    def forget(self, run: Run) -> None:
-        """It is not, or no longer, this process's: its lease is no longer kept."""
-        self._supervisor.release(run.attempt)
-        self._runs.pop(run.attempt, None)
+    def forget(self, runs: Sequence[Run]) -> None:
+        """They are not, or no longer, this process's: their leases are no longer kept."""
+        self._supervisor.release(*[run.attempt for run in runs])
+        for run in runs:
+            self._runs.pop(run.attempt, None)
 
     def settle_all(self, settlements: Sequence[Settlement]) -> None:
         """Record how runs have ended, in one round trip; what that does not record is recorded by itself."""
@@ -210,8 +215,15 @@ class Executor:
             return ending_of_refusal(answer.reason)
         return answer
 
-    def begin(self, lease: Lease) -> Run:
-        """Keep a job's lease from now on."""
+    def begin(self, leases: Sequence[Lease]) -> list[Run]:
+        """Keep the leases of jobs from now on, and find out what is to be called."""
+        started = self._clock.monotonic()
+        runs = [self._resolved(lease, started) for lease in leases]
+        self._runs.update({run.attempt: run for run in runs})
+        self._supervisor.watch(*[run.attempt for run in runs])
+        return runs
+
+    def _resolved(self, lease: Lease, started: float) -> Run:
         attempt = Attempt(
             job_id=lease.job_id,
             token=lease.token,
@@ -221,11 +233,9 @@ class Executor:
             accepted_at=lease.accepted_at,
             deadline_at=lease.deadline_at,
         )
-        started = self._clock.monotonic()
         deadline = started + lease.time_left.total_seconds()
         run = Run(lease=lease, attempt=attempt, started=started, deadline=deadline, ended=dict(lease.done))
-        self._runs[attempt] = run
-        self._supervisor.watch(attempt)
+        self._resolve(run)
         return run
 
     def _resolve(self, run: Run) -> None:
@@ -234,8 +244,6 @@ class Executor:
             envelope = Envelope.decode(run.lease.envelope)
             run.calls = envelope.calls
             run.function = self._registry.get(envelope.function)
-            if len(run.calls) > 1:
-                run.attempt.save_at = run.started + supervisor.FIRST_SAVE
         except (EnvelopeError, DispatcherError) as error:
             record = CallRecord(state=JobState.FAILED, error=describe(error))
             run.ended = dict.fromkeys(range(len(run.calls)), record)
@@ -268,13 +276,13 @@ class Executor:
         return self._ended(run, settlement.ending, self.persist(settlement.command))
 
     def _ended(self, run: Run, ending: Ending, word: str | None) -> Ending:
-        extra = {"job_id": run.attempt.job_id, "function": run.attempt.function, "attempt": run.attempt.number}
         if word in {"settled", "scheduled"}:
             level = logging.DEBUG if ending.what == "succeeded" else logging.INFO
-            logger.log(level, "job_%s", ending.what, extra=extra)
+            if logger.isEnabledFor(level):
+                logger.log(level, "job_%s", ending.what, extra=_extra(run))
             return ending
         reason = word or "the ledger cannot be reached"
-        logger.warning("settlement_did_not_count: %s", reason, extra={**extra, "reason": reason})
+        logger.warning("settlement_did_not_count: %s", reason, extra={**_extra(run), "reason": reason})
         if word is None:
             return Ending(what="dropped", text="the ledger cannot be reached, so the outcome may not count")
         return Ending(what="dropped", text="the outcome did not count: another attempt has the job")
@@ -286,7 +294,7 @@ class Executor:
 
     def _sort_out(self, run: Run) -> timedelta | None:
         """Put the failures that are final into `ended`; how long to wait before the others are tried again, if any."""
-        if run.function is None:
+        if run.function is None or not (run.problems or run.attempt.abandoned):
             return None
         waits = []
         for index, problem in run.problems.items():
@@ -393,3 +401,8 @@ class Executor:
 
     def _is_past(self, moment: float) -> bool:
         return self._clock.monotonic() >= moment
+
+
+def _extra(run: Run) -> dict[str, object]:
+    """What a line of the log says of a run."""
+    return {"job_id": run.attempt.job_id, "function": run.attempt.function, "attempt": run.attempt.number}

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from dispatcher.execution.context import Attempt
 from dispatcher.execution.ending import Ending
-from dispatcher.execution.invoke import AnyFunction
+from dispatcher.execution.invoke import AnyFunction, Arguments
 from dispatcher.transport.outcomes import CallRecord
 from dispatcher.transport.replies import Lease
 from dispatcher.transport.script import Command
@@ -35,6 +35,8 @@ class Run:
     current: int = 0
     ended: dict[int, CallRecord] = field(default_factory=dict)
     problems: dict[int, Problem] = field(default_factory=dict)
+    #: The arguments of calls that were loaded together with others.
+    loaded: dict[int, Arguments] = field(default_factory=dict)
     #: Calls that did not stop when told to, and go on unheard.
     strays: int = 0
 

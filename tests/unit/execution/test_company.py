@@ -1,9 +1,10 @@
 """Jobs that share a wake-up: taken as they are quick, recorded together, given back where one takes long."""
 
 import threading
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import AfterValidator
 from redis.exceptions import ConnectionError as ServerGoneError
 
 from dispatcher import RetryPolicy
@@ -34,6 +35,19 @@ def note(number: int) -> int:
 
 @registry.function(delivery="at_most_once")
 def note_once(number: int) -> int:
+    """Note a number."""
+    called.append(number)
+    return number
+
+
+def look_at(number: int) -> int:
+    """Code of a type's own."""
+    called.append(-number)
+    return number
+
+
+@registry.function
+def note_looked_at(number: Annotated[int, AfterValidator(look_at)]) -> int:
     """Note a number."""
     called.append(number)
     return number
@@ -143,6 +157,54 @@ def test_a_failure_of_one_is_its_own() -> None:
     assert len(list(bench.ledger.settlements())) == 2
 
 
+def test_arguments_that_do_not_fit_are_the_fault_of_one() -> None:
+    def give(command: Command[Any]) -> Any:
+        arguments = {"1": {"number": 1}, "2": {"number": "two"}, "3": {"number": 3}}
+        return [lease_of("note", arguments[str(name)], job_id=str(name)) for name in command.args[3:]]
+
+    bench = Bench(Ledger(lease=give))
+    bench.warm()
+    assert bench.run(1, 2, 3).text == "2 of 3 jobs succeeded"
+    assert called == [1, 3]
+
+
+def test_arguments_are_loaded_together_unless_a_type_has_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone: list[object] = []
+    load = type(note).load_arguments
+    monkeypatch.setattr(type(note), "load_arguments", lambda self, text: alone.append(text) or load(self, text))
+    bench = Bench(Ledger())
+    bench.warm()
+    bench.run(1, 2, 3)
+    assert alone == []
+    bench = Bench(Ledger("note_looked_at"))
+    bench.warm(note_looked_at)
+    bench.run(4, 5, function=note_looked_at)
+    assert called == [1, 2, 3, -4, 4, -5, 5], "that code runs in its own call's time"
+
+
+def test_leases_are_kept_until_the_outcomes_are_recorded() -> None:
+    watched: list[set[str]] = []
+
+    def settle(command: Command[Any]) -> Any:
+        watched.append(set(bench.executor._supervisor._attempts))
+        return ["settled"] * (len(command.keys) - 1)
+
+    bench = Bench(Ledger(settle=settle))
+    bench.warm()
+    bench.run(1, 2, 3)
+    assert watched == [{"1", "2", "3"}]
+    assert bench.executor._supervisor._attempts == {}
+
+
+def test_nobody_keeps_leases_of_jobs_that_could_not_be_recorded() -> None:
+    bench = Bench(Ledger(settle=AssertionError("a fault of ours")))
+    bench.warm()
+    with pytest.raises(AssertionError):
+        bench.run(1, 2, 3)
+    assert bench.executor._supervisor._attempts == {}
+    assert bench.executor._runs == {}
+
+
 def test_what_is_not_given_is_not_run_and_what_is_to_be_looked_at_is_asked_for_alone() -> None:
     def give(command: Command[Any]) -> Any:
         names = command.args[3:]
@@ -180,7 +242,7 @@ def test_where_one_takes_long_the_ended_are_recorded_and_those_not_begun_given_b
 def test_what_was_no_longer_ours_is_not_published() -> None:
     bench = Bench(Ledger(give_back=lambda _: ["", "default"]))
     bench.warm()
-    runs = [bench.executor.begin(lease_of("note", {"number": n}, job_id=str(n))) for n in (3, 4)]
+    runs = bench.executor.begin([lease_of("note", {"number": n}, job_id=str(n)) for n in (3, 4)])
     bench.executor._company._give_back(runs)
     assert [ids(wake_up) for wake_up in bench.published] == [["4"]]
     assert bench.executor._runs == {}
