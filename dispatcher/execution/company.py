@@ -11,16 +11,16 @@ that none of them suffers for it:
 
 import logging
 import threading
-import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dispatcher.clock import Clock
 from dispatcher.execution.calls import load_together
 from dispatcher.execution.ending import Ending, ending_of_refusal, summary_of
 from dispatcher.execution.invoke import AnyFunction
-from dispatcher.execution.run import Run, Settlement
+from dispatcher.execution.run import Run, Settlement, new_nonce
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.ledger import Ledger
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from dispatcher.execution.execute import Executor
 
 logger = logging.getLogger(__name__)
+
+#: Calls functions that wait for coroutines, at once.
+AtOnce: TypeAlias = Callable[[Sequence[Callable[[], Ending]]], list[Ending]]
 
 #: Seconds of work that are taken at once, as expected.
 TAKEN_SECONDS: Final = 0.05
@@ -129,6 +132,18 @@ class CompanyRunner:
         endings += [self._executor.execute(job_id, worker) for job_id in apart]
         return summary_of(endings)
 
+    def run_at_once(self, function: AnyFunction, job_ids: Sequence[str], worker: str, at_once: AtOnce) -> Ending:
+        """Run jobs of a coroutine function at once, where they hold up nobody: each is recorded when it ends."""
+        endings, leases, apart = self._lease(job_ids, worker)
+        runs = self._executor.begin(leases)
+        try:
+            load_together(function, runs)
+            calls = [partial(self._executor.attempt, run) for run in runs]
+            calls += [partial(self._executor.execute, job_id, worker) for job_id in apart]
+            return summary_of([*endings, *at_once(calls)])
+        finally:
+            self._executor.forget(runs)  # only where the worker itself ends: those that were not begun
+
     def _record(self, company: Company, runs: Sequence[Run]) -> None:
         """Record those that have ended; what is left, where the worker itself ends, is given back."""
         try:
@@ -175,7 +190,7 @@ class CompanyRunner:
 
     def _lease(self, job_ids: Sequence[str], worker: str) -> tuple[list[Ending], list[Lease], list[str]]:
         """Ask for all of them at once: what is not to be run, what was given, and what must be asked for by itself."""
-        answers = self._executor.persist(self._commands.lease_many(job_ids, worker, uuid.uuid4().hex))
+        answers = self._executor.persist(self._commands.lease_many(job_ids, worker, new_nonce()))
         if answers is None:
             return [Ending(what="dropped", text="the ledger cannot be reached")] * len(job_ids), [], []
         endings, leases, apart = list[Ending](), list[Lease](), list[str]()

@@ -1,11 +1,9 @@
 """Runs one job: lease → decode → resolve → validate → call → classify → settle, a step each."""
 
 import logging
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from typing import TypeVar
 
 from dispatcher.clock import Clock, SystemClock
@@ -21,12 +19,11 @@ from dispatcher.execution.ending import (
     ending_of_record,
     ending_of_refusal,
     error_text,
-    summary_of,
 )
 from dispatcher.execution.failure import describe
 from dispatcher.execution.invoke import AnyFunction
 from dispatcher.execution.retry import Final, Retry, RetryDecision, decide
-from dispatcher.execution.run import Problem, Run, Settlement
+from dispatcher.execution.run import Problem, Run, Settlement, new_nonce
 from dispatcher.model.envelope import Envelope, EnvelopeError
 from dispatcher.model.job import CANCELLED_BY_PRODUCER, JobState
 from dispatcher.registry.registry import Registry
@@ -118,8 +115,7 @@ class Executor:
             worker: this node's name.
         """
         if function.is_async and self._coroutines.runs_at_once:
-            calls = [partial(self.execute, job_id, worker) for job_id in job_ids]
-            return summary_of(self._coroutines.at_once(calls))
+            return self._company.run_at_once(function, job_ids, worker, self._coroutines.at_once)
         return self._company.run(function, job_ids, queue, worker)
 
     def attempt(self, run: Run, settle_later: Callable[[Settlement], None] | None = None) -> Ending:
@@ -199,7 +195,7 @@ class Executor:
 
     def _lease(self, job_id: str, worker: str) -> Lease | Ending:
         """Ask for the job; what the ledger wants looked at first is looked at, and asked for again."""
-        nonce = uuid.uuid4().hex
+        nonce = new_nonce()
         answer = self.persist(self._commands.lease(job_id, worker, nonce))
         if isinstance(answer, NoLease) and answer.reason == "look":
             looked = self.persist(self._commands.look(job_id))

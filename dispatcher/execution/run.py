@@ -1,5 +1,6 @@
 """An attempt in progress, as the executor sees it."""
 
+import os
 from dataclasses import dataclass, field
 
 from dispatcher.execution.context import Attempt
@@ -56,3 +57,8 @@ class Settlement:
     run: Run
     command: Command[str]
     ending: Ending
+
+
+def new_nonce() -> str:
+    """A name for one request for leases, by which the ledger knows it when it is repeated."""
+    return os.urandom(16).hex()  # a UUID takes four times as long

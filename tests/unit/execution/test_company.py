@@ -9,6 +9,7 @@ from redis.exceptions import ConnectionError as ServerGoneError
 
 from dispatcher import RetryPolicy
 from dispatcher.execution.company import TAKEN_SECONDS
+from dispatcher.execution.coroutines import CoroutineRunner
 from dispatcher.execution.execute import Executor
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
@@ -78,13 +79,20 @@ def _nothing_called() -> None:
 
 
 class Bench:
-    def __init__(self, ledger: Ledger, *, can_publish: bool = True, outage_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        can_publish: bool = True,
+        outage_seconds: float = 5.0,
+        coroutines: CoroutineRunner | None = None,
+    ) -> None:
         self.ledger = ledger
         self.published: list[WakeUp] = []
         self.broker_is_away = False
         publish = self.publish if can_publish else None
         settings = Settings(outage_seconds=outage_seconds, kill_grace_seconds=0.2)
-        self.executor = Executor(registry, ledger, settings, publish=publish)  # type: ignore[arg-type]
+        self.executor = Executor(registry, ledger, settings, publish=publish, coroutines=coroutines)  # type: ignore[arg-type]
 
     def publish(self, wake_up: WakeUp) -> None:
         if self.broker_is_away:
@@ -270,6 +278,53 @@ def test_nothing_is_run_where_the_ledger_cannot_be_reached() -> None:
     bench.warm()
     assert bench.run(1, 2).what == "dropped"
     assert called == []
+
+
+class AtOnce(CoroutineRunner):
+    """As in the asyncio pool, one after the other."""
+
+    runs_at_once = True
+
+
+@registry.function
+async def wait_for(number: int) -> int:
+    """Note a number."""
+    called.append(number)
+    return number
+
+
+def test_coroutines_that_run_at_once_are_leased_together_and_each_is_settled_when_it_ends() -> None:
+    bench = Bench(Ledger("wait_for"), coroutines=AtOnce())
+    assert bench.run(1, 2, 3, function=wait_for).text == "3 of 3 jobs succeeded"
+    assert called == [1, 2, 3]
+    assert bench.ledger.given == [["1", "2", "3"]]
+    assert [len(command.keys) for command in bench.ledger.asked_for("settle")] == [2, 2, 2]
+    assert bench.executor._runs == {}
+
+
+def test_of_those_one_that_must_be_asked_for_by_itself_is() -> None:
+    def give(command: Command[Any]) -> Any:
+        names = [str(name) for name in command.args[3:]]
+        leases = [lease_of("wait_for", {"number": int(name)}, job_id=name) for name in names]
+        return leases[0] if len(names) == 1 else [NoLease("alone"), *leases[1:]]
+
+    bench = Bench(Ledger(lease=give), coroutines=AtOnce())
+    assert bench.run(1, 2, 3, function=wait_for).text == "3 of 3 jobs succeeded"
+    assert called == [2, 3, 1]
+
+
+def test_of_those_none_is_kept_that_was_not_begun_when_the_worker_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(Ledger("wait_for"), coroutines=AtOnce())
+
+    def end(_calls: object) -> None:
+        assert set(bench.executor._supervisor._attempts) == {"1", "2"}
+        raise SystemExit
+
+    monkeypatch.setattr(AtOnce, "at_once", lambda _, calls: end(calls))
+    with pytest.raises(SystemExit):
+        bench.run(1, 2, function=wait_for)
+    assert bench.executor._supervisor._attempts == {}
+    assert bench.executor._runs == {}
 
 
 def test_a_slow_one_counts_at_once_and_quick_ones_little_by_little() -> None:
