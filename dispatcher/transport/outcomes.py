@@ -84,10 +84,10 @@ def encode(job_id: str, record: JobRecord, now: datetime) -> str:
     first, alone = record.calls[0], len(record.calls) == 1
     result = _celery_result(first) if alone else f"[{','.join(call.value or 'null' for call in record.calls)}]"
     status = _CELERY_STATUS[first.state if alone else JobState.SUCCEEDED]
-    traceback = first.error.traceback if status == "FAILURE" and first.error is not None else None
+    traceback = _write(first.error.traceback) if status == "FAILURE" and first.error is not None else "null"
     states = ",".join(_SUCCEEDED if _is_plain(call) else _write(call.to_data()) for call in record.calls)
     return (
-        f'{{"result":{result},"status":"{status}","traceback":{_write(traceback)},"children":[],'
+        f'{{"result":{result},"status":"{status}","traceback":{traceback},"children":[],'
         f'"date_done":"{now.isoformat()}","task_id":{_write(job_id)},"outcome":{{"v":{VERSION},'
         f'"attempts":{record.attempts},"seconds":{round(record.seconds, 6)},"calls":[{states}]}}}}'
     )
