@@ -320,13 +320,20 @@ class Executor:
 
     def _record(self, run: Run) -> JobRecord:
         """The outcome of every call; calls that did not end by themselves end as the job does."""
-        if run.attempt.interruption is CallCancelled:
-            rest = CallRecord(state=JobState.CANCELLED, reason=run.attempt.cancel_reason or CANCELLED_BY_PRODUCER)
-        else:
-            rest = CallRecord(state=JobState.EXPIRED)
-        calls = tuple(run.ended.get(index, rest) for index in range(len(run.calls)))
+        positions = range(len(run.calls))
+        try:
+            calls = tuple([run.ended[index] for index in positions])
+        except KeyError:
+            rest = self._record_of_rest(run)
+            calls = tuple([run.ended.get(index, rest) for index in positions])
         seconds = self._clock.monotonic() - run.started
         return JobRecord(attempts=run.lease.attempt, calls=calls, seconds=seconds)
+
+    @staticmethod
+    def _record_of_rest(run: Run) -> CallRecord:
+        if run.attempt.interruption is CallCancelled:
+            return CallRecord(state=JobState.CANCELLED, reason=run.attempt.cancel_reason or CANCELLED_BY_PRODUCER)
+        return CallRecord(state=JobState.EXPIRED)
 
     # What the supervisor asks for, in its thread.
 

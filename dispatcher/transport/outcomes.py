@@ -71,9 +71,10 @@ class JobRecord:
     @property
     def state(self) -> JobState:
         """Of a job of many calls: succeeded when any call did, else what its first call was."""
-        if any(call.state is JobState.SUCCEEDED for call in self.calls):
+        first = self.calls[0].state
+        if len(self.calls) > 1 and any(call.state is JobState.SUCCEEDED for call in self.calls):
             return JobState.SUCCEEDED
-        return self.calls[0].state
+        return first
 
 
 def encode(job_id: str, record: JobRecord, now: datetime) -> str:
