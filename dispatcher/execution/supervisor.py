@@ -94,14 +94,15 @@ class Supervisor:
         self._done_so_far = done_so_far
         self._relieve = relieve
         self._attempts: dict[str, Attempt] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._next_beat = self._asleep_until = 0.0
         self._closed = False
 
     def watch(self, *attempts: Attempt) -> None:
         """Keep the leases of these attempts, and their times, until `release`."""
-        with self._changed:
+        with self._lock:  # not by way of the condition, which adds a call of Python's for each job
             idle = not self._attempts
             if idle:
                 self._next_beat = self._clock.monotonic() + self._beat
@@ -116,7 +117,7 @@ class Supervisor:
 
     def release(self, *attempts: Attempt) -> None:
         """They have ended."""
-        with self._changed:
+        with self._lock:
             for attempt in attempts:
                 if self._attempts.get(attempt.job_id) is attempt:
                     del self._attempts[attempt.job_id]
