@@ -46,7 +46,7 @@ class Ready:
         self._attempt = attempt
         self._context = context_of(job)
         self._process = os.getpid()
-        self._call = self._call_coroutine if function.is_async else self._call_function
+        self._is_async = function.is_async
         # A coroutine is interrupted on the loop, never in the thread that waits for it.
         attempt.thread = None if function.is_async else threading.current_thread()
         self._in_main_thread = attempt.thread is threading.main_thread()
@@ -68,7 +68,7 @@ class Ready:
             Exception: what else it raised.
         """
         try:
-            return self._call(args, kwargs)
+            return self._call_coroutine(args, kwargs) if self._is_async else self._call_function(args, kwargs)
         except BaseException as error:
             raise_interrupted(self._attempt, error)
             raise
