@@ -163,9 +163,10 @@ class Commands:
             args += (kept.name, kept.entry, max(milliseconds(kept.lifetime), 1))
         return self._settle(job_id, args)
 
-    def settle_together(self, settlements: Sequence[Command[str]]) -> Command[list[str]]:
+    @staticmethod
+    def settle_together(settlements: Sequence[Command[str]]) -> Command[list[str]]:
         """Several of `settle` and `retry` as one; of each reads what it would, or 'error:<what the server said>'."""
-        keys = (self.keys.prefix, *(one.keys[1] for one in settlements))
+        keys = (settlements[0].keys[0], *(one.keys[1] for one in settlements))
         args = tuple(word for one in settlements for word in one.args)
         return Command("settle", keys, args, lambda replies: [text_of(word) for word in replies])
 
