@@ -25,7 +25,7 @@ from dispatcher.selection.grid import Grid
 from dispatcher.selection.loss import Floats, Integers
 from dispatcher.selection.model import Counts
 from dispatcher.selection.selector import ConversationState
-from dispatcher.selection.softmax import Ngrams, Read
+from dispatcher.selection.softmax import DENSE_FUNCTIONS, Ngrams, Read
 from dispatcher.selection.stored import Array
 
 #: The smoothing of n-gram counts.
@@ -42,8 +42,9 @@ class Bayes:
     def __init__(self, size: int, ngrams: Ngrams) -> None:
         self.size = size
         self._ngrams = ngrams
+        self._is_dense = size <= DENSE_FUNCTIONS
         #: log(1 + n_if / ALPHA), shape (n-grams, columns): selecting adds them up, and counts can be had back.
-        #: A function has a column from its first count on.
+        #: A function of many has a column from its first count on; of a few all have one from the first count of any.
         self._logs = Grid(0)
         self._positions: list[int] = []
         self._column_of: dict[int, int] = {}
@@ -97,14 +98,18 @@ class Bayes:
 
     def weigh(self, found: Floats, count: int) -> Floats:
         """The same of the sum of the table's rows, of so many n-grams."""
-        total = np.zeros(self.size, dtype=np.float32)
         if not self._positions or not count:
-            return total
+            return np.zeros(self.size, dtype=np.float32)
         if self._lengths is None:
             vocabulary = ALPHA * max(1, len(self._ngrams))
             self._columns = np.array(self._positions)
             self._lengths = np.log1p(np.maximum(self._totals[self._columns], 0) / vocabulary).astype(np.float32)
-        total[self._columns] = (found - np.float32(count) * self._lengths) / np.float32(count**0.5)
+        own: Floats = found - np.float32(count) * self._lengths
+        own /= np.float32(count**0.5)
+        if self._is_dense:
+            return own
+        total = np.zeros(self.size, dtype=np.float32)
+        total[self._columns] = own
         return total
 
     @property
@@ -180,12 +185,12 @@ class Bayes:
             counts[position] = counts.get(position, 0.0) + count
 
     def _column(self, position: int) -> int:
-        column = self._column_of.get(position)
-        if column is None:
-            column = self._column_of[position] = len(self._positions)
-            self._positions.append(position)
+        if position not in self._column_of:
+            new = list(range(self.size)) if self._is_dense else [position]
+            self._column_of.update({own: column for column, own in enumerate(new, len(self._positions))})
+            self._positions += new
         self._logs.grow(len(self._ngrams), len(self._positions))
-        return column
+        return self._column_of[position]
 
 
 def _distinct(rows: Integers) -> tuple[Integers, Integers]:

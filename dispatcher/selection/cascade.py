@@ -279,6 +279,9 @@ class Cascade:
         snapshot = Snapshot(cards_of(functions), rules=self._rules, meaning=meaning, model=model, tiers=self._tiers)
         for feedback in kept:
             snapshot.learn(feedback)
+        examples = [example for card in snapshot.cards for example in card.examples]
+        known = () if model is None else model.examples.texts
+        snapshot.remember_words([*known, *examples, *(feedback.text for feedback in kept)])
         untrained = WORDS_ABSTENTION if meaning is None else MEANING_ABSTENTION
         return Decider(
             snapshot,

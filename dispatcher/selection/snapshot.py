@@ -1,7 +1,8 @@
 """All tiers over the functions of a registry as it is at one moment, and what they have learnt."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from dispatcher.selection.card import Card
 from dispatcher.selection.embedding import Embedding
 from dispatcher.selection.evidence import Index
 from dispatcher.selection.exact import NOTHING, Exact
-from dispatcher.selection.features import buckets
+from dispatcher.selection.features import buckets, tokens
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.fusion import Fusion
 from dispatcher.selection.judgement import gradient_of, judge
@@ -223,6 +224,19 @@ class Snapshot:
 
     def add_up(self, found: list[str]) -> Sum:
         """What the n-grams of a text's words add up to in the tables of the tiers, where those are dense."""
+        self._follow_tables()
+        return self._sums.read(found)
+
+    def remember_words(self, texts: Iterable[str]) -> None:
+        """Have what the words of texts add up to at hand, until anything is learnt: of those that come again."""
+        if not self.softmax.is_dense:
+            return
+        counts = Counter(word for text in texts for word in set(tokens(text)))
+        self._follow_tables()
+        self._sums.remember(word for word, texts_with_it in counts.most_common() if texts_with_it > 1)
+
+    def _follow_tables(self) -> None:
+        """Have the tables that there are now added up."""
         changes, counted, latent = self._summed
         if changes != self.softmax.changes or counted != self.bayes.changes or latent is not self.latent:
             tables = [Table(self.softmax.table, by_idf=True), Table(self.bayes.table, by_idf=False)]
@@ -230,7 +244,6 @@ class Snapshot:
                 tables.append(Table(self.latent.basis, by_idf=True))
             self._sums.use(tables if self.softmax.is_dense else ())
             self._summed = (self.softmax.changes, self.bayes.changes, self.latent)
-        return self._sums.read(found)
 
     def _softmax_logits(self, reading: Reading) -> Floats:
         if not self.softmax.is_dense:
