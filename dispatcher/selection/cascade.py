@@ -21,7 +21,7 @@ from dispatcher.registry.registry import Registry
 from dispatcher.selection import explanation
 from dispatcher.selection.cache import SelectionCache
 from dispatcher.selection.card import cards_of
-from dispatcher.selection.deciding import MAX_CANDIDATES, Decider, ranked
+from dispatcher.selection.deciding import Decider
 from dispatcher.selection.defaults import MEANING_ABSTENTION, WORDS_ABSTENTION
 from dispatcher.selection.feedback import Feedback
 from dispatcher.selection.fusion import TIERS
@@ -126,7 +126,7 @@ class Cascade:
             scores = snapshot.score(reading)
             return {
                 snapshot.cards[i].name: explanation.explain(snapshot, reading, scores, i)
-                for i in ranked(scores.logs, MAX_CANDIDATES)
+                for i in scores.ranking
             }
 
     @property

@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +26,7 @@ from dispatcher.selection.neighbours import Neighbours
 from dispatcher.selection.reading import Reading
 from dispatcher.selection.rehearsal import Rehearsal
 from dispatcher.selection.rules import CompiledRule
+from dispatcher.selection.scores import Scores
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.shape import Shape
 from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
@@ -52,21 +52,6 @@ MAX_EVIDENCE = 500
 FAVOUR = 0.3
 #: What a rule found only in the material counts.
 MATERIAL_WEIGHT = 0.25
-
-
-@dataclass(kw_only=True, slots=True)
-class Scores:
-    """What the tiers say of every function."""
-
-    #: By tier, shape (functions,).
-    tiers: dict[str, Floats]
-    #: All together, shape (functions,).
-    fused: Floats
-    #: log P(f | a function is meant), shape (functions,).
-    logs: Floats = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.logs = self.fused - np.float32(energy(self.fused)) if len(self.fused) else self.fused
 
 
 class Snapshot:
@@ -199,14 +184,14 @@ class Snapshot:
         """How each tier that there is gives its logits."""
         found: dict[str, Callable[[Reading], Floats]] = {
             fusion.LEXICAL: lambda reading: _as_far_as_read(self.lexicon.scores(reading.terms), reading),
-            fusion.NGRAMS: lambda reading: self._softmax_logits(reading) * reading.familiar,
-            fusion.SHAPE: lambda reading: self.shape.scores(reading.whole) * reading.familiar,
+            fusion.NGRAMS: lambda reading: _weaken(self._softmax_logits(reading), reading.familiar),
+            fusion.SHAPE: lambda reading: _weaken(self.shape.scores(reading.whole), reading.familiar),
         }
         if self.bayes.calls.any():
-            found[fusion.BAYES] = lambda reading: self._bayes_logits(reading) * reading.familiar
+            found[fusion.BAYES] = lambda reading: _weaken(self._bayes_logits(reading), reading.familiar)
             found[fusion.PRIOR] = lambda reading: _as_far_as_read(self._prior(reading), reading)
         if self.latent is not None:
-            found[fusion.LATENT] = lambda reading: reading.latent[: self.size] * reading.familiar
+            found[fusion.LATENT] = lambda reading: _weaken(reading.latent[: self.size], reading.familiar)
         if self.network is not None:
             found[fusion.NETWORK] = lambda reading: reading.network[: self.size]
         if self.embedding is not None and self.neighbours is not None:
@@ -279,12 +264,10 @@ class Snapshot:
 
     def signals(self, reading: Reading, scores: Scores) -> Numbers:
         """What speaks for and against that any function is meant; see `abstention.SIGNALS`."""
-        first = int(scores.fused.argmax())
         logs, tiers = scores.logs, scores.tiers
-        favourite = float(logs[first])
-        others = logs.copy()
-        others[first] = -np.inf
-        second = others.item(others.argmax()) if self.size > 1 else -10.0
+        first, *others = scores.ranking[:2]
+        favourite = logs.item(first)
+        second = logs.item(others[0]) if others else -10.0
         found = {
             "doubt": math.log(max(1e-4, 1 - math.exp(favourite))),
             "margin": min(10.0, favourite - second),
@@ -398,7 +381,11 @@ class Snapshot:
 
 def _as_far_as_read(logits: Floats, reading: Reading) -> Floats:
     """What holds in the language that the text is in."""
-    return logits * reading.language if reading.foreign else logits
+    return _weaken(logits, reading.language) if reading.foreign else logits
+
+
+def _weaken(logits: Floats, share: np.float32) -> Floats:
+    return logits if share == 1 else logits * share
 
 
 def _favours(logits: Floats, position: int) -> bool:
