@@ -116,10 +116,15 @@ def between(found: list[str], hashes: list[int]) -> Buckets:
         found: the words.
         hashes: of each, as `read_word` gives it.
     """
-    pairs = np.array([_bucket((a * _FACTOR & _MASK) ^ b) for a, b in pairwise(hashes)], dtype=np.int64)
-    if all(map(str.isascii, found)):
+    pairs = np.array(pairs_of(hashes), dtype=np.int64)
+    if "".join(found).isascii():
         return pairs
     return np.concatenate((pairs, _triples(found, np.array(hashes, dtype=np.uint32))))
+
+
+def pairs_of(hashes: list[int]) -> list[int]:
+    """The buckets of pairs of neighbouring words, from the hash of each word."""
+    return [_bucket((a * _FACTOR & _MASK) ^ b) for a, b in pairwise(hashes)]
 
 
 def _read_word(word: str) -> tuple[int, Buckets]:

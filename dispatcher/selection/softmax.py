@@ -115,6 +115,12 @@ class Ngrams:
         unknown = found[:0] if len(rows) == len(found) else found[~known]
         return rows, self._idf.take(rows), unknown
 
+    def look_up_few(self, found: list[int]) -> tuple[Integers, Floats, Buckets]:
+        """The same of ten buckets or so."""
+        few, unknown = self._vocabulary.look_up_few(found)
+        rows = np.array(few, dtype=np.int64)
+        return rows, self._idf.take(rows), np.array(unknown, dtype=np.int64)
+
     def read(self, found: Buckets) -> Read:
         """The rows and values of a text's buckets."""
         rows = self._vocabulary.rows(found)
