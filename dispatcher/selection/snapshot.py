@@ -179,6 +179,7 @@ class Snapshot:
         self._all_gates = np.array([gates[tier] for tier in order])
         self._active_gates = self._all_gates[: len(self._active)]
         self._gates = dict(zip(order, self._all_gates, strict=True))
+        self._untrained, self._gained = self.fusion.ends(order)
 
     def _find_tiers(self) -> dict[str, Callable[[Reading], Floats]]:
         """How each tier that there is gives its logits."""
@@ -303,12 +304,12 @@ class Snapshot:
         if position is None and (feedback.verdict is not Verdict.NOTHING or not self.size):
             return
         reading, scores = self._look_again(feedback)
-        met = reading.ngrams
-        if len(reading.sum.unknown):
-            self.softmax.meet(reading.sum.unknown)
-            rows, idf, _ = self.ngrams.look_up(reading.sum.unknown)
-            values = idf / np.float32(reading.sum.length)
-            met = Read(np.concatenate((met.rows, rows)), np.concatenate((met.values, values)))
+        unknown = reading.sum.unknown
+        if len(unknown):
+            self.softmax.meet(unknown)
+            met = reading.sum.read(self.ngrams.look_up(unknown)[:2])
+        else:
+            met = reading.ngrams
         self._learnt += 1
         if position is None:
             self._learn_nothing(reading, scores, feedback)
@@ -350,19 +351,19 @@ class Snapshot:
 
     def _look_again(self, feedback: Feedback) -> tuple[Reading, Scores]:
         """What the tiers say of a text now; they need not be asked again where nothing was learnt in between."""
-        state = ConversationState(previous_function=feedback.previous_function or None, topic=feedback.topic or None)
         if self._last is not None:
             reading, scores, learnt = self._last
-            if learnt == self._learnt and reading.text == feedback.text and reading.states == states_of(state):
+            if learnt == self._learnt and reading.text == feedback.text and reading.states == states_of(feedback):
                 return reading, scores
+        state = ConversationState(previous_function=feedback.previous_function or None, topic=feedback.topic or None)
         reading = self.read(feedback.text, state)
         return reading, self.score(reading)
 
     def _weigh_function(self, position: int) -> None:
         """Weigh the tiers anew for one function, whose examples have changed."""
-        gates = self.fusion.gates_of(self.examples.item(position))
-        self._all_gates[:, position] = [gates[tier] for tier in self._gates]
-        if any(self._gates[tier].any() for tier in self._waiting):
+        share = fusion.share_of(self.examples.item(position))
+        self._all_gates[:, position] = self._untrained + self._gained * share
+        if any([self._gates[tier].any() for tier in self._waiting]):
             self._weigh_tiers()
 
     def _learn_nothing(self, reading: Reading, scores: Scores, feedback: Feedback) -> None:

@@ -245,9 +245,9 @@ class Softmax:
         if not gradient or not len(read.rows):
             return
         self.changes += 1
-        positions = np.array(list(gradient), dtype=np.int64)
+        positions = np.fromiter(gradient, np.int64, len(gradient))
         columns = positions if self._dense else np.array([self._column(position) for position in gradient])
-        by_logit = np.array(list(gradient.values()), dtype=np.float32) * np.float32(weight)
+        by_logit = np.fromiter(gradient.values(), np.float32, len(gradient)) * np.float32(weight)
         all_squares = self._squares.cells.reshape(-1)
         squares = all_squares.take(read.rows)
         squares += read.values * read.values * (by_logit @ by_logit)

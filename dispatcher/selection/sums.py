@@ -66,10 +66,19 @@ class Sum:
         #: The sum of the rows of each table; empty where there is none.
         self.tables: Sequence[Floats] = ()
 
-    def read(self) -> Read:
-        """Row by row."""
-        idf: Floats = np.concatenate([part.idf for part in self._parts])
-        return Read(np.concatenate([part.rows for part in self._parts]), idf / np.float32(self.length))
+    def read(self, met: tuple[Integers, Floats] | None = None) -> Read:
+        """Row by row.
+
+        Args:
+            met: the rows and idf of what was unknown, where it has rows by now.
+        """
+        rows, idf = [part.rows for part in self._parts], [part.idf for part in self._parts]
+        if met is not None:
+            rows.append(met[0])
+            idf.append(met[1])
+        values: Floats = np.concatenate(idf)
+        values /= np.float32(self.length)
+        return Read(np.concatenate(rows), values)
 
 
 class Sums:
