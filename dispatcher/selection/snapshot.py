@@ -196,9 +196,9 @@ class Snapshot:
         if self.network is not None:
             found[fusion.NETWORK] = lambda reading: reading.network[: self.size]
         if self.embedding is not None and self.neighbours is not None:
-            embedding, neighbours = self.embedding, self.neighbours
+            embedding = self.embedding
             found[fusion.EMBEDDING] = lambda reading: embedding.logits(reading.vector, foreign=reading.foreign)
-            found[fusion.NEIGHBOURS] = lambda reading: neighbours.logits(reading.vector)[: self.size]
+            found[fusion.NEIGHBOURS] = lambda reading: reading.neighbours[0][: self.size]
         if self.rules or self._evidence is not None:
             found[fusion.KEYWORDS] = self._keywords
         return found
@@ -284,7 +284,7 @@ class Snapshot:
             votes.append(_favours(tiers[fusion.LEXICAL], first))
         found["agreement"] = sum(votes) / max(1, len(votes))
         if self.neighbours is not None:
-            found["near"], found["refused"] = self.neighbours.closeness(reading.vector, self.size)
+            found["near"], found["refused"] = reading.neighbours[1]
         if self.distance is not None:
             found["distance"] = float(self.distance.nearest(reading.vector[None])[0])
         for tier, name, logits in (
