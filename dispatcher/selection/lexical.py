@@ -57,7 +57,9 @@ def terms(text: str) -> list[str]:
     # There is no camel case without a capital behind the first letter.
     folded = normalise(text if text[1:].islower() else CAMEL.sub(" ", text))
     if folded.isascii():
-        runs = [run for word in split_ascii(folded) for run in ((word,) if word.isalpha() else _RUN.findall(word))]
+        runs = split_ascii(folded)
+        if not "".join(runs).isalpha():
+            runs = [run for word in runs for run in _RUN.findall(word)]
         return [root(run) for run in runs if run not in STOP_WORDS]
     found: list[str] = []
     for run in _RUN.findall(folded):

@@ -277,10 +277,10 @@ class Snapshot:
         votes = []
         for tier, name in ((fusion.NGRAMS, "words"), (fusion.EMBEDDING, "meaning")):
             if tier in tiers:
-                found[name], found[f"{name}_first"] = energy(tiers[tier]), float(tiers[tier][first])
+                found[name], found[f"{name}_first"] = energy(tiers[tier]), tiers[tier].item(first)
                 votes.append(_favours(tiers[tier], first))
         if fusion.LEXICAL in tiers:
-            found["coverage"] = float(tiers[fusion.LEXICAL][first]) / max(1e-6, self.lexicon.most(reading.terms))
+            found["coverage"] = tiers[fusion.LEXICAL].item(first) / max(1e-6, self.lexicon.most(reading.terms))
             votes.append(_favours(tiers[fusion.LEXICAL], first))
         found["agreement"] = sum(votes) / max(1, len(votes))
         if self.neighbours is not None:
@@ -293,7 +293,7 @@ class Snapshot:
         ):
             if tier in tiers and logits is not None:
                 found[f"network{name}"] = energy(tiers[tier])
-                found[f"known{name}"] = found[f"network{name}"] - float(logits[-1])
+                found[f"known{name}"] = found[f"network{name}"] - logits.item(-1)
         return np.array([found.get(signal, 0.0) for signal in SIGNALS])
 
     # --- learn --------------------------------------------------------------------------------------------------
@@ -393,4 +393,4 @@ def _favours(logits: Floats, position: int) -> bool:
     """Whether a function is a tier's favourite; a tier that says nearly the same of all has none."""
     if int(logits.argmax()) != position:
         return False
-    return float(logits[position]) - float(np.add.reduce(logits)) / len(logits) > FAVOUR
+    return logits.item(position) - float(np.add.reduce(logits)) / len(logits) > FAVOUR
