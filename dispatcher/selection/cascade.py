@@ -124,10 +124,7 @@ class Cascade:
                 return {}
             reading = snapshot.read(text, state)
             scores = snapshot.score(reading)
-            return {
-                snapshot.cards[i].name: explanation.explain(snapshot, reading, scores, i)
-                for i in scores.ranking
-            }
+            return {snapshot.cards[i].name: explanation.explain(snapshot, reading, scores, i) for i in scores.ranking}
 
     @property
     def thresholds(self) -> Thresholds:

@@ -363,7 +363,7 @@ class Snapshot:
         """Weigh the tiers anew for one function, whose examples have changed."""
         share = fusion.share_of(self.examples.item(position))
         self._all_gates[:, position] = self._untrained + self._gained * share
-        if any([self._gates[tier].any() for tier in self._waiting]):
+        if any(self._gates[tier].any() for tier in self._waiting):
             self._weigh_tiers()
 
     def _learn_nothing(self, reading: Reading, scores: Scores, feedback: Feedback) -> None:

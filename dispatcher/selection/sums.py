@@ -176,10 +176,7 @@ class Sums:
             self._counts.clear()
 
 
-
-def _part(
-    rows: Integers, idf: Floats, unknown: Buckets, number: int = 0, slot: int = -1
-) -> tuple[_Part, Buckets]:
+def _part(rows: Integers, idf: Floats, unknown: Buckets, number: int = 0, slot: int = -1) -> tuple[_Part, Buckets]:
     return _Part(rows, idf, float(idf @ idf), number, slot), unknown
 
 
