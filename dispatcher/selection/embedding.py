@@ -31,6 +31,8 @@ SCALE: Final = 20.0
 NAME_WEIGHT: Final = 0.5
 #: The step of online learning.
 RATE: Final = 2.0
+#: The step of a bias, by that of its row.
+BIAS: Final = 0.02
 #: Gradients by a logit that are left: each costs a row of both heads.
 NEGLIGIBLE: Final = 4e-3
 #: Up to so many functions for each candidate one product with the whole head is quicker than rows of it.
@@ -124,7 +126,7 @@ class Embedding:
                 step = np.float32(by_logit) * np.float32(RATE * weight)
                 for head, bias, own in vectors:
                     head[position] -= step * own
-                    bias[position] -= np.float32(0.02) * step
+                    bias[position] -= np.float32(BIAS) * step
 
     def logits_among(self, vectors: Floats, candidates: Integers | None, foreign: Array) -> Floats:
         """Of some functions for each of several texts, shape (texts, candidates).
@@ -163,7 +165,7 @@ class Embedding:
             steps: by function and text, shape (functions, texts).
             vectors: of the texts, shape (texts, dimension).
         """
-        by_bias = np.float32(0.02) * np.add.reduce(steps, axis=1)
+        by_bias = np.float32(BIAS) * np.add.reduce(steps, axis=1)
         self._head[positions] -= steps @ vectors
         self._bias[positions] -= by_bias
         if len(self._foreign_head):

@@ -2,7 +2,7 @@
 
 Most of a selection by words alone is adding up rows of tables: a hundred n-grams, each in another place of memory. Most
 n-grams are inside words, and words come again: what those of a frequent word add up to is remembered until anything is
-learnt (`benchmarks.selection`, speed).
+learnt (`benchmarks.selection`, speed). Which words are frequent in what a model was trained on is known before any text.
 """
 
 from collections.abc import Iterable, Sequence
@@ -143,6 +143,8 @@ class Sums:
         for word in words:
             if len(self._words) >= len(self._kept):
                 return
+            if word in self._words:
+                continue
             number, own = read_word(word)
             part, unknown = _part(*self._ngrams.look_up(own), number, len(self._words))
             if not len(unknown):
