@@ -2,7 +2,7 @@
 
 Most of a selection by words alone is adding up rows of tables: a hundred n-grams, each in another place of memory. Most
 n-grams are inside words, and words come again: what those of a frequent word add up to is remembered until anything is
-learnt (`benchmarks.selection`, speed). Which words are frequent in what a model was trained on is known before any text.
+learnt (`benchmarks.selection`, speed). The frequent words of what a model was trained on are known before any text is.
 """
 
 from collections.abc import Iterable, Sequence
