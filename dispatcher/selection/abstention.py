@@ -18,7 +18,7 @@ for Detecting Out-of-Distribution Samples and Adversarial Attacks" (distances, c
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -64,11 +64,18 @@ class Abstention:
     means: Numbers
     spreads: Numbers
     bias: float
+    #: The same as weights of the plain signals.
+    _plain: Numbers = field(init=False, repr=False, compare=False)
+    _plain_bias: float = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        plain = self.weights / self.spreads
+        object.__setattr__(self, "_plain", plain)
+        object.__setattr__(self, "_plain_bias", self.bias - float(plain @ self.means))
 
     def in_scope(self, signals: Numbers) -> float:
         """The probability that a function is meant."""
-        score = float(self.weights @ ((signals - self.means) / self.spreads)) + self.bias
-        learnt = _logistic(score)
+        learnt = _logistic(float(self._plain @ signals) + self._plain_bias)
         ruled = signals.item(_RULED)
         return learnt if ruled <= 0 else 1 - (1 - learnt) * (1 - _logistic((ruled - EVEN) / TEMPERATURE))
 

@@ -21,7 +21,7 @@ from dispatcher.registry.registry import Registry
 from dispatcher.selection import explanation
 from dispatcher.selection.cache import SelectionCache
 from dispatcher.selection.card import cards_of
-from dispatcher.selection.deciding import MAX_CANDIDATES, Decider, ranked
+from dispatcher.selection.deciding import Decider
 from dispatcher.selection.defaults import MEANING_ABSTENTION, WORDS_ABSTENTION
 from dispatcher.selection.feedback import Feedback
 from dispatcher.selection.fusion import TIERS
@@ -124,10 +124,7 @@ class Cascade:
                 return {}
             reading = snapshot.read(text, state)
             scores = snapshot.score(reading)
-            return {
-                snapshot.cards[i].name: explanation.explain(snapshot, reading, scores, i)
-                for i in ranked(scores.logs, MAX_CANDIDATES)
-            }
+            return {snapshot.cards[i].name: explanation.explain(snapshot, reading, scores, i) for i in scores.ranking}
 
     @property
     def thresholds(self) -> Thresholds:
@@ -279,6 +276,9 @@ class Cascade:
         snapshot = Snapshot(cards_of(functions), rules=self._rules, meaning=meaning, model=model, tiers=self._tiers)
         for feedback in kept:
             snapshot.learn(feedback)
+        examples = [example for card in snapshot.cards for example in card.examples]
+        known = () if model is None else model.examples.texts
+        snapshot.remember_words([*known, *examples, *(feedback.text for feedback in kept)])
         untrained = WORDS_ABSTENTION if meaning is None else MEANING_ABSTENTION
         return Decider(
             snapshot,

@@ -20,19 +20,16 @@ from dispatcher.selection.loss import Floats
 from dispatcher.selection.model import Thresholds
 from dispatcher.selection.reading import Reading
 from dispatcher.selection.responses import Responses, question
-from dispatcher.selection.selection import Candidate, Decision, Selection
+from dispatcher.selection.scores import MAX_CANDIDATES, ranked
+from dispatcher.selection.selection import Candidate, Decision, Selection, make_candidate
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.words import Language, language_of
 
-#: Candidates in a Selection.
-MAX_CANDIDATES: Final = 10
 #: What a named function, or a text that is known, is given as a probability.
 SURE: Final = 0.99
 #: From this probability on a text asks for one function only: two would share what there is.
 BEYOND_DOUBT: Final = 0.97
-#: Functions up to which sorting all is quicker than finding the likeliest.
-SMALL: Final = 200
 #: A candidate of less than this share of the first one's probability is not asked about.
 WORTH_ASKING: Final = 0.25
 
@@ -61,6 +58,7 @@ class Decider:
     ) -> None:
         self.snapshot = snapshot
         self._functions = functions
+        self._names = [card.name for card in snapshot.cards]
         self._abstention = abstention
         self._thresholds = thresholds
         self._responses = responses
@@ -113,14 +111,10 @@ class Decider:
         scores = snapshot.score(reading)
         in_scope = self._abstention.in_scope(snapshot.signals(reading, scores))
         logs = scores.logs if allowed is None else scores.logs + allowed
-        order = ranked(logs, MAX_CANDIDATES)
+        order = scores.ranking if allowed is None else ranked(logs, MAX_CANDIDATES)
+        explain = partial(partial, explanation.summarise, snapshot, reading, scores)
         candidates = tuple(
-            Candidate(
-                function=snapshot.cards[i].name,
-                probability=in_scope * probability,
-                explain=partial(explanation.summarise, snapshot, reading, scores, i),
-            )
-            for i, probability in [(i, math.exp(logs.item(i))) for i in order]
+            [make_candidate(self._names[i], in_scope * math.exp(logs.item(i)), explain(i)) for i in order]
         )
         if allowed is not None:
             # What a text means does not change with what its caller may call.
@@ -225,16 +219,6 @@ class Decider:
             in_scope=in_scope,
             model=self._version,
         )
-
-
-def ranked(logs: Floats, most: int) -> list[int]:
-    """The positions of the likeliest functions, the first first; those that may not be selected are left out."""
-    if len(logs) <= SMALL:
-        order = (-logs).argsort(kind="stable")[:most].tolist()
-    else:
-        top = np.sort(logs.argpartition(-most)[-most:])
-        order = top[(-logs[top]).argsort(kind="stable")].tolist()
-    return [place for place in order if logs.item(place) > -math.inf]
 
 
 def _language(state: ConversationState | None) -> Language | None:

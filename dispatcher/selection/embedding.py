@@ -31,6 +31,8 @@ SCALE: Final = 20.0
 NAME_WEIGHT: Final = 0.5
 #: The step of online learning.
 RATE: Final = 2.0
+#: The step of a bias, by that of its row.
+BIAS: Final = 0.02
 #: Gradients by a logit that are left: each costs a row of both heads.
 NEGLIGIBLE: Final = 4e-3
 #: Up to so many functions for each candidate one product with the whole head is quicker than rows of it.
@@ -114,9 +116,17 @@ class Embedding:
             gradient: of the loss by the logits of functions; those that it is next to nothing for are left.
             weight: of the example.
         """
-        worth = {position: by_logit for position, by_logit in gradient.items() if abs(by_logit) > NEGLIGIBLE}
-        steps = np.array(list(worth.values()), dtype=np.float32) * np.float32(RATE * weight)
-        self._step(np.array(list(worth), dtype=np.int64), steps[:, None], vector[None])
+        vectors = [(self._head, self._bias, vector)]
+        if len(self._foreign_head):
+            # What is taught in one language holds in the others.
+            vectors.append((self._foreign_head, self._foreign_bias, self.meaning.foreign(vector)))
+        # Row by row: for the few functions that there are as a rule this takes a third of the time of `_step`.
+        for position, by_logit in gradient.items():
+            if abs(by_logit) > NEGLIGIBLE:
+                step = np.float32(by_logit) * np.float32(RATE * weight)
+                for head, bias, own in vectors:
+                    head[position] -= step * own
+                    bias[position] -= np.float32(BIAS) * step
 
     def logits_among(self, vectors: Floats, candidates: Integers | None, foreign: Array) -> Floats:
         """Of some functions for each of several texts, shape (texts, candidates).
@@ -155,7 +165,7 @@ class Embedding:
             steps: by function and text, shape (functions, texts).
             vectors: of the texts, shape (texts, dimension).
         """
-        by_bias = np.float32(0.02) * np.add.reduce(steps, axis=1)
+        by_bias = np.float32(BIAS) * np.add.reduce(steps, axis=1)
         self._head[positions] -= steps @ vectors
         self._bias[positions] -= by_bias
         if len(self._foreign_head):

@@ -8,6 +8,7 @@ it, or called a function or tool in so many words; "what time is it" names nothi
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from dispatcher.selection.card import Card
@@ -27,6 +28,8 @@ _MARKED_WORD = re.compile(
 _WORDS = re.compile(r"\w+")
 #: By ASCII code: the character itself where it is of a word, else a blank.
 _WORDS_ONLY: Final = "".join(chr(code) if _WORDS.match(chr(code)) else " " for code in range(128))
+#: Characters of a text whose plain form is remembered.
+_SHORT: Final = 512
 #: The position of a text that is known to ask for no function.
 NOTHING: Final = -1
 #: Known texts that are remembered; the oldest are forgotten first.
@@ -141,10 +144,18 @@ class Exact:
 
 def plain(text: str) -> str:
     """As much of a text as is read, without what does not change its meaning: case, blanks, punctuation."""
+    return _plain_short(text) if len(text) <= _SHORT else _plain(text)
+
+
+def _plain(text: str) -> str:
     folded = normalise(text[:MAX_TEXT_CHARACTERS])
     if folded.isascii():
         return " ".join(folded.translate(_WORDS_ONLY).split())
     return " ".join(_WORDS.findall(folded))
+
+
+#: Names and known texts are looked up by the same form, and so is what is learnt.
+_plain_short: Final = lru_cache(maxsize=1024)(_plain)
 
 
 def _is_marked(name: str) -> bool:

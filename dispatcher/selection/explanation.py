@@ -10,7 +10,8 @@ from dispatcher.selection.words import STOP_WORDS
 
 if TYPE_CHECKING:
     from dispatcher.selection.reading import Reading
-    from dispatcher.selection.snapshot import Scores, Snapshot
+    from dispatcher.selection.scores import Scores
+    from dispatcher.selection.snapshot import Snapshot
 
 #: Words named in a sentence.
 MAX_WORDS: Final = 4

@@ -14,11 +14,14 @@ Neural Networks", for scaling logits until probabilities are true; Wolpert 1992,
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from dispatcher.selection.abstention import Numbers
 from dispatcher.selection.loss import Floats, Integers, log_softmax
+
+T = TypeVar("T", float, Floats)
 
 #: Examples at which a function stands half way between untrained and trained.
 GATE: Final = 5.0
@@ -59,16 +62,16 @@ class Fusion:
         Args:
             examples: how many each function has, shape (functions,).
         """
-        share = (examples / (examples + GATE)).astype(np.float32)
+        share = share_of(examples).astype(np.float32)
         return {
             tier: np.float32(weight.untrained) + np.float32(weight.trained - weight.untrained) * share
             for tier, weight in self.weights.items()
         }
 
-    def gates_of(self, examples: float) -> dict[str, float]:
-        """The same of one function."""
-        share = examples / (examples + GATE)
-        return {t: weight.untrained + (weight.trained - weight.untrained) * share for t, weight in self.weights.items()}
+    def ends(self, tiers: Sequence[str]) -> tuple[Numbers, Numbers]:
+        """The weights of some tiers for a function without examples, and what they differ by for one with many."""
+        untrained = np.array([self.weights[tier].untrained for tier in tiers])
+        return untrained, np.array([self.weights[tier].trained for tier in tiers]) - untrained
 
     def dump(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -78,6 +81,11 @@ class Fusion:
     def load(cls, data: Mapping[str, Sequence[float]]) -> "Fusion":
         """What `dump` gave."""
         return cls(weights={t: Weight(untrained=float(u), trained=float(v)) for t, (u, v) in data.items()})
+
+
+def share_of(examples: T) -> T:
+    """How far a function with so many examples is from untrained to trained."""
+    return examples / (examples + GATE)
 
 
 #: Without a model and without an encoder. Chosen on registries of descriptions alone, the same numbers for all.

@@ -13,7 +13,8 @@ from dispatcher.selection.unsaid import MOST_SURE, beliefs
 
 if TYPE_CHECKING:
     from dispatcher.selection.reading import Reading
-    from dispatcher.selection.snapshot import Scores, Snapshot
+    from dispatcher.selection.scores import Scores
+    from dispatcher.selection.snapshot import Snapshot
 
 #: Registries of more functions learn a text for its likeliest, so many; those that are smaller for all.
 WHOLE: Final = 256

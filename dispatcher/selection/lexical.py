@@ -57,7 +57,9 @@ def terms(text: str) -> list[str]:
     # There is no camel case without a capital behind the first letter.
     folded = normalise(text if text[1:].islower() else CAMEL.sub(" ", text))
     if folded.isascii():
-        runs = [run for word in split_ascii(folded) for run in ((word,) if word.isalpha() else _RUN.findall(word))]
+        runs = split_ascii(folded)
+        if not "".join(runs).isalpha():
+            runs = [run for word in runs for run in _RUN.findall(word)]
         return [root(run) for run in runs if run not in STOP_WORDS]
     found: list[str] = []
     for run in _RUN.findall(folded):
@@ -106,6 +108,8 @@ class Lexicon:
         #: By term: the functions that have it, and what it adds to the score of each.
         self._postings: dict[str, tuple[Integers, Floats]] = {}
         self._most: dict[str, float] = {}
+        #: What a term could add that a single function has.
+        self._rarest = self._idf(1) * (K1 + 1) / 2
         for term, held in holders.items():
             positions = np.array([position for position, _ in held], dtype=np.int64)
             tf = np.array([frequency for _, frequency in held], dtype=np.float32)
@@ -144,8 +148,7 @@ class Lexicon:
 
     def most(self, found: Iterable[str]) -> float:
         """The highest score that these terms could give, if one function had them all; unknown ones are the rarest."""
-        rarest = self._idf(1) * (K1 + 1) / 2
-        return sum(self._most.get(term, rarest) for term in set(found))
+        return sum([self._most.get(term, self._rarest) for term in set(found)])
 
     def shared(self, found: Iterable[str], position: int) -> dict[str, float]:
         """What each term of a request adds to the score of one function."""

@@ -57,12 +57,29 @@ class Neighbours:
         self._vectors[place], self._positions[place], self._texts[place] = vector, position, text
         self._signs[place] = 1.0 if right else -WRONG
 
+    def read(self, vector: Floats, nothing: int) -> tuple[Floats, tuple[float, float]]:
+        """What `logits` and `closeness` say, for one product with the remembered vectors, which is most of the work."""
+        cosines = self._cosines(vector)
+        return self._logits(cosines), self._closeness(cosines, nothing)
+
     def logits(self, vector: Floats) -> Floats:
         """Shape (functions,): 0 for a function without a near text."""
-        count = len(self)
+        return self._logits(self._cosines(vector))
+
+    def closeness(self, vector: Floats, nothing: int) -> tuple[float, float]:
+        """The cosine of the nearest text that a function was right for, and of the nearest at position `nothing`."""
+        return self._closeness(self._cosines(vector), nothing)
+
+    def _cosines(self, vector: Floats) -> Floats:
+        """Of the remembered texts."""
+        found: Floats = self._vectors[: len(self)] @ vector
+        return found
+
+    def _logits(self, cosines: Floats) -> Floats:
+        count = len(cosines)
         if not count:
             return np.zeros(self.size, dtype=np.float32)
-        near = np.exp(np.float32(TAU) * (self._vectors[:count] @ vector - np.float32(1)))
+        near = np.exp(np.float32(TAU) * (cosines - np.float32(1)))
         signs, positions = self._signs[:count], self._positions[:count]
         wrong = signs < 0
         right = np.bincount(positions, np.where(wrong, 0, near * signs), minlength=self.size)
@@ -73,15 +90,14 @@ class Neighbours:
             )
         return scores.astype(np.float32)
 
-    def closeness(self, vector: Floats, nothing: int) -> tuple[float, float]:
-        """The cosine of the nearest text that a function was right for, and of the nearest at position `nothing`."""
-        count = len(self)
+    def _closeness(self, cosines: Floats, nothing: int) -> tuple[float, float]:
+        count = len(cosines)
         right = self._signs[:count] > 0
         if not right.any():
             return 0.0, 0.0
-        cosines = np.where(right, self._vectors[:count] @ vector, np.float32(-1))
+        confirmed = np.where(right, cosines, np.float32(-1))
         refused = self._positions[:count] == nothing
-        best = [float(cosines[group].max()) if group.any() else 0.0 for group in (~refused, refused)]
+        best = [float(confirmed[group].max()) if group.any() else 0.0 for group in (~refused, refused)]
         return max(best[0], 0.0), max(best[1], 0.0)
 
     def nearest(self, vector: Floats, position: int) -> tuple[str, float]:

@@ -43,8 +43,10 @@ class Network:
 
     def logits(self, vectors: Floats) -> Floats:
         """Shape (texts, columns + 1)."""
-        hidden = np.maximum(vectors @ self.inner + self.inner_bias, 0)
-        logits: Floats = hidden @ self.outer + self.outer_bias
+        hidden = vectors @ self.inner
+        hidden += self.inner_bias
+        logits: Floats = np.maximum(hidden, 0, out=hidden) @ self.outer
+        logits += self.outer_bias
         return logits
 
     def arrange(self, positions: Mapping[int, int], size: int) -> "Network":

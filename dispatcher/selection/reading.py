@@ -102,6 +102,12 @@ class Reading:
         return self._snapshot.embedding.meaning.request(self.text)
 
     @lazily
+    def neighbours(self) -> tuple[Floats, tuple[float, float]]:
+        """What the remembered texts say, and how near they are; see `Neighbours.read`."""
+        assert self._snapshot.neighbours is not None  # noqa: S101 - its callers look first
+        return self._snapshot.neighbours.read(self.vector, self._snapshot.size)
+
+    @lazily
     def network(self) -> Floats:
         """The network's logits, "none of these" at the end; only where there is one."""
         assert self._snapshot.network is not None  # noqa: S101 - its callers look first

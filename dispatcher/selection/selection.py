@@ -41,6 +41,21 @@ class Candidate:
         return self.explain if isinstance(self.explain, str) else self.explain()
 
 
+#: How the fields of a frozen one are set, the quick way.
+_SET_FUNCTION, _SET_PROBABILITY, _SET_EXPLAIN = (
+    Candidate.__dict__[name].__set__ for name in ("function", "probability", "explain")
+)
+
+
+def make_candidate(function: str, probability: float, explain: Callable[[], str]) -> Candidate:
+    """A candidate, in a third of the time: ten of them were a tenth of a selection (`benchmarks.selection`, speed)."""
+    candidate = object.__new__(Candidate)
+    _SET_FUNCTION(candidate, function)
+    _SET_PROBABILITY(candidate, probability)
+    _SET_EXPLAIN(candidate, explain)
+    return candidate
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
     """Ranked candidates and a decision, or an abstention that says why."""

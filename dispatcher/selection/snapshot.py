@@ -1,8 +1,8 @@
 """All tiers over the functions of a registry as it is at one moment, and what they have learnt."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from dispatcher.selection.card import Card
 from dispatcher.selection.embedding import Embedding
 from dispatcher.selection.evidence import Index
 from dispatcher.selection.exact import NOTHING, Exact
-from dispatcher.selection.features import buckets
+from dispatcher.selection.features import buckets, tokens
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.fusion import Fusion
 from dispatcher.selection.judgement import gradient_of, judge
@@ -26,6 +26,7 @@ from dispatcher.selection.neighbours import Neighbours
 from dispatcher.selection.reading import Reading
 from dispatcher.selection.rehearsal import Rehearsal
 from dispatcher.selection.rules import CompiledRule
+from dispatcher.selection.scores import Scores
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.shape import Shape
 from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
@@ -51,21 +52,6 @@ MAX_EVIDENCE = 500
 FAVOUR = 0.3
 #: What a rule found only in the material counts.
 MATERIAL_WEIGHT = 0.25
-
-
-@dataclass(kw_only=True, slots=True)
-class Scores:
-    """What the tiers say of every function."""
-
-    #: By tier, shape (functions,).
-    tiers: dict[str, Floats]
-    #: All together, shape (functions,).
-    fused: Floats
-    #: log P(f | a function is meant), shape (functions,).
-    logs: Floats = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.logs = self.fused - np.float32(energy(self.fused)) if len(self.fused) else self.fused
 
 
 class Snapshot:
@@ -193,25 +179,26 @@ class Snapshot:
         self._all_gates = np.array([gates[tier] for tier in order])
         self._active_gates = self._all_gates[: len(self._active)]
         self._gates = dict(zip(order, self._all_gates, strict=True))
+        self._untrained, self._gained = self.fusion.ends(order)
 
     def _find_tiers(self) -> dict[str, Callable[[Reading], Floats]]:
         """How each tier that there is gives its logits."""
         found: dict[str, Callable[[Reading], Floats]] = {
             fusion.LEXICAL: lambda reading: _as_far_as_read(self.lexicon.scores(reading.terms), reading),
-            fusion.NGRAMS: lambda reading: self._softmax_logits(reading) * reading.familiar,
-            fusion.SHAPE: lambda reading: self.shape.scores(reading.whole) * reading.familiar,
+            fusion.NGRAMS: lambda reading: _weaken(self._softmax_logits(reading), reading.familiar),
+            fusion.SHAPE: lambda reading: _weaken(self.shape.scores(reading.whole), reading.familiar),
         }
         if self.bayes.calls.any():
-            found[fusion.BAYES] = lambda reading: self._bayes_logits(reading) * reading.familiar
+            found[fusion.BAYES] = lambda reading: _weaken(self._bayes_logits(reading), reading.familiar)
             found[fusion.PRIOR] = lambda reading: _as_far_as_read(self._prior(reading), reading)
         if self.latent is not None:
-            found[fusion.LATENT] = lambda reading: reading.latent[: self.size] * reading.familiar
+            found[fusion.LATENT] = lambda reading: _weaken(reading.latent[: self.size], reading.familiar)
         if self.network is not None:
             found[fusion.NETWORK] = lambda reading: reading.network[: self.size]
         if self.embedding is not None and self.neighbours is not None:
-            embedding, neighbours = self.embedding, self.neighbours
+            embedding = self.embedding
             found[fusion.EMBEDDING] = lambda reading: embedding.logits(reading.vector, foreign=reading.foreign)
-            found[fusion.NEIGHBOURS] = lambda reading: neighbours.logits(reading.vector)[: self.size]
+            found[fusion.NEIGHBOURS] = lambda reading: reading.neighbours[0][: self.size]
         if self.rules or self._evidence is not None:
             found[fusion.KEYWORDS] = self._keywords
         return found
@@ -223,6 +210,19 @@ class Snapshot:
 
     def add_up(self, found: list[str]) -> Sum:
         """What the n-grams of a text's words add up to in the tables of the tiers, where those are dense."""
+        self._follow_tables()
+        return self._sums.read(found)
+
+    def remember_words(self, texts: Iterable[str]) -> None:
+        """Have what the words of texts add up to at hand, until anything is learnt: of those that come again."""
+        if not self.softmax.is_dense:
+            return
+        counts = Counter(word for text in texts for word in set(tokens(text)))
+        self._follow_tables()
+        self._sums.remember(word for word, texts_with_it in counts.most_common() if texts_with_it > 1)
+
+    def _follow_tables(self) -> None:
+        """Have the tables that there are now added up."""
         changes, counted, latent = self._summed
         if changes != self.softmax.changes or counted != self.bayes.changes or latent is not self.latent:
             tables = [Table(self.softmax.table, by_idf=True), Table(self.bayes.table, by_idf=False)]
@@ -230,7 +230,6 @@ class Snapshot:
                 tables.append(Table(self.latent.basis, by_idf=True))
             self._sums.use(tables if self.softmax.is_dense else ())
             self._summed = (self.softmax.changes, self.bayes.changes, self.latent)
-        return self._sums.read(found)
 
     def _softmax_logits(self, reading: Reading) -> Floats:
         if not self.softmax.is_dense:
@@ -275,12 +274,10 @@ class Snapshot:
 
     def signals(self, reading: Reading, scores: Scores) -> Numbers:
         """What speaks for and against that any function is meant; see `abstention.SIGNALS`."""
-        first = int(scores.fused.argmax())
         logs, tiers = scores.logs, scores.tiers
-        favourite = float(logs[first])
-        others = logs.copy()
-        others[first] = -np.inf
-        second = others.item(others.argmax()) if self.size > 1 else -10.0
+        first, *others = scores.ranking[:2]
+        favourite = logs.item(first)
+        second = logs.item(others[0]) if others else -10.0
         found = {
             "doubt": math.log(max(1e-4, 1 - math.exp(favourite))),
             "margin": min(10.0, favourite - second),
@@ -289,16 +286,16 @@ class Snapshot:
         votes = []
         for tier, name in ((fusion.NGRAMS, "words"), (fusion.EMBEDDING, "meaning")):
             if tier in tiers:
-                found[name], found[f"{name}_first"] = energy(tiers[tier]), float(tiers[tier][first])
+                found[name], found[f"{name}_first"] = energy(tiers[tier]), tiers[tier].item(first)
                 votes.append(_favours(tiers[tier], first))
         if fusion.LEXICAL in tiers:
-            found["coverage"] = float(tiers[fusion.LEXICAL][first]) / max(1e-6, self.lexicon.most(reading.terms))
+            found["coverage"] = tiers[fusion.LEXICAL].item(first) / max(1e-6, self.lexicon.most(reading.terms))
             votes.append(_favours(tiers[fusion.LEXICAL], first))
         found["agreement"] = sum(votes) / max(1, len(votes))
         if fusion.KEYWORDS in tiers:
             found["ruled"] = self._ruled(reading, first)
         if self.neighbours is not None:
-            found["near"], found["refused"] = self.neighbours.closeness(reading.vector, self.size)
+            found["near"], found["refused"] = reading.neighbours[1]
         if self.distance is not None:
             found["distance"] = float(self.distance.nearest(reading.vector[None])[0])
         for tier, name, logits in (
@@ -307,7 +304,7 @@ class Snapshot:
         ):
             if tier in tiers and logits is not None:
                 found[f"network{name}"] = energy(tiers[tier])
-                found[f"known{name}"] = found[f"network{name}"] - float(logits[-1])
+                found[f"known{name}"] = found[f"network{name}"] - logits.item(-1)
         return np.array([found.get(signal, 0.0) for signal in SIGNALS])
 
     # --- learn --------------------------------------------------------------------------------------------------
@@ -318,12 +315,12 @@ class Snapshot:
         if position is None and (feedback.verdict is not Verdict.NOTHING or not self.size):
             return
         reading, scores = self._look_again(feedback)
-        met = reading.ngrams
-        if len(reading.sum.unknown):
-            self.softmax.meet(reading.sum.unknown)
-            rows, idf, _ = self.ngrams.look_up(reading.sum.unknown)
-            values = idf / np.float32(reading.sum.length)
-            met = Read(np.concatenate((met.rows, rows)), np.concatenate((met.values, values)))
+        unknown = reading.sum.unknown
+        if len(unknown):
+            self.softmax.meet(unknown)
+            met = reading.sum.read(self.ngrams.look_up(unknown)[:2])
+        else:
+            met = reading.ngrams
         self._learnt += 1
         if position is None:
             self._learn_nothing(reading, scores, feedback)
@@ -365,18 +362,18 @@ class Snapshot:
 
     def _look_again(self, feedback: Feedback) -> tuple[Reading, Scores]:
         """What the tiers say of a text now; they need not be asked again where nothing was learnt in between."""
-        state = ConversationState(previous_function=feedback.previous_function or None, topic=feedback.topic or None)
         if self._last is not None:
             reading, scores, learnt = self._last
-            if learnt == self._learnt and reading.text == feedback.text and reading.states == states_of(state):
+            if learnt == self._learnt and reading.text == feedback.text and reading.states == states_of(feedback):
                 return reading, scores
+        state = ConversationState(previous_function=feedback.previous_function or None, topic=feedback.topic or None)
         reading = self.read(feedback.text, state)
         return reading, self.score(reading)
 
     def _weigh_function(self, position: int) -> None:
         """Weigh the tiers anew for one function, whose examples have changed."""
-        gates = self.fusion.gates_of(self.examples.item(position))
-        self._all_gates[:, position] = [gates[tier] for tier in self._gates]
+        share = fusion.share_of(self.examples.item(position))
+        self._all_gates[:, position] = self._untrained + self._gained * share
         if any(self._gates[tier].any() for tier in self._waiting):
             self._weigh_tiers()
 
@@ -396,11 +393,15 @@ class Snapshot:
 
 def _as_far_as_read(logits: Floats, reading: Reading) -> Floats:
     """What holds in the language that the text is in."""
-    return logits * reading.language if reading.foreign else logits
+    return _weaken(logits, reading.language) if reading.foreign else logits
+
+
+def _weaken(logits: Floats, share: np.float32) -> Floats:
+    return logits if share == 1 else logits * share
 
 
 def _favours(logits: Floats, position: int) -> bool:
     """Whether a function is a tier's favourite; a tier that says nearly the same of all has none."""
     if int(logits.argmax()) != position:
         return False
-    return float(logits[position]) - float(np.add.reduce(logits)) / len(logits) > FAVOUR
+    return logits.item(position) - float(np.add.reduce(logits)) / len(logits) > FAVOUR

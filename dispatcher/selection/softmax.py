@@ -115,6 +115,12 @@ class Ngrams:
         unknown = found[:0] if len(rows) == len(found) else found[~known]
         return rows, self._idf.take(rows), unknown
 
+    def look_up_few(self, found: list[int]) -> tuple[Integers, Floats, Buckets]:
+        """The same of ten buckets or so."""
+        few, unknown = self._vocabulary.look_up_few(found)
+        rows = np.array(few, dtype=np.int64)
+        return rows, self._idf.take(rows), np.array(unknown, dtype=np.int64)
+
     def read(self, found: Buckets) -> Read:
         """The rows and values of a text's buckets."""
         rows = self._vocabulary.rows(found)
@@ -239,9 +245,9 @@ class Softmax:
         if not gradient or not len(read.rows):
             return
         self.changes += 1
-        positions = np.array(list(gradient), dtype=np.int64)
+        positions = np.fromiter(gradient, np.int64, len(gradient))
         columns = positions if self._dense else np.array([self._column(position) for position in gradient])
-        by_logit = np.array(list(gradient.values()), dtype=np.float32) * np.float32(weight)
+        by_logit = np.fromiter(gradient.values(), np.float32, len(gradient)) * np.float32(weight)
         all_squares = self._squares.cells.reshape(-1)
         squares = all_squares.take(read.rows)
         squares += read.values * read.values * (by_logit @ by_logit)

@@ -2,16 +2,16 @@
 
 Most of a selection by words alone is adding up rows of tables: a hundred n-grams, each in another place of memory. Most
 n-grams are inside words, and words come again: what those of a frequent word add up to is remembered until anything is
-learnt (`benchmarks.selection`, speed).
+learnt (`benchmarks.selection`, speed). The frequent words of what a model was trained on are known before any text is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from dispatcher.selection.features import Buckets, between, read_word
+from dispatcher.selection.features import Buckets, between, pairs_of, read_word
 from dispatcher.selection.loss import Floats, Integers
 from dispatcher.selection.softmax import Ngrams, Read
 
@@ -19,6 +19,8 @@ from dispatcher.selection.softmax import Ngrams, Read
 MAX_CELLS: Final = 1 << 21
 #: Texts that a word is in before what it adds up to is remembered: that costs as much as a few of them save.
 OFTEN: Final = 4
+#: What rows are added up with where all count alike: a product is faster than a sum.
+_ONES: Final = np.ones(1_024, dtype=np.float32)
 #: Words that are counted; where there are more, counting begins anew.
 MAX_COUNTED: Final = 8_192
 
@@ -54,11 +56,8 @@ class Sum:
         #: The buckets that have no row yet.
         self.unknown = unknown
         #: How many n-grams have one.
-        self.count = 0
-        known = 0.0
-        for rows, _, own, _, _ in parts:
-            self.count += len(rows)
-            known += own
+        self.count = sum([len(part.rows) for part in parts])
+        known = sum([part.square for part in parts])
         square = max(known + len(unknown) * unmet * unmet, 1e-12)
         #: Of the vector of all its n-grams, unknown ones included.
         self.length = square**0.5
@@ -67,10 +66,19 @@ class Sum:
         #: The sum of the rows of each table; empty where there is none.
         self.tables: Sequence[Floats] = ()
 
-    def read(self) -> Read:
-        """Row by row."""
-        idf: Floats = np.concatenate([part.idf for part in self._parts])
-        return Read(np.concatenate([part.rows for part in self._parts]), idf / np.float32(self.length))
+    def read(self, met: tuple[Integers, Floats] | None = None) -> Read:
+        """Row by row.
+
+        Args:
+            met: the rows and idf of what was unknown, where it has rows by now.
+        """
+        rows, idf = [part.rows for part in self._parts], [part.idf for part in self._parts]
+        if met is not None:
+            rows.append(met[0])
+            idf.append(met[1])
+        values: Floats = np.concatenate(idf)
+        values /= np.float32(self.length)
+        return Read(np.concatenate(rows), values)
 
 
 class Sums:
@@ -116,20 +124,32 @@ class Sums:
                 parts.append(part)
                 slots.append(part.slot)
             hashes.append(number)
-        rest, unknown = self._look_up(np.concatenate([between(found, hashes), *loose]))
+        if loose or not "".join(found).isascii():
+            rest, unknown = _part(*self._ngrams.look_up(np.concatenate([between(found, hashes), *loose])))
+        else:
+            rest, unknown = _part(*self._ngrams.look_up_few(pairs_of(hashes)))
         total = Sum([rest, *parts], unknown, self._ngrams.unmet)
         if self._tables:
             added = self._add_up(rest)
             if slots:
-                added += np.add.reduce(self._kept.take(slots, axis=0))
+                added += _ones(len(slots)) @ self._kept.take(slots, axis=0)
             total.tables = [added[begin:end] for begin, end in self._spans]
             if loose:
                 self._count(found)
         return total
 
-    def _look_up(self, found: Buckets, number: int = 0, slot: int = -1) -> tuple[_Part, Buckets]:
-        rows, idf, unknown = self._ngrams.look_up(found)
-        return _Part(rows, idf, float(idf @ idf), number, slot), unknown
+    def remember(self, words: Iterable[str]) -> None:
+        """Remember words, as long as there is room; those with n-grams that were never met are passed over."""
+        for word in words:
+            if len(self._words) >= len(self._kept):
+                return
+            if word in self._words:
+                continue
+            number, own = read_word(word)
+            part, unknown = _part(*self._ngrams.look_up(own), number, len(self._words))
+            if not len(unknown):
+                self._kept[part.slot] = self._add_up(part)
+                self._words[word] = part
 
     def _add_up(self, part: _Part) -> Floats:
         """The sums of all tables, one after another."""
@@ -139,8 +159,9 @@ class Sums:
             if len(cells) < len(self._ngrams):
                 inside = rows < len(cells)
                 rows, weights = rows[inside], weights[inside]
-            # As a product, which adds up faster than a sum does.
-            sums.append((weights if by_idf else np.ones(len(rows), dtype=np.float32)) @ cells[rows])
+            # `take` is twice as fast as indexing, but copies all of a table that has gaps.
+            found = cells.take(rows, axis=0) if cells.flags.c_contiguous else cells[rows]
+            sums.append((weights if by_idf else _ones(len(rows))) @ found)
         return np.concatenate(sums)
 
     def _count(self, found: list[str]) -> None:
@@ -151,14 +172,15 @@ class Sums:
                 count = self._counts[word] = self._counts.get(word, 0) + 1
                 if count >= OFTEN:
                     often = word
-        if often is not None and len(self._words) < len(self._kept):
-            self._remember(often)
+        if often is not None:
+            self.remember([often])
         if len(self._counts) > MAX_COUNTED:
             self._counts.clear()
 
-    def _remember(self, word: str) -> None:
-        number, own = read_word(word)
-        part, unknown = self._look_up(own, number, len(self._words))
-        if not len(unknown):
-            self._kept[part.slot] = self._add_up(part)
-            self._words[word] = part
+
+def _part(rows: Integers, idf: Floats, unknown: Buckets, number: int = 0, slot: int = -1) -> tuple[_Part, Buckets]:
+    return _Part(rows, idf, float(idf @ idf), number, slot), unknown
+
+
+def _ones(count: int) -> Floats:
+    return _ONES[:count] if count <= len(_ONES) else np.ones(count, dtype=np.float32)

@@ -90,6 +90,8 @@ def encode_distinct(texts: Sequence[str], dimension: int, encode: Callable[[list
 
 def unit(rows: Rows) -> Rows:
     """Rows scaled to length 1; a row of zeros stays one."""
+    if rows.ndim == 1:
+        return rows * rows.dtype.type(1 / (float(rows @ rows) ** 0.5 or 1.0))
     lengths = np.sqrt(np.add.reduce(rows * rows, axis=-1, keepdims=True))
     lengths[lengths == 0] = 1
     scaled: Rows = np.divide(rows, lengths, dtype=rows.dtype)

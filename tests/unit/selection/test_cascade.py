@@ -11,10 +11,10 @@ from dispatcher.errors import UnknownFunctionError
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.card import cards_of
 from dispatcher.selection.cascade import Cascade
-from dispatcher.selection.deciding import SMALL, ranked
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.model import Thresholds
 from dispatcher.selection.rules import KeywordRule
+from dispatcher.selection.scores import ranked
 from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState, LearningSelector
 from dispatcher.selection.snapshot import Snapshot
@@ -473,7 +473,7 @@ def test_a_tier_that_there_is_not_is_told_with_those_that_there_are():
         Cascade(Registry(), tiers=["lexica"])
 
 
-@pytest.mark.parametrize("size", [3, 10, 11, SMALL, SMALL + 1, 3 * SMALL])
+@pytest.mark.parametrize("size", [3, 10, 11, 200, 600])
 def test_the_likeliest_come_first_and_what_may_not_be_selected_is_left_out(size):
     logs = np.random.default_rng(size).standard_normal(size).astype(np.float32)
     logs[:2] = 5.0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dispatcher.selection.abstention import SIGNALS, Abstention, energy, fit_abstention
 from dispatcher.selection.defaults import MEANING_ABSTENTION, WORDS_ABSTENTION
-from dispatcher.selection.fusion import MEANING, WORDS, Fusion, Weight, fit_fusion
+from dispatcher.selection.fusion import MEANING, WORDS, Fusion, Weight, fit_fusion, share_of
 from dispatcher.selection.model import Thresholds
 
 TWO = Fusion(weights={tier: Weight(untrained=0.5, trained=0.5) for tier in ("good", "noise")})
@@ -74,9 +74,9 @@ def test_one_function_weighs_the_tiers_as_it_does_among_many(fusion):
     examples = np.array([0, 1, 5, 50, 1e6], np.float32)
     gates = fusion.gates(examples)
     for position, count in enumerate(examples.tolist()):
-        alone = fusion.gates_of(count)
-        assert alone.keys() == gates.keys()
-        assert [alone[tier] for tier in gates] == pytest.approx([gate[position] for gate in gates.values()], abs=1e-6)
+        untrained, gained = fusion.ends(list(gates))
+        alone = untrained + gained * share_of(count)
+        assert alone == pytest.approx(np.array([gate[position] for gate in gates.values()]), abs=1e-6)
 
 
 @pytest.mark.parametrize("fusion", [WORDS, MEANING, TWO, Fusion()])

@@ -286,6 +286,20 @@ def test_closeness_tells_texts_of_functions_from_texts_that_nothing_fits():
     assert neighbours.closeness(-axes[0], 2) == pytest.approx((0, 0))
 
 
+def test_one_reading_says_what_each_question_alone_would():
+    neighbours, rows = Neighbours(4, 16), directions(0, 20, 16)
+    assert [part if number else part.tolist() for number, part in enumerate(neighbours.read(rows[0], 3))] == [
+        [0, 0, 0, 0],
+        (0.0, 0.0),
+    ]
+    for number, row in enumerate(rows[:15]):
+        neighbours.add(row, number % 4, "", right=number % 5 > 0)
+    for row in rows:
+        logits, closeness = neighbours.read(row, 3)
+        assert logits.tolist() == neighbours.logits(row).tolist()
+        assert closeness == neighbours.closeness(row, 3)
+
+
 def test_the_nearest_text_of_a_function_can_be_shown():
     neighbours, axes = Neighbours(3, 4), np.eye(4, dtype=np.float32)
     for axis, text in zip(axes, ("east", "north", "up"), strict=False):

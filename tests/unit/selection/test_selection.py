@@ -1,3 +1,4 @@
+from dataclasses import FrozenInstanceError
 from datetime import date
 from typing import Literal
 
@@ -5,7 +6,7 @@ import pytest
 
 from dispatcher.errors import InvalidArgumentsError, NoFunctionSelectedError
 from dispatcher.registry.registry import Registry
-from dispatcher.selection.selection import Decision, Selection
+from dispatcher.selection.selection import Candidate, Decision, Selection, make_candidate
 from dispatcher.selection.selector import ConversationState
 
 registry = Registry()
@@ -96,3 +97,12 @@ def test_a_state_is_frozen_hashable_and_apart_from_what_it_was_made_of():
     assert hash(state) == hash(ConversationState(slots={"city": "Oslo"}))
     with pytest.raises(TypeError):
         state.slots["city"] = "Rome"
+
+
+def test_a_candidate_that_is_made_the_quick_way_is_like_any_other():
+    quick = make_candidate("shout", 0.5, lambda: "because")
+    assert quick == Candidate(function="shout", probability=0.5)
+    assert hash(quick) == hash(Candidate(function="shout", probability=0.5))
+    assert (quick.why, repr(quick)) == ("because", "Candidate(function='shout', probability=0.5)")
+    with pytest.raises(FrozenInstanceError):
+        quick.probability = 0.6  # type: ignore[misc] # what must not work

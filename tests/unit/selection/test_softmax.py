@@ -10,7 +10,8 @@ from dispatcher.selection.card import Card
 from dispatcher.selection.features import buckets
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.judgement import gradient_of
-from dispatcher.selection.snapshot import Scores, Snapshot
+from dispatcher.selection.scores import Scores
+from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.softmax import Ngrams, Softmax, document_of
 from dispatcher.selection.unsaid import MOST_SURE
 from tests.unit.selection.making import DESCRIPTIONS, make_cards, make_meaning

@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 
 from dispatcher.selection import sums as module
+from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.features import buckets, tokens
 from dispatcher.selection.feedback import Feedback, Verdict
+from dispatcher.selection.fusion import WORDS
+from dispatcher.selection.latent import Latent
+from dispatcher.selection.loss import log_softmax
+from dispatcher.selection.network import Network
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.softmax import Ngrams
 from dispatcher.selection.sums import OFTEN, Sums, Table
-from tests.unit.selection.making import make_cards
+from tests.unit.selection.making import make_cards, make_registry, trained
 
 TEXTS = ["count the words of a text", "send an invoice", "the words the words", "统计这段文字的字数", "zany 12", "!?"]
 
@@ -66,6 +71,16 @@ def test_other_tables_are_added_up_anew():
     assert after == pytest.approx(before * 2, abs=1e-4)
 
 
+def test_words_can_be_remembered_before_any_text_is_added_up():
+    sums, _, _ = make_sums()
+    sums.remember(["send", "zany", "words", "send", "invoice", "an"])
+    assert len(sums) == 4
+    plain, _, _ = make_sums()
+    for text in TEXTS:
+        for own, right in zip(sums.read(tokens(text)).tables, plain.read(tokens(text)).tables, strict=True):
+            assert own == pytest.approx(right, abs=1e-4)
+
+
 def test_no_more_words_are_remembered_than_there_is_room_for(monkeypatch):
     monkeypatch.setattr(module, "MAX_CELLS", 8 * 2)
     sums, _, _ = make_sums()
@@ -93,3 +108,40 @@ def test_what_was_remembered_is_forgotten_when_anything_is_learnt():
                 snapshot.score(snapshot.read(text))
             snapshot.learn(Feedback(text="a song of the city", verdict=verdict, function="music.play"))
     assert busy.score(busy.read(text)).fused == pytest.approx(idle.score(idle.read(text)).fused, abs=1e-4)
+
+
+def test_every_tier_says_what_its_own_table_says_row_by_row():
+    snapshot = Snapshot(make_cards())
+    rng = np.random.default_rng(0)
+    shapes = ((len(snapshot.ngrams), 4), (4, 8), (8,), (8, snapshot.size + 1), (snapshot.size + 1,))
+    basis, inner, inner_bias, outer, outer_bias = (rng.standard_normal(s).astype(np.float32) for s in shapes)
+    network = Network(inner=inner, inner_bias=inner_bias, outer=outer, outer_bias=outer_bias)
+    snapshot.latent = Latent(basis=basis, network=network)
+    for text, name in (("a song of the city", "music.play"), ("rain in the city", "weather.forecast")):
+        snapshot.learn(Feedback(text=text, verdict=Verdict.RIGHT, function=name))
+    snapshot.set_fusion(WORDS)
+    snapshot.remember_words(["a song in the city", "a song of the city"])
+    for text in ("play a song in the city", "the city, the CITY and rain 12", "translate zanily", "统计一首歌"):
+        reading = snapshot.read(text)
+        scores, read = snapshot.score(reading), snapshot.ngrams.read(buckets(text))
+        expected = {
+            "ngrams": snapshot.softmax.logits(read),
+            "bayes": snapshot.bayes.logits(read),
+            "latent": snapshot.latent.logits(read)[: snapshot.size],
+        }
+        familiar = min(1.0, 2 * float(read.values @ read.values))
+        for tier, logits in expected.items():
+            assert scores.tiers[tier] == pytest.approx(logits * familiar, abs=1e-4)
+        fused = sum(snapshot.gates[tier] * logits for tier, logits in scores.tiers.items())
+        assert scores.logs == pytest.approx(log_softmax(fused), abs=1e-4)
+
+
+def test_words_of_what_is_known_are_remembered_from_the_first_selection_on():
+    selector = Cascade(make_registry(), model=trained())
+    selector.select("anything at all")
+    sums = selector._decider.snapshot._sums
+    known = len(sums)
+    assert known > 20
+    selector.learn(Feedback(text="play something", verdict=Verdict.RIGHT, function="music.play"))
+    selector.select("anything at all")
+    assert len(sums) == 0
