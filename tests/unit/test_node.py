@@ -166,6 +166,11 @@ def test_celery_knows_greenlets_where_a_pool_may_have_them(tmp_path: Path, optio
     assert ("greenlet" in modules) == known
 
 
+def test_the_asyncio_pool_has_its_client_before_its_first_call(tmp_path: Path) -> None:
+    pool, modules = modules_of_ours(tmp_path, "--pool=asyncio")
+    assert (pool, "dispatcher.transport.asyncio_connections" in modules) == ("dispatcher.execution.asyncio_pool", True)
+
+
 def imported_by(program: str) -> set[str]:
     """The modules that there are after a program."""
     code = f"{program}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
