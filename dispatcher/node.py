@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from celery import Celery
 
-#: What the command and any app of ours will need; the second would come with the app, and difflib with it.
-_OF_CELERY = ("celery.apps.worker", "kombu.utils.text")
+#: What the command and any app of ours will need; the last would come with the app, and difflib with it.
+_OF_CELERY = ("celery.apps.worker", "celery.bin.base", "kombu.utils.text")
 _USAGE = "usage: python -m dispatcher.node APP [options of `celery worker`]; APP as in `celery -A APP`"
 
 
@@ -32,10 +32,7 @@ def run(app: "Celery", arguments: Sequence[str], *, quiet: bool = False) -> int:
     Raises:
         click.ClickException: an argument is wrong; nothing was started.
     """
-    from dispatcher.transport.lean_imports import left_until_called  # noqa: PLC0415
-
-    # Pygments colours what other commands print; its lexers cost 30 ms (benchmark: start).
-    with left_until_called(), _unavailable("pygments"):
+    with _unavailable("pygments"):  # it colours what other commands print; its lexers cost 30 ms (benchmark: start)
         from celery.bin.base import CLIContext  # noqa: PLC0415
     from celery.bin.worker import worker  # noqa: PLC0415 - after the app, which says what pools there are
 
@@ -84,7 +81,8 @@ def import_celery(arguments: Sequence[str]) -> None:
         import_without_parts(package)
     # Celery tells greenlets apart where it finds greenlet. The prefork pool has none, and is 2 MB smaller without it.
     prefork = _named_pool(arguments) == "prefork"
-    with left_until_called(), _unavailable("greenlet") if prefork else nullcontext():
+    without_greenlet = _unavailable("greenlet") if prefork else nullcontext()
+    with left_until_called(), without_greenlet, _unavailable("pygments"):
         for name in _OF_CELERY:
             import_module(name)
 
