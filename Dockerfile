@@ -16,4 +16,4 @@ COPY workers workers
 # Lines reach the log as they are written; what is kept on disk (health files) lies where this user may write.
 ENV PYTHONUNBUFFERED=1 DISPATCHER_STATE_DIR=/tmp/dispatcher
 USER 10001
-CMD ["python", "-m", "dispatcher.node", "workers.app", "--loglevel", "INFO"]
+CMD ["python", "-m", "dispatcher.node", "workers.app", "--pool", "prefork", "--loglevel", "INFO"]

@@ -7,13 +7,17 @@ along what that node never uses: Celery's other commands, an AMQP shell, whateve
 import gc
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from celery import Celery
 
+#: What the command and any app of ours will need; the last would come with the app, and difflib with it.
+_OF_CELERY = ("celery.apps.worker", "celery.bin.base", "kombu.utils.text")
 _USAGE = "usage: python -m dispatcher.node APP [options of `celery worker`]; APP as in `celery -A APP`"
 
 
@@ -29,8 +33,8 @@ def run(app: "Celery", arguments: Sequence[str], *, quiet: bool = False) -> int:
         click.ClickException: an argument is wrong; nothing was started.
     """
     with _unavailable("pygments"):  # it colours what other commands print; its lexers cost 30 ms (benchmark: start)
-        from celery.bin.base import CLIContext  # noqa: PLC0415 - after the app, which says what pools there are
-    from celery.bin.worker import worker  # noqa: PLC0415
+        from celery.bin.base import CLIContext  # noqa: PLC0415
+    from celery.bin.worker import worker  # noqa: PLC0415 - after the app, which says what pools there are
 
     options = app.user_options
     worker.params.extend([*options.get("worker", ()), *options.get("preload", ())])
@@ -51,7 +55,8 @@ def start(place: str, arguments: Sequence[str]) -> int:
     # As if the celery command had been called: Celery reads this to detach, to start anew and to name its process.
     sys.argv = [str(Path(sys.executable).with_name("celery")), "-A", place, "worker", *arguments]
     with _importing():
-        import celery.apps.worker  # noqa: PLC0415 - what the command will need, while nobody looks for garbage
+        import_celery(arguments)
+        import celery  # noqa: PLC0415
         from celery.app.utils import find_app  # noqa: PLC0415
         from click import ClickException  # noqa: PLC0415
 
@@ -62,6 +67,35 @@ def start(place: str, arguments: Sequence[str]) -> int:
     except ClickException as error:
         error.show()
         return error.exit_code
+
+
+def import_celery(arguments: Sequence[str]) -> None:
+    """Import what every worker needs of Celery and no more, as far as nothing has imported Celery before.
+
+    Args:
+        arguments: options of `celery worker`.
+    """
+    from dispatcher.transport.lean_imports import PARTS, import_without_parts, left_until_called  # noqa: PLC0415
+
+    for package in PARTS:
+        import_without_parts(package)
+    # Celery tells greenlets apart where it finds greenlet. The prefork pool has none, and is 2 MB smaller without it.
+    prefork = _named_pool(arguments) == "prefork"
+    without_greenlet = _unavailable("greenlet") if prefork else nullcontext()
+    with left_until_called(), without_greenlet, _unavailable("pygments"):
+        for name in _OF_CELERY:
+            import_module(name)
+
+
+def _named_pool(arguments: Sequence[str]) -> str | None:
+    """The pool that the command line asks for; None: it leaves that to the environment and the app."""
+    pool = None
+    for option, value in zip_longest(arguments, arguments[1:]):
+        if option in ("-P", "--pool"):
+            pool = value
+        elif option.startswith("--pool="):
+            pool = option.removeprefix("--pool=")
+    return pool
 
 
 @contextmanager

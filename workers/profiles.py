@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Final
 
 from dispatcher import Registry, Settings, node
-from dispatcher.transport.app import CELERY_DEFAULT_QUEUE, queue_names
 
 #: Beyond the longest call: for settling it, and for a busy machine.
 _MARGIN: Final = timedelta(minutes=1)
@@ -39,6 +38,8 @@ class Profile:
 
     def queues(self, registry: Registry) -> list[str]:
         """The names of the queues it consumes."""
+        from dispatcher.transport.app import CELERY_DEFAULT_QUEUE, queue_names  # noqa: PLC0415 - it imports Celery
+
         names = [name for name in queue_names(registry) if (self.bulk if name.endswith(".bulk") else self.interactive)]
         if not self.coroutines:
             return names
@@ -100,6 +101,7 @@ def main(arguments: Sequence[str]) -> None:
     """Become the worker: this process is then Celery's, and gets its signals."""
     if not arguments or arguments[0] not in PROFILES:
         sys.exit(f"usage: python -m workers.profiles {{{','.join(PROFILES)}}} [celery worker options]")
+    node.import_celery([f"--pool={PROFILES[arguments[0]].pool}", *arguments[1:]])
     from tasks import registry  # noqa: PLC0415 - a wrong profile is told at once
 
     try:

@@ -64,7 +64,7 @@ def ours() -> Contestant:
     waiting = [(*start, *quiet, pool, f"--concurrency={AT_ONCE}", f"--hostname=waiting{n}@%h") for n in (1, 2)]
     return Contestant(
         name=OURS,
-        workers=[(*start, *quiet, "--concurrency=2")],
+        workers=[(*start, *quiet, "--pool=prefork", "--concurrency=2")],
         waiting=waiting,
         processes=3,
         producer="benchmarks.calls.producer",

@@ -4,7 +4,6 @@ The clock is that of the thread's own processor time, so that waiting costs noth
 what is measured: look at which function takes what share, not at the sums.
 """
 
-import cProfile
 import marshal
 import os
 import sys
@@ -12,6 +11,10 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import cProfile
 
 #: The folder that profiles are written into; unset: nothing is watched.
 PROFILE_VARIABLE = "BENCH_PROFILE"
@@ -32,6 +35,8 @@ class Profiler:
         self._watch()  # takes the place of this hook in the thread that has just begun
 
     def _watch(self) -> None:
+        import cProfile  # noqa: PLC0415 - what is not watched does not hold it
+
         profile = cProfile.Profile(time.thread_time_ns, 1e-9)
         self._profiles.append(profile)
         profile.enable()

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from dispatcher.execution.coroutines import CoroutineRunner, contained, copy_result
 from dispatcher.execution.greenlets import drive, in_waiter, make, wait
+from dispatcher.transport import asyncio_connections  # noqa: F401 - now, and not with the first call
 from dispatcher.transport.batched import BatchedLedger
 from dispatcher.transport.connection import connect, connect_async
 from dispatcher.transport.ledger import AsyncLedger, Ledger

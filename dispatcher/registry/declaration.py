@@ -1,6 +1,5 @@
 """What `@registry.function(...)` may say, read and checked."""
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -70,6 +69,8 @@ def read_declaration(where: str, own_name: str, given: Mapping[str, object], par
     """
     for option in given:
         if option not in Declared.__annotations__:
+            import difflib  # noqa: PLC0415 - for this message only
+
             near = difflib.get_close_matches(option, Declared.__annotations__, n=1)
             raise refuse(where, f"there is no option {option!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     name = given.get("name", own_name)

@@ -1,6 +1,5 @@
 """What functions may be called, and what to say about a name that none is called by."""
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -79,6 +78,8 @@ def _find_near(plain: str, known: Iterable[str]) -> list[str]:
         return []
     candidates = sorted(known, key=lambda other: (abs(len(other) - len(plain)), other))[:_MAX_COMPARED]
     folded = {other.casefold(): other for other in reversed(candidates)}
+    import difflib  # noqa: PLC0415 - for this message only
+
     near = difflib.get_close_matches(plain.casefold(), folded, n=_MAX_NEAR, cutoff=0.7)
     if len(near) < _MAX_NEAR:  # `count_words` for `text.count_words`
         last = plain.casefold().rsplit(".", 1)[-1]

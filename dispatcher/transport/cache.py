@@ -19,7 +19,6 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import redis.asyncio
 from redis.exceptions import NoScriptError
 
 from dispatcher.model.call import Call
@@ -31,6 +30,8 @@ from dispatcher.transport.outcomes import CallRecord, JobRecord
 from dispatcher.transport.script import Command, script, text_of, time_of
 
 if TYPE_CHECKING:
+    import redis.asyncio
+
     from dispatcher.transport.commands import Commands
 
 #: Failures that an equal call would meet again, if anything: what the worker or its machine did is not among them.
@@ -155,7 +156,7 @@ class ResultCache:
         producer: who joins.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, commands: "Commands", producer: str) -> None:
+    def __init__(self, client: "redis.asyncio.Redis", commands: "Commands", producer: str) -> None:
         self._client = client
         self._commands = commands
         self._producer = producer

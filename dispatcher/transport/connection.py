@@ -7,12 +7,9 @@ import re
 import socket
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import hiredis
 import redis
-import redis.asyncio
-import redis.asyncio.retry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -20,6 +17,9 @@ from dispatcher.errors import SettingsError
 from dispatcher.transport.address import ServerAddress, kombu_url, redact
 from dispatcher.transport.facts import MINIMUM_VERSION, ServerFacts, check_server
 from dispatcher.transport.failure import refused, server_errors, translate
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis as AsyncRedis
 
 __all__ = [
     "MINIMUM_VERSION",
@@ -56,28 +56,6 @@ _KEEPALIVE_OPTIONS = MappingProxyType(
 )
 
 
-class _PacksInC:
-    """What asyncio connections send is packed in C by hiredis; redis-py does it in Python, which is slow."""
-
-    def pack_command(self, *args: Any) -> list[Any]:  # noqa: ANN401 - redis-py's signature
-        if isinstance(args[0], str) and " " not in args[0]:
-            return [hiredis.pack_command(args)]
-        packed: list[Any] = super().pack_command(*args)  # type: ignore[misc]  # of the connection it is mixed into
-        return packed
-
-
-class _TCPConnection(_PacksInC, redis.asyncio.Connection):
-    pass
-
-
-class _TLSConnection(_PacksInC, redis.asyncio.SSLConnection):
-    pass
-
-
-class _UnixConnection(_PacksInC, redis.asyncio.UnixDomainSocketConnection):
-    pass
-
-
 def connect(
     url: str, *, blocking: bool = False, role: str = "client", max_connections: int = MAX_CONNECTIONS
 ) -> redis.Redis:
@@ -110,22 +88,16 @@ def connect(
 
 def connect_async(
     url: str, *, blocking: bool = False, role: str = "client", max_connections: int = MAX_CONNECTIONS
-) -> redis.asyncio.Redis:
+) -> "AsyncRedis":
     """Make an asyncio client, otherwise as `connect`. It belongs to the event loop that first uses it.
 
     Raises:
         SettingsError: the URL cannot be used.
     """
+    from dispatcher.transport.asyncio_connections import make_client  # noqa: PLC0415 - most workers need none
+
     options = _options(url, blocking=blocking, role=role)
-    kinds = _TCPConnection, _TLSConnection, _UnixConnection
-    pool = redis.asyncio.BlockingConnectionPool(
-        max_connections=max_connections,
-        timeout=ANSWER_TIMEOUT_SECONDS,
-        connection_class=kinds[_kind(options)],
-        retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
-        **options,
-    )
-    return redis.asyncio.Redis.from_pool(pool)
+    return make_client(_kind(options), options, max_connections=max_connections, timeout_seconds=ANSWER_TIMEOUT_SECONDS)
 
 
 def _options(url: str, *, blocking: bool, role: str) -> dict[str, Any]:

@@ -5,10 +5,9 @@
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
-import redis.asyncio
 from redis.exceptions import NoScriptError
 
 from dispatcher.errors import DispatcherError
@@ -19,6 +18,9 @@ from dispatcher.transport.line import Line
 from dispatcher.transport.replies import STATUS_FIELDS, read_status
 from dispatcher.transport.script import Command, script
 from dispatcher.transport.wire import Words
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis as AsyncRedis
 
 T = TypeVar("T")
 
@@ -69,7 +71,7 @@ class Ledger:
 class AsyncLedger:
     """Runs commands from an event loop."""
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
+    def __init__(self, client: "AsyncRedis") -> None:
         self.client = client
         self._line = Line(client)
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import redis.asyncio
 from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import InvalidResponse, RedisError
 from redis.exceptions import TimeoutError as SilentServer
@@ -14,6 +13,7 @@ from redis.exceptions import TimeoutError as SilentServer
 from dispatcher.transport.wire import CLOSED_BY_SERVER, Wire, Words, pack, put_back
 
 if TYPE_CHECKING:
+    import redis.asyncio
     from redis.asyncio.connection import AbstractConnection
 
 _PING: Final = pack(("PING",))
@@ -39,7 +39,7 @@ class Line:
             is tried before it is used, are its options.
     """
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
+    def __init__(self, client: "redis.asyncio.Redis") -> None:
         self._pool = client.connection_pool
         self._connecting = asyncio.Lock()
         self._connection: AbstractConnection | None = None

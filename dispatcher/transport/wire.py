@@ -8,13 +8,16 @@ task and two timeouts for each command, packing in Python) cost a producer more 
 import asyncio
 import select
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import hiredis
-import redis.asyncio
-from redis.asyncio.connection import AbstractConnection, DefaultParser
+from redis.connection import DefaultParser
 from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import InvalidResponse, RedisError
+
+if TYPE_CHECKING:
+    import redis.asyncio
+    from redis.asyncio.connection import AbstractConnection
 
 #: A command's words.
 Words: TypeAlias = tuple[str | int | bytes, ...]
@@ -42,7 +45,7 @@ class Wire(asyncio.Protocol):
     """
 
     def __init__(
-        self, connection: AbstractConnection, on_reply: Callable[[Any], None], on_lost: Callable[[RedisError], None]
+        self, connection: "AbstractConnection", on_reply: Callable[[Any], None], on_lost: Callable[[RedisError], None]
     ) -> None:
         writer = connection._writer  # noqa: SLF001 - redis-py does not show its transport
         if writer is None or writer.transport.is_closing():
@@ -134,7 +137,7 @@ class Wire(asyncio.Protocol):
             self._on_lost(reason)
 
 
-async def put_back(pool: redis.asyncio.ConnectionPool, connection: AbstractConnection) -> None:
+async def put_back(pool: "redis.asyncio.ConnectionPool", connection: "AbstractConnection") -> None:
     """Close a connection, and let its pool have it."""
     await connection.disconnect(nowait=True)
     await pool.release(connection)

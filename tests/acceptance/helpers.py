@@ -84,12 +84,18 @@ class Worker:
     live: list["Worker"] = []  # noqa: RUF012 - shared on purpose
 
     def __init__(
-        self, settings: Settings, marks: Marks, *options: str, app: str = "tests.acceptance.worker_app"
+        self,
+        settings: Settings,
+        marks: Marks,
+        *options: str,
+        app: str = "tests.acceptance.worker_app",
+        by: str = "celery",
     ) -> None:
         self._settings = settings
         self._marks = marks
         self._options = options
-        self._app = app
+        program = [app] if by == "dispatcher.node" else ["-A", app, "worker"]
+        self._command = [sys.executable, "-m", by, *program]
         self.log = marks.folder / f"worker-{len(Worker.live)}-{time.monotonic_ns()}.log"
         self._seen = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -104,18 +110,7 @@ class Worker:
         return self.process is not None and self.process.poll() is None
 
     def start(self, *, wait: bool = True) -> Self:
-        command = [
-            sys.executable,
-            "-m",
-            "celery",
-            "-A",
-            self._app,
-            "worker",
-            "-l",
-            "INFO",
-            "-n",
-            f"{self.log.stem}@test",
-        ]
+        command = [*self._command, "-l", "INFO", "-n", f"{self.log.stem}@test"]
         quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         environment = {**os.environ, **environment_of(self._settings), MARKS_VARIABLE: str(self._marks.folder)}
         with self.log.open("ab") as output:

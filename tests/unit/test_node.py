@@ -37,12 +37,15 @@ Worker.start = start
 """
 
 
-def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def run(folder: Path, *arguments: str, app: str = APP) -> "subprocess.CompletedProcess[str]":
     """The program, where there is an app `yours` whose worker only says what it is."""
-    (folder / "yours.py").write_text(APP)
+    (folder / "yours.py").write_text(app)
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "dispatcher.node", *arguments],
-        env={"PYTHONPATH": f"{ROOT}:{folder}", "PATH": "", "CELERY_WORKER_CONCURRENCY": "5"},
+        env={
+            "PYTHONPATH": f"{ROOT}:{folder}", "PATH": "", "CELERY_WORKER_CONCURRENCY": "5",
+            "DISPATCHER_URL": "redis://127.0.0.1:1/0",
+        },
         cwd=folder, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 
@@ -60,7 +63,10 @@ def test_celerys_worker_runs_with_its_options_and_its_variables(node: dict[str, 
 
 
 def test_it_leaves_out_what_a_worker_never_uses(node: dict[str, Any]) -> None:
-    never_used = {"celery.bin.celery", "celery.bin.amqp", "prompt_toolkit", "flower", "pygments"}
+    never_used = {
+        "celery.bin.celery", "celery.bin.amqp", "prompt_toolkit", "flower", "pygments", "yaml", "amqp.connection",
+        "dateutil.parser", "redis.asyncio", "redis.cluster",
+    }  # fmt: skip
     assert never_used.isdisjoint(node["modules"])
 
 
@@ -97,6 +103,74 @@ def test_the_processes_of_a_pool_share_what_was_there_before_them(monkeypatch: p
     assert frozen == ["once"]
 
 
+OURS = """
+import json, sys
+from celery.apps.worker import Worker
+from dispatcher import Registry, create_worker_app
+
+registry = Registry()
+
+@registry.function
+def add(a: int, b: int) -> int:
+    return a + b
+
+app = create_worker_app(registry)
+
+def start(worker):
+    worker.app.backend, worker.app.amqp.queues, worker.blueprint
+    print(json.dumps({"pool": worker.pool_cls.__module__, "modules": sorted(sys.modules)}))
+    worker.exitcode = 3
+
+Worker.start = start
+"""
+
+
+def modules_of_ours(folder: Path, *options: str) -> tuple[str, set[str]]:
+    """The pool of a worker of ours, and the modules that there are when it is put together."""
+    done = run(folder, "yours:app", "--loglevel=error", *options, app=OURS)
+    assert done.returncode == 3, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    return said["pool"], set(said["modules"])
+
+
+NEVER_USED = {
+    "dispatcher.client", "dispatcher.selection", "dispatcher.transport.asyncio_connections",
+    "dispatcher.transport.embedded", "numpy", "amqp.connection", "celery.bin.celery", "celery.contrib",
+    "dateutil.parser", "dateutil.tz", "difflib", "flower", "http.client", "pprint", "prometheus_client",
+    "prompt_toolkit", "pydantic.v1", "pygments", "redis.asyncio", "redis.cluster", "redis.commands.cluster",
+    "redis.commands.json", "redis.commands.search", "redis.keyspace_notifications", "rich", "shelve", "typer",
+    "tzlocal", "unittest", "urllib.request", "xml", "yaml",
+}  # fmt: skip
+
+
+def test_an_idle_worker_holds_nothing_that_it_may_never_use(tmp_path: Path) -> None:
+    pool, modules = modules_of_ours(tmp_path, "--pool=prefork")
+    assert (pool, "dispatcher.execution.execute" in modules) == ("celery.concurrency.prefork", True)
+    assert NEVER_USED & modules == set()
+
+
+@pytest.mark.parametrize(
+    ("options", "known"),
+    [
+        (["--pool=prefork"], False),
+        (["--pool", "prefork"], False),
+        (["-P", "prefork"], False),
+        ([], True),  # what the pool is, the app may say
+        (["--pool=threads"], True),
+        (["--pool=prefork", "--pool=asyncio"], True),
+    ],
+    ids=str,
+)
+def test_celery_knows_greenlets_where_a_pool_may_have_them(tmp_path: Path, options: list[str], known: bool) -> None:
+    _, modules = modules_of_ours(tmp_path, *options)
+    assert ("greenlet" in modules) == known
+
+
+def test_the_asyncio_pool_has_its_client_before_its_first_call(tmp_path: Path) -> None:
+    pool, modules = modules_of_ours(tmp_path, "--pool=asyncio")
+    assert (pool, "dispatcher.transport.asyncio_connections" in modules) == ("dispatcher.execution.asyncio_pool", True)
+
+
 def imported_by(program: str) -> set[str]:
     """The modules that there are after a program."""
     code = f"{program}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
@@ -119,6 +193,7 @@ def test_a_workers_app_imports_nothing_that_only_others_use() -> None:
     never_used = {
         "numpy", "docstring_parser", "urllib.request", "rich", "typer", "dispatcher.selection", "dispatcher.registry.tools",
         "dispatcher.transport.embedded", "dispatcher.monitoring.flower", "dispatcher.client",
+        "dispatcher.transport.asyncio_connections",
     }  # fmt: skip
     assert never_used.isdisjoint(imported)
 

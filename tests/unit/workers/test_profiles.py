@@ -1,5 +1,8 @@
 """The profiles of worker nodes."""
 
+import json
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -117,6 +120,37 @@ def test_the_users_own_options_come_last_and_so_win(monkeypatch: pytest.MonkeyPa
     ((place, arguments),) = became
     assert (place, ended.value.code) == ("workers.app", 3)
     assert arguments == [*worker_arguments("bulk", tasks.registry, Settings())[1:], "--concurrency=3"]
+
+
+STARTED = """
+import json, sys
+from dispatcher import node
+from workers import profiles
+
+def start(place, arguments):
+    import workers.app
+    print(json.dumps(sorted(sys.modules)))
+    return 0
+
+node.start = start
+profiles.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "greenlet"), [(["bulk"], False), (["bulk", "--pool=asyncio"], True), (["bulk", "-P", "solo"], True)]
+)
+def test_a_node_imports_no_more_than_its_pool_needs(options: list[str], greenlet: bool, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED, *options],
+        env={"PYTHONPATH": str(ROOT), "DISPATCHER_URL": "redis://127.0.0.1:1/0", "PATH": "", "HOME": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    modules = set(json.loads(done.stdout.splitlines()[-1]))
+    assert {"celery.apps.worker", "dispatcher.execution.execute"} <= modules
+    assert {"redis.asyncio", "amqp.connection", "dateutil.parser"}.isdisjoint(modules)
+    assert ("greenlet" in modules) == greenlet
 
 
 def test_the_containers_workers_together_consume_every_queue() -> None:
