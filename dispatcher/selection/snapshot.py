@@ -98,9 +98,7 @@ class Snapshot:
         self.embedding: Embedding | None = None
         self.neighbours: Neighbours | None = None
         self.rehearsal: Rehearsal | None = None
-        self.unsaid = Unsaid()
-        #: What functions of few examples are favoured by; None for nothing.
-        self._favour: Floats | None = None
+        self.unsaid = Unsaid(self.size)
         if meaning is not None:
             self.embedding = Embedding(self.cards, meaning)
             # One place more than functions: the texts that nothing fits.
@@ -157,8 +155,9 @@ class Snapshot:
         weighed = np.concatenate(tuple(tiers.values())).reshape(gates.shape)
         weighed *= gates
         fused: Floats = np.add.reduce(weighed)
-        if self._favour is not None:
-            fused += self._favour
+        favour = self.unsaid.favour(fused)
+        if favour is not None:
+            fused += favour
         return Scores(tiers=tiers, fused=fused)
 
     def set_fusion(self, fusion: Fusion) -> None:
@@ -327,7 +326,7 @@ class Snapshot:
             return
         right = feedback.verdict is Verdict.RIGHT
         plausible = math.exp(scores.logs.item(position)) >= PLAUSIBLE
-        self.unsaid.add(feedback.weight, right=right)
+        self.unsaid.add(position, feedback.weight, right=right)
         self._step(reading, scores, met, feedback, position)
         if right:
             self.bayes.add(met, position, reading.states, feedback.weight)
@@ -337,7 +336,7 @@ class Snapshot:
                 self.exact.learn(feedback.text, position, source=feedback.source, plausible=plausible)
         elif feedback.weight >= 1:
             self.exact.forget(feedback.text, position)
-        self._favour = self.unsaid.favour(self.examples)
+        self.unsaid.weigh(self.examples)
 
     def _step(self, reading: Reading, scores: Scores, met: Read, feedback: Feedback, position: int) -> None:
         """One step of the weights, and the text remembered."""

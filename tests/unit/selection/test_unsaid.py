@@ -8,7 +8,7 @@ from dispatcher.selection.judgement import gradient_of
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.rehearsal import Rehearsal
 from dispatcher.selection.snapshot import Snapshot
-from dispatcher.selection.unsaid import FIRST, Unsaid, beliefs, share_out, spread
+from dispatcher.selection.unsaid import FAVOUR, FIRST, Unsaid, beliefs, share_out, spread
 from tests.unit.selection.making import make_cards, make_meaning, make_two_languages
 
 NEW = "kindly handle the usual business"
@@ -18,22 +18,56 @@ def say(snapshot: Snapshot, text: str, function: str, verdict: Verdict = Verdict
     snapshot.learn(Feedback(text=text, verdict=verdict, function=function))
 
 
+def favour_of(unsaid: Unsaid, examples: list[float], logits: list[float]) -> np.ndarray:
+    unsaid.weigh(np.array(examples, np.float32))
+    favour = unsaid.favour(np.array(logits, np.float32))
+    assert favour is not None
+    return favour
+
+
 def test_nothing_is_favoured_where_the_right_function_was_always_told():
-    unsaid = Unsaid()
+    unsaid = Unsaid(3)
     for _ in range(100):
-        unsaid.add(1.0, right=True)
+        unsaid.add(0, 1.0, right=True)
     assert unsaid.share == 0
+    unsaid.weigh(np.zeros(3, np.float32))
     assert unsaid.favour(np.zeros(3, np.float32)) is None
 
 
 def test_functions_of_few_examples_are_favoured_the_more_so_the_more_was_left_unsaid():
-    unsaid, shares = Unsaid(), []
+    unsaid, shares = Unsaid(4), []
     for _ in range(3):
-        unsaid.add(10.0, right=False)
-        favour = unsaid.favour(np.array([0, 3, 99], np.float32))
+        unsaid.add(3, 10.0, right=False)
+        favour = favour_of(unsaid, [0, 3, 99, 0], [0, 0, 0, 0])
         assert favour[0] > favour[1] > favour[2] > 0
         shares.append(favour[0])
     assert shares[0] < shares[1] < shares[2]
+
+
+def test_a_function_is_tried_where_nothing_fits_and_hardly_where_another_does():
+    unsaid = Unsaid(4)
+    unsaid.add(3, 10.0, right=False)
+    gains = [np.ptp(favour_of(unsaid, [0, 50, 50, 2], [0, first, 0, 0])) for first in (0.0, 2.0, 9.0)]
+    assert gains[0] > gains[1] > gains[2]
+    assert gains[2] < FAVOUR
+
+
+def test_each_trial_that_is_wrong_makes_the_next_less_likely():
+    unsaid, gains = Unsaid(2), []
+    unsaid.add(1, 1e6, right=False)  # the share stays as it is
+    for _ in range(3):
+        gains.append(favour_of(unsaid, [0, 2], [0, 0])[0])
+        unsaid.add(0, 1.0, right=False)
+    assert gains[0] > gains[1] > gains[2]
+
+
+def test_functions_are_tried_as_far_as_others_of_few_examples_are_in_use():
+    unsaid = Unsaid(4)
+    unsaid.add(3, 10.0, right=False)
+    gains = [favour_of(unsaid, [0, *others], [0, 0, 0, 0])[0] for others in ([1, 2, 4], [0, 2, 50], [0, 0, 50])]
+    assert gains[0] > gains[1] > gains[2]
+    assert gains[2] == pytest.approx(FAVOUR * unsaid.share)
+    assert favour_of(unsaid, [9, 50, 50, 50], [0, 0, 0, 0]).max() < FAVOUR
 
 
 def test_the_gradient_of_wrong_is_what_finite_differences_say():
