@@ -18,6 +18,7 @@ import numpy as np
 
 from dispatcher.errors import ModelError
 from dispatcher.selection import fusion
+from dispatcher.selection.adapting import adapt
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
 from dispatcher.selection.defaults import TRAINED_MEANING_ABSTENTION, TRAINED_WORDS_ABSTENTION
@@ -204,7 +205,9 @@ class _Trainer:
         for read, label, example in zip(reads, labels, inside, strict=True):
             bayes.add(read, int(label), states_of(example.state), example.weight)
         latent = self._latent(inputs, labels, weights)
-        head = self._head(inside, labels, weights, checked, checks)
+        adapted = self._adapt(inside, labels, weights)
+        meaning = self._meaning.adapted(adapted) if self._meaning is not None and adapted else self._meaning
+        head = None if meaning is None else self._head(meaning, inside, labels, weights, (checked, checks))
         curves = {"softmax": words.curve}
         if latent is not None:
             curves["latent"] = latent[1]
@@ -226,6 +229,7 @@ class _Trainer:
                 for key, calls in bayes.states.items()
             },
             encoder="" if self._meaning is None else self._meaning.name,
+            adapted=adapted,
             head=np.zeros((size, 0), np.float32) if head is None else head.delta,
             head_bias=np.zeros(size, np.float32) if head is None else head.bias,
             foreign_head=np.zeros((0, 0), np.float32) if head is None else head.foreign_delta,
@@ -247,27 +251,34 @@ class _Trainer:
             },
         )
 
+    def _adapt(self, inside: Sequence[Example], labels: Integers, weights: Floats) -> tuple[Floats, ...]:
+        """The encoder's last layers, trained further; nothing where they are not."""
+        if self._meaning is None or len(np.unique(labels)) < 2:  # noqa: PLR2004 - apart from each other
+            return ()
+        self._progress("adapting the encoder")
+        starts = Embedding(self._cards, self._meaning).start / np.float32(SCALE)
+        return adapt(self._meaning, starts, [e.text for e in inside], labels, weights, seed=self._seed)
+
     def _head(
         self,
+        meaning: Meaning,
         inside: Sequence[Example],
         labels: Integers,
         weights: Floats,
-        checked: Sequence[Example],
-        checks: Integers,
-    ) -> "_Head | None":
-        """Everything over sentence vectors; None without an encoder."""
-        if self._meaning is None:
-            return None
+        validation: tuple[Sequence[Example], Integers],
+    ) -> "_Head":
+        """Everything over sentence vectors."""
+        checked, checks = validation
         self._progress("encoding the examples")
-        embedding = Embedding(self._cards, self._meaning)
-        vectors = self._meaning.requests([example.text for example in inside])
-        checked_vectors = self._meaning.requests([example.text for example in checked])
+        embedding = Embedding(self._cards, meaning)
+        vectors = meaning.requests([example.text for example in inside])
+        checked_vectors = meaning.requests([example.text for example in checked])
         self._progress("training the embedding tier")
         head, bias, curve = self._linear(vectors, labels, weights, embedding.start, (checked_vectors, checks))
         foreign_delta, foreign_bias = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
-        if self._meaning.crosses_languages:
-            share = float(np.mean([self._meaning.is_foreign(example.text) for example in inside]))
-            foreign, checked_foreign = self._meaning.foreign(vectors), self._meaning.foreign(checked_vectors)
+        if meaning.crosses_languages:
+            share = float(np.mean([meaning.is_foreign(example.text) for example in inside]))
+            foreign, checked_foreign = meaning.foreign(vectors), meaning.foreign(checked_vectors)
             start = embedding.foreign_start
             learnt = self._linear(foreign, labels, weights, start, (checked_foreign, checks))[:2]
             means = fit_gaussian(foreign, labels, weights, start / np.float32(SCALE))
