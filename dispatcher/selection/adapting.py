@@ -82,7 +82,8 @@ class Adapting:
         vectors = self.rows[batch].copy()
         vectors[:, self.columns] = np.float32(self.share) * unit(means) - self.common
         requests, prototypes = unit(vectors), unit(parameters[-1])
-        logits: Floats = np.float32(SCALE) * requests @ prototypes.T
+        logits: Floats = requests @ prototypes.T
+        logits *= np.float32(SCALE)
         loss, by_logits = cross_entropy(logits, self.labels[batch], self.weights[batch])
         by_logits *= np.float32(SCALE)
         by_vectors = _unit_back(by_logits @ prototypes, vectors)
@@ -102,13 +103,18 @@ def _unit_back(by_unit: Floats, rows: Floats) -> Floats:
     return by_rows
 
 
+def is_worth_it(meaning: Meaning, examples: int) -> bool:
+    """Whether there are enough examples to adapt an encoder by, not too many, and an encoder that can be."""
+    return LEAST <= examples <= MOST and meaning.adaptable is not None
+
+
 def adapt(  # noqa: PLR0913 - all of one training
     meaning: Meaning, starts: Floats, texts: Sequence[str], labels: Integers, weights: Floats, *, seed: int = 0
 ) -> tuple[Floats, ...]:
     """Train the layers.
 
     Args:
-        meaning: the encoder as it is.
+        meaning: the encoder as it is, one that can be adapted.
         starts: of each function, of length 1, shape (functions, dimension).
         texts: the examples.
         labels: the function of each.
@@ -116,10 +122,10 @@ def adapt(  # noqa: PLR0913 - all of one training
         seed: of the order in which they are looked at.
 
     Returns:
-        The layers' weights as `Meaning.adapted` takes them; none where there is no encoder that can be adapted.
+        The layers' weights as `Meaning.adapted` takes them; none where the encoder can read none of the texts.
     """
     place = meaning.adaptable
-    if place is None or not LEAST <= len(texts) <= MOST:
+    if place is None:
         return ()
     read, layers = MiniLM().open_layers(texts)
     legible = np.array([len(rows) > 0 for rows in read])

@@ -18,7 +18,7 @@ import numpy as np
 
 from dispatcher.errors import ModelError
 from dispatcher.selection import fusion
-from dispatcher.selection.adapting import adapt
+from dispatcher.selection.adapting import adapt, is_worth_it
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
 from dispatcher.selection.defaults import TRAINED_MEANING_ABSTENTION, TRAINED_WORDS_ABSTENTION
@@ -253,7 +253,7 @@ class _Trainer:
 
     def _adapt(self, inside: Sequence[Example], labels: Integers, weights: Floats) -> tuple[Floats, ...]:
         """The encoder's last layers, trained further; nothing where they are not."""
-        if self._meaning is None or len(np.unique(labels)) < 2:  # noqa: PLR2004 - apart from each other
+        if self._meaning is None or not is_worth_it(self._meaning, len(inside)):
             return ()
         self._progress("adapting the encoder")
         starts = Embedding(self._cards, self._meaning).start / np.float32(SCALE)

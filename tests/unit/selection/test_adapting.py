@@ -66,11 +66,21 @@ def test_other_weights_take_the_place_of_the_encoders_own():
     assert np.abs(found - plain.encode(TEXTS[:3])).max() > 0.05
 
 
-def test_an_encoder_that_is_not_known_and_too_few_examples_are_left_as_they_are(meaning):
-    model = train(make_cards(), EXAMPLES, meaning=make_meaning())
-    assert model.adapted == ()
-    starts, labels = np.zeros((1, meaning.dimension), np.float32), np.zeros(2, np.int64)
-    assert adapting.adapt(meaning, starts, TEXTS[:2], labels, np.ones(2, np.float32)) == ()
+@pytest.mark.parametrize(("examples", "worth"), [(499, False), (500, True), (2_000, True), (2_001, False)])
+def test_layers_are_adapted_where_there_are_examples_enough_and_not_very_many(meaning, examples, worth):
+    assert adapting.is_worth_it(meaning, examples) is worth
+    assert not adapting.is_worth_it(make_meaning(), examples)
+
+
+def test_an_encoder_that_is_not_known_and_too_few_examples_leave_it_as_it_is(meaning, monkeypatch):
+    assert train(make_cards(), EXAMPLES[:50], meaning=meaning).adapted == ()
+    monkeypatch.setattr(adapting, "LEAST", 50)
+    assert train(make_cards(), EXAMPLES, meaning=make_meaning()).adapted == ()
+
+
+def test_texts_that_the_encoder_cannot_read_adapt_nothing(meaning):
+    starts, labels = np.zeros((1, meaning.dimension), np.float32), np.zeros(1, np.int64)
+    assert adapting.adapt(meaning, starts, TEXTS[3:], labels, np.ones(1, np.float32)) == ()
 
 
 def test_examples_of_a_function_come_to_stand_together_and_apart_from_the_others(meaning, model):
