@@ -102,12 +102,15 @@ class Meaning:
     @property
     def adaptable(self) -> tuple[slice, float] | None:
         """Which numbers the encoder makes that can be adapted, and how long they are together; None: none can be."""
-        begin, parts = 0, weighted_parts(self.name)
+        parts, known = weighted_parts(self.name), _shipped()
+        begin, total = 0, sum(weight for _, weight in parts)
         for name, weight in parts:
-            size = len(_shipped().get(_key(name), ()))
-            if name == MINILM and size:
-                return slice(begin, begin + size), float((weight / sum(w for _, w in parts)) ** 0.5)
-            begin += size
+            if _key(name) not in known:
+                return None
+            end = begin + len(known[_key(name)])
+            if name == MINILM:
+                return slice(begin, end), float((weight / total) ** 0.5)
+            begin = end
         return None
 
     @property

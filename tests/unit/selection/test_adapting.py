@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,6 +77,21 @@ def test_an_encoder_that_is_not_known_and_too_few_examples_leave_it_as_it_is(mea
     assert train(make_cards(), EXAMPLES[:50], meaning=meaning).adapted == ()
     monkeypatch.setattr(adapting, "LEAST", 50)
     assert train(make_cards(), EXAMPLES, meaning=make_meaning()).adapted == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("minilm-l6-int8/1", (0, 384, 1)),
+        ("0.4*use-multilingual-v3/1 + 0.6*minilm-l6-int8/1", (512, 896, 0.6**0.5)),
+        ("use-multilingual-v3/1", None),
+        ("1*ones-own/1 + 1*minilm-l6-int8/1", None),
+    ],
+)
+def test_what_can_be_adapted_stands_where_the_encoders_name_says(name, place):
+    encoder = SimpleNamespace(name=name, dimension=896)
+    found = Meaning(encoder, np.zeros(896)).adaptable
+    assert found == (None if place is None else (slice(*place[:2]), pytest.approx(place[2])))
 
 
 def test_texts_that_the_encoder_cannot_read_adapt_nothing(meaning):
