@@ -94,6 +94,7 @@ def train(  # noqa: PLR0913 - all of one training
     if not any(example.function for example in known):
         msg = "there is no example of any registered function to train on"
         raise ModelError(msg)
+    trainer.adapts = meaning is not None and is_worth_it(meaning, sum(e.function is not None for e in known))
     held_out = trainer.known(validation)
     if any(example.function for example in held_out):
         base = trainer.fit(known, held_out)
@@ -154,6 +155,8 @@ class _Trainer:
         self._meaning = meaning
         self._seed = seed
         self._progress = progress
+        #: Whether the encoder is adapted: in all folds, or in none.
+        self.adapts = False
         self._positions = {name: position for position, card in enumerate(cards) for name in card.names}
 
     def known(self, examples: Sequence[Example]) -> list[Example]:
@@ -171,7 +174,9 @@ class _Trainer:
             replace(card, examples=tuple(text for text in card.examples if key_of(text) not in hidden))
             for card in self._cards
         )
-        return _Trainer(cards, self._meaning, self._seed, self._progress)
+        unaware = _Trainer(cards, self._meaning, self._seed, self._progress)
+        unaware.adapts = self.adapts
+        return unaware
 
     # --- one model ----------------------------------------------------------------------------------------------
 
@@ -253,7 +258,7 @@ class _Trainer:
 
     def _adapt(self, inside: Sequence[Example], labels: Integers, weights: Floats) -> tuple[Floats, ...]:
         """The encoder's last layers, trained further; nothing where they are not."""
-        if self._meaning is None or not is_worth_it(self._meaning, len(inside)):
+        if self._meaning is None or not self.adapts:
             return ()
         self._progress("adapting the encoder")
         starts = Embedding(self._cards, self._meaning).start / np.float32(SCALE)

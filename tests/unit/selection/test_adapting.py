@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dispatcher.errors import ModelError
-from dispatcher.selection import adapting
+from dispatcher.selection import adapting, training
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.encoders.encoder import unit
 from dispatcher.selection.encoders.minilm import HEADS, MiniLM
@@ -77,6 +77,16 @@ def test_an_encoder_that_is_not_known_and_too_few_examples_leave_it_as_it_is(mea
     assert train(make_cards(), EXAMPLES[:50], meaning=meaning).adapted == ()
     monkeypatch.setattr(adapting, "LEAST", 50)
     assert train(make_cards(), EXAMPLES, meaning=make_meaning()).adapted == ()
+
+
+def test_layers_are_adapted_in_all_folds_or_in_none(meaning, monkeypatch):
+    adapted = []
+    monkeypatch.setattr(training, "adapt", lambda *given, **_: adapted.append(len(given[2])) or ())
+    monkeypatch.setattr(adapting, "LEAST", len(EXAMPLES))
+    train(make_cards(), EXAMPLES, meaning=meaning)
+    assert adapted[-1] == len(EXAMPLES)
+    assert len(adapted) > 1
+    assert max(adapted[:-1]) < len(EXAMPLES)
 
 
 @pytest.mark.parametrize(
