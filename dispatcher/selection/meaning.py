@@ -22,8 +22,9 @@ import numpy as np
 
 from dispatcher.errors import ModelError
 from dispatcher.selection.encoders.available import find_encoders, make_encoder
-from dispatcher.selection.encoders.combined import weighted_parts
+from dispatcher.selection.encoders.combined import CombinedEncoder, weighted_parts
 from dispatcher.selection.encoders.encoder import Encoder, Rows, unit
+from dispatcher.selection.encoders.minilm import NAMES, MiniLM
 from dispatcher.selection.loss import Floats
 from dispatcher.selection.words import is_foreign
 
@@ -45,6 +46,8 @@ MIXTURES: Final = (
     {"wordllama-l2-256/1": 1.0},
 )
 
+#: The encoder whose last layers can be adapted.
+MINILM: Final = NAMES["mean"]
 #: In the names of encoders that read more than English.
 MULTILINGUAL: Final = "multilingual"
 
@@ -69,6 +72,8 @@ class Meaning:
         self._common = common.astype(np.float32)
         self._remembered: OrderedDict[str, Floats] = OrderedDict()
         self._requested: OrderedDict[str, Floats] = OrderedDict()
+        #: The newest one that was adapted, and with which weights.
+        self._adapted: tuple[Sequence[Floats], Meaning] | None = None
 
     @property
     def name(self) -> str:
@@ -93,6 +98,33 @@ class Meaning:
     def requests(self, texts: Sequence[str]) -> Floats:
         """V of each text, shape (texts, dimension)."""
         return self._readable(texts, _without(self._encode(texts), self._common))
+
+    @property
+    def adaptable(self) -> tuple[slice, float] | None:
+        """Which numbers the encoder makes that can be adapted, and how long they are together; None: none can be."""
+        parts, known = weighted_parts(self.name), _shipped()
+        begin, total = 0, sum(weight for _, weight in parts)
+        for name, weight in parts:
+            if _key(name) not in known:
+                return None
+            end = begin + len(known[_key(name)])
+            if name == MINILM:
+                return slice(begin, end), float((weight / total) ** 0.5)
+            begin = end
+        return None
+
+    @property
+    def common(self) -> Floats:
+        """G, shape (dimension,)."""
+        return self._common
+
+    def adapted(self, weights: Sequence[Floats]) -> "Meaning":
+        """The same with other weights in the last layers of the encoder that can be adapted."""
+        if self._adapted is None or self._adapted[0] is not weights:
+            part = MiniLM(adapted=weights)
+            encoder = self.encoder.exchange(part) if isinstance(self.encoder, CombinedEncoder) else part
+            self._adapted = weights, Meaning(encoder, self._common, multilingual=self._multilingual)
+        return self._adapted[1]
 
     @property
     def crosses_languages(self) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from dispatcher.errors import ModelError
 from dispatcher.selection.abstention import Abstention
 from dispatcher.selection.distance import Distance
+from dispatcher.selection.encoders.minilm import SHAPES
 from dispatcher.selection.features import BUCKETS, Buckets
 from dispatcher.selection.fusion import Fusion
 from dispatcher.selection.latent import Latent
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from dispatcher.selection.snapshot import Snapshot
 
 #: What the arrays and the JSON of a stored model mean; a model of another format is refused.
-FORMAT = 2
+FORMAT = 3
+#: Formats that are read too: what they lack is that the encoder's layers may be adapted.
+OLDER = (2,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +85,8 @@ class Model:
     states: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     #: The encoder's name; empty for a model of words alone.
     encoder: str = ""
+    #: The encoder's last layers as they were trained further; nothing where they were not.
+    adapted: Sequence[Floats] = ()
     #: What was added to the embedding tier's starting head, shape (columns, dimension), and the bias.
     head: Floats
     head_bias: Floats
@@ -156,6 +161,7 @@ class Model:
             "foreign_bias": self.foreign_bias,
             "examples": self.examples.columns.astype(np.int32),
         }
+        arrays |= {f"adapted_{place:02}": weights.astype(np.float16) for place, weights in enumerate(self.adapted)}
         if self.distance is not None:
             arrays |= self.distance.dump()
         if self.latent is not None:
@@ -201,7 +207,7 @@ class Model:
     @classmethod
     def _load(cls, stored: StoredModel) -> "Model":
         meta, arrays = stored.meta, stored.arrays
-        if meta["format"] != FORMAT:
+        if meta["format"] not in {FORMAT, *OLDER}:
             msg = f"it is of format {meta['format']!r}, and this version reads {FORMAT}; train anew"
             raise ValueError(msg)
         return cls(
@@ -221,6 +227,7 @@ class Model:
             calls=arrays["calls"].astype(np.float32),
             states={key: {name: float(n) for name, n in calls.items()} for key, calls in meta["states"].items()},
             encoder=str(meta["encoder"]),
+            adapted=tuple(arrays[name].astype(np.float32) for name in sorted(arrays) if name.startswith("adapted_")),
             head=arrays["head"].astype(np.float32),
             head_bias=arrays["head_bias"].astype(np.float32),
             foreign_head=arrays["foreign_head"].astype(np.float32),
@@ -252,6 +259,8 @@ def _check(model: Model) -> None:
         and (not grams or (int(model.buckets.min()) >= 0 and int(model.buckets.max()) < BUCKETS))
         and (not len(model.counts.rows) or 0 <= int(model.counts.rows.min()) <= int(model.counts.rows.max()) < grams)
     )
+    if model.adapted:
+        fits = fits and tuple(weights.shape for weights in model.adapted) == SHAPES
     if model.network is not None:
         fits = fits and model.network.fits(model.head.shape[1], columns)
     if model.latent is not None:
@@ -276,6 +285,7 @@ def _check(model: Model) -> None:
         model.abstention.means,
         model.abstention.spreads,
         *(() if model.latent is None else (model.latent.basis,)),
+        *model.adapted,
     )
     if not fits or not all(np.isfinite(array).all() for array in numbers):
         msg = "its arrays do not fit together, or hold what is no number"

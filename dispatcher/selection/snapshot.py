@@ -100,6 +100,8 @@ class Snapshot:
         self.rehearsal: Rehearsal | None = None
         self.unsaid = Unsaid(self.size)
         if meaning is not None:
+            if model is not None and model.adapted and model.encoder == meaning.name:
+                meaning = meaning.adapted(model.adapted)
             self.embedding = Embedding(self.cards, meaning)
             # One place more than functions: the texts that nothing fits.
             self.neighbours = Neighbours(self.size + 1, meaning.dimension)

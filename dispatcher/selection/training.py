@@ -18,6 +18,7 @@ import numpy as np
 
 from dispatcher.errors import ModelError
 from dispatcher.selection import fusion
+from dispatcher.selection.adapting import adapt, is_worth_it
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
 from dispatcher.selection.defaults import TRAINED_MEANING_ABSTENTION, TRAINED_WORDS_ABSTENTION
@@ -97,6 +98,7 @@ def train(  # noqa: PLR0913 - all of one training
     if not any(example.function for example in known):
         msg = "there is no example of any registered function to train on"
         raise ModelError(msg)
+    trainer.adapts = meaning is not None and is_worth_it(meaning, sum(e.function is not None for e in known))
     held_out = trainer.known(validation)
     if any(example.function for example in held_out):
         base = trainer.fit(known, held_out)
@@ -163,6 +165,8 @@ class _Trainer:
         self._meaning = meaning
         self._seed = seed
         self._progress = progress
+        #: Whether the encoder is adapted: in all folds, or in none.
+        self.adapts = False
         self._positions = {name: position for position, card in enumerate(cards) for name in card.names}
 
     def known(self, examples: Sequence[Example]) -> list[Example]:
@@ -180,7 +184,9 @@ class _Trainer:
             replace(card, examples=tuple(text for text in card.examples if key_of(text) not in hidden))
             for card in self._cards
         )
-        return _Trainer(cards, self._rules, self._meaning, self._seed, self._progress)
+        unaware = _Trainer(cards, self._rules, self._meaning, self._seed, self._progress)
+        unaware.adapts = self.adapts
+        return unaware
 
     # --- one model ----------------------------------------------------------------------------------------------
 
@@ -214,7 +220,9 @@ class _Trainer:
         for read, label, example in zip(reads, labels, inside, strict=True):
             bayes.add(read, int(label), states_of(example.state), example.weight)
         latent = self._latent(inputs, labels, weights)
-        head = self._head(inside, labels, weights, checked, checks)
+        adapted = self._adapt(inside, labels, weights)
+        meaning = self._meaning.adapted(adapted) if self._meaning is not None and adapted else self._meaning
+        head = None if meaning is None else self._head(meaning, inside, labels, weights, (checked, checks))
         curves = {"softmax": words.curve}
         if latent is not None:
             curves["latent"] = latent[1]
@@ -236,6 +244,7 @@ class _Trainer:
                 for key, calls in bayes.states.items()
             },
             encoder="" if self._meaning is None else self._meaning.name,
+            adapted=adapted,
             head=np.zeros((size, 0), np.float32) if head is None else head.delta,
             head_bias=np.zeros(size, np.float32) if head is None else head.bias,
             foreign_head=np.zeros((0, 0), np.float32) if head is None else head.foreign_delta,
@@ -257,27 +266,34 @@ class _Trainer:
             },
         )
 
+    def _adapt(self, inside: Sequence[Example], labels: Integers, weights: Floats) -> tuple[Floats, ...]:
+        """The encoder's last layers, trained further; nothing where they are not."""
+        if self._meaning is None or not self.adapts:
+            return ()
+        self._progress("adapting the encoder")
+        starts = Embedding(self._cards, self._meaning).start / np.float32(SCALE)
+        return adapt(self._meaning, starts, [e.text for e in inside], labels, weights, seed=self._seed)
+
     def _head(
         self,
+        meaning: Meaning,
         inside: Sequence[Example],
         labels: Integers,
         weights: Floats,
-        checked: Sequence[Example],
-        checks: Integers,
-    ) -> "_Head | None":
-        """Everything over sentence vectors; None without an encoder."""
-        if self._meaning is None:
-            return None
+        validation: tuple[Sequence[Example], Integers],
+    ) -> "_Head":
+        """Everything over sentence vectors."""
+        checked, checks = validation
         self._progress("encoding the examples")
-        embedding = Embedding(self._cards, self._meaning)
-        vectors = self._meaning.requests([example.text for example in inside])
-        checked_vectors = self._meaning.requests([example.text for example in checked])
+        embedding = Embedding(self._cards, meaning)
+        vectors = meaning.requests([example.text for example in inside])
+        checked_vectors = meaning.requests([example.text for example in checked])
         self._progress("training the embedding tier")
         head, bias, curve = self._linear(vectors, labels, weights, embedding.start, (checked_vectors, checks))
         foreign_delta, foreign_bias = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
-        if self._meaning.crosses_languages:
-            share = float(np.mean([self._meaning.is_foreign(example.text) for example in inside]))
-            foreign, checked_foreign = self._meaning.foreign(vectors), self._meaning.foreign(checked_vectors)
+        if meaning.crosses_languages:
+            share = float(np.mean([meaning.is_foreign(example.text) for example in inside]))
+            foreign, checked_foreign = meaning.foreign(vectors), meaning.foreign(checked_vectors)
             start = embedding.foreign_start
             learnt = self._linear(foreign, labels, weights, start, (checked_foreign, checks))[:2]
             means = fit_gaussian(foreign, labels, weights, start / np.float32(SCALE))

@@ -59,6 +59,11 @@ class CombinedEncoder:
         self.dimension = sum(encoder.dimension for encoder in encoders)
         self._parts = [(encoder, math.sqrt(float(share))) for encoder, share in zip(encoders, shares, strict=True)]
 
+    def exchange(self, encoder: Encoder) -> "CombinedEncoder":
+        """The same with another encoder in the place of the one of its name."""
+        encoders = [encoder if part.name == encoder.name else part for part, _ in self._parts]
+        return CombinedEncoder(encoders, [scale**2 for _, scale in self._parts])
+
     def encode(self, texts: Sequence[str]) -> Rows:
         rows = [encoder.encode(texts) * np.float32(scale) for encoder, scale in self._parts]
         return unit(np.concatenate(rows, axis=1))

@@ -4,14 +4,17 @@ import gzip
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from dispatcher.errors import ModelError
-from dispatcher.selection.encoders.encoder import MAX_TOKENS, Rows, encode_distinct, is_latin, unit
+from dispatcher.selection.encoders.encoder import MAX_TOKENS, Rows, encode_distinct, is_latin, read_text, unit
 from dispatcher.selection.encoders.pinned import PinnedFile, not_installed, refuse_other
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 #: How the vectors of a text's tokens become one: their mean, or the mean and, beside it, the greatest of each number
 #: or the vector of the first token ([CLS]).
@@ -45,6 +48,25 @@ _BATCH: Final = 32
 
 _Hidden = npt.NDArray[np.float32]
 
+#: The heads of attention in each layer.
+HEADS: Final = 12
+#: What the last two layers read, and each of their weights in the order of `layers.PARTS`, as the file calls them.
+_BELOW: Final = "layer_norm_8"
+_MAPS: Final = (
+    ("val_335", "val_343", "val_351", "val_389", "val_393", "val_402"),
+    ("val_406", "val_414", "val_422", "val_460", "val_464", "val_473"),
+)
+#: The shapes of a layer's weights, in the order of `layers.PARTS`.
+_SQUARE, _ROW = (_WIDTH, _WIDTH), (_WIDTH,)
+_MIDDLE: Final = ((_WIDTH, 4 * _WIDTH), (4 * _WIDTH,), (4 * _WIDTH, _WIDTH), _ROW)
+SHAPES: Final = 2 * (*4 * (_SQUARE, _ROW), _ROW, _ROW, *_MIDDLE, _ROW, _ROW)
+#: The greatest number of a signed byte.
+_BYTE: Final = 127
+#: Fields of an ONNX file: of a model its graph, of a graph what it gives, of that its name.
+_GRAPH, _OUTPUT, _NAME = 7, 12, 1
+#: Some tokens: weights are the same whatever is read.
+_ANYTHING: Final = np.ones((1, 3), dtype=np.int64)
+
 
 class MiniLM:
     """English sentences: 384 numbers for pooling "mean", 768 for the others.
@@ -67,12 +89,14 @@ class MiniLM:
         threads: int = 1,
         weights: Path | None = None,
         vocabulary: Path | None = None,
+        adapted: Sequence[_Hidden] = (),
     ) -> None:
         """Load it.
 
         Args:
             pooling: how the vectors of tokens become one.
             threads: how many work on one text.
+            adapted: weights of the last two layers to take instead of the file's, as `open_layers` gives them.
             weights: where `model.onnx` stands, if not in the installed package.
             vocabulary: where the packed vocabulary stands, if not in this one.
 
@@ -82,17 +106,15 @@ class MiniLM:
         self.name = NAMES[pooling]
         self.dimension = _WIDTH if pooling == "mean" else 2 * _WIDTH
         self._pooling = pooling
-        path = _WEIGHTS.locate(weights)
+        self._threads = threads
+        self._path = _WEIGHTS.locate(weights)
         try:
             import onnxruntime
             import tokenizers
         except ImportError as error:
             raise not_installed(error.name or "onnxruntime", extra=EXTRA, cause=error) from error
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors: it warns of graphics cards that are not there
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        model = self._exchanged(adapted) if adapted else str(self._path)
+        self._session = onnxruntime.InferenceSession(model, _options(threads), providers=["CPUExecutionProvider"])
 
         # Built here, not read from a file of the library's own kind: that would take the marks [CLS], [SEP] and [MASK]
         # in a text for the model's own.
@@ -109,10 +131,45 @@ class MiniLM:
     def encode(self, texts: Sequence[str]) -> Rows:
         return encode_distinct(texts, self.dimension, self._encode)
 
+    def open_layers(self, texts: Sequence[str]) -> tuple[list[_Hidden], list[_Hidden]]:
+        """What the last two layers read of each text, and their weights.
+
+        Returns:
+            Of shape (tokens, 384) for each text, no row for one that is not read; and the weights of both layers, each
+            in the order of `layers.PARTS`.
+        """
+        names = _weight_names()
+        session = self._open((_BELOW, *names))
+        read = [np.zeros((0, _WIDTH), dtype=np.float32) for _ in texts]
+        for place, ids in enumerate(self._ids([read_text(text) for text in texts])):
+            if len(ids) > 2:  # noqa: PLR2004 - beside [CLS] and [SEP]
+                read[place] = session.run([_BELOW], _inputs(np.array([ids], dtype=np.int64)))[0][0]
+        return read, [np.array(values) for values in session.run(names, _inputs(_ANYTHING))]
+
+    def _exchanged(self, adapted: Sequence[_Hidden]) -> bytes:
+        """The file with other weights in the place of its own: as many bytes, in the same places."""
+        stored = _stored(adapted)
+        data = self._path.read_bytes()
+        own = self._open(list(stored)).run(list(stored), _inputs(_ANYTHING))
+        for old, new in zip(own, stored.values(), strict=True):
+            data = data.replace(old.tobytes(), new.tobytes(), 1)
+        return data
+
+    def _open(self, names: Sequence[str]) -> "onnxruntime.InferenceSession":
+        """A session that gives these too: what stands twice in a protobuf, as the graph does now, is joined."""
+        import onnxruntime
+
+        outputs = b"".join(_field(_OUTPUT, _field(_NAME, name.encode())) for name in names)
+        data = self._path.read_bytes() + _field(_GRAPH, outputs)
+        return onnxruntime.InferenceSession(data, _options(self._threads), providers=["CPUExecutionProvider"])
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        # One by one, not encode_batch(): that would make a pool of threads, which does not survive a fork.
+        return [self._tokeniser.encode(text).ids if is_latin(text) else [] for text in texts]
+
     def _encode(self, texts: list[str]) -> Rows:
         rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        # One by one, not encode_batch(): that would make a pool of threads, which does not survive a fork.
-        ids = [self._tokeniser.encode(text).ids if is_latin(text) else [] for text in texts]
+        ids = self._ids(texts)
         lengths: dict[int, list[int]] = {}
         for place, tokens in enumerate(ids):
             if len(tokens) > 2:  # noqa: PLR2004 - beside [CLS] and [SEP]
@@ -124,8 +181,7 @@ class MiniLM:
         return rows
 
     def _run(self, ids: npt.NDArray[np.int64]) -> _Hidden:
-        given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-        hidden: _Hidden = self._session.run(None, given)[0]
+        hidden: _Hidden = self._session.run(None, _inputs(ids))[0]
         return hidden
 
     def _pool(self, hidden: _Hidden) -> Rows:
@@ -137,6 +193,54 @@ class MiniLM:
             parts.append(hidden[:, 0])
         # Each part counts the same, whatever its scale.
         return np.concatenate([unit(part) for part in parts], axis=1)
+
+
+def _inputs(ids: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.int64]]:
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+
+def _options(threads: int) -> "onnxruntime.SessionOptions":
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors: it warns of graphics cards that are not there
+    return options
+
+
+def _weight_names() -> list[str]:
+    """Of the last two layers, in the order of `layers.PARTS` twice."""
+    names = []
+    for number, (query, key, value, output, into, out_of) in enumerate(_MAPS, 4):
+        layer = f"inner.encoder.layer.{number}"
+        seeing, told = f"{layer}.attention.self", f"{layer}.attention.output"
+        names += [query, f"{seeing}.query.bias", key, f"{seeing}.key.bias", value, f"{seeing}.value.bias"]
+        names += [output, f"{told}.dense.bias", f"{told}.LayerNorm.weight", f"{told}.LayerNorm.bias"]
+        names += [into, f"{layer}.intermediate.dense.bias", out_of, f"{layer}.output.dense.bias"]
+        names += [f"{layer}.output.LayerNorm.weight", f"{layer}.output.LayerNorm.bias"]
+    return names
+
+
+def _stored(weights: Sequence[_Hidden]) -> dict[str, npt.NDArray[Any]]:
+    """Weights as the file has them: maps as bytes and a scale for each column."""
+    stored: dict[str, npt.NDArray[Any]] = {}
+    for name, values in zip(_weight_names(), weights, strict=True):
+        if values.ndim == 1:
+            stored[name] = values.astype(np.float32)
+            continue
+        scale = np.maximum(np.abs(values).max(axis=0, keepdims=True), 1e-8).astype(np.float32) / np.float32(_BYTE)
+        stored[f"{name}_scale"], stored[f"{name}_q"] = scale, np.round(values / scale).astype(np.int8)
+    return stored
+
+
+def _field(number: int, data: bytes) -> bytes:
+    """A field of a protobuf that holds bytes."""
+    size, length = len(data), b""
+    while size > _BYTE:
+        length += bytes([size % 128 + 128])
+        size //= 128
+    return bytes([8 * number + 2]) + length + bytes([size]) + data
 
 
 def _read_vocabulary(path: Path) -> list[str]:

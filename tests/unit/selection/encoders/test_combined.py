@@ -40,6 +40,18 @@ def test_where_one_has_nothing_to_say_the_others_speak_alone():
     assert rows[0] @ rows[1] == 0
 
 
+def test_a_part_can_be_exchanged_for_another_of_its_name():
+    combined = CombinedEncoder([Letters("abc"), Letters("xyz")], [3, 1])
+    other = Letters("xyz")
+    other.encode = lambda texts: np.tile(np.array([0, 0, 1], dtype=np.float32), (len(texts), 1))
+    exchanged = combined.exchange(other)
+    assert exchanged.name == combined.name
+    mine, yours = combined.encode(["a x"])[0], exchanged.encode(["a x"])[0]
+    assert np.array_equal(mine[:3], yours[:3])
+    assert mine[3:] == pytest.approx([0.5, 0, 0], abs=1e-5)
+    assert yours[3:] == pytest.approx([0, 0, 0.5], abs=1e-5)
+
+
 def test_its_name_says_parts_and_shares_and_does_not_depend_on_their_scale():
     parts = [Letters("abc"), Letters("xyz"), Letters("q")]
     one, other = CombinedEncoder(parts, [1, 1, 1]), CombinedEncoder(parts, [5, 5, 5])

@@ -1,0 +1,149 @@
+"""Trains the last two layers of an encoder further, so that a registry's own examples come to stand apart.
+
+    v(text) = unit(e(text) - g),   logit(f) = v(text) · unit(p_f) / τ                      τ = 0.05
+
+The layers' weights and one prototype p_f for each function go down the cross-entropy of the examples together, from
+the encoder as it is and from the functions' starts. What other encoders say of a text stands in v as it did. A frozen
+encoder tells apart what people in general tell apart; of ten examples a function that is what most errors come from,
+not the head over it.
+
+Source: Snell, Swersky and Zemel 2017 for prototypes; Howard and Ruder 2018, "Universal Language Model Fine-tuning for
+Text Classification", for training the last layers with a small rate, what is above them with a larger one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from dispatcher.selection.encoders.encoder import unit
+from dispatcher.selection.encoders.minilm import HEADS, MiniLM
+from dispatcher.selection.layers import PARTS, Layer, Packed
+from dispatcher.selection.loss import Floats, Integers, Slope, cross_entropy
+from dispatcher.selection.meaning import Meaning
+from dispatcher.selection.optimisers import Adam, fit
+
+#: What a cosine of 1 is worth as a logit.
+SCALE: Final = 20.0
+#: The rate of the layers, and how much faster the prototypes move.
+RATE: Final = 5e-4
+FASTER: Final = 10.0
+EPOCHS: Final = 6
+#: Examples below which there is too little to learn from, and above which the time is better spent on the heads.
+LEAST: Final = 500
+MOST: Final = 2_000
+BATCH: Final = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adapting:
+    """The objective; its parameters are the weights of the layers and, at the end, the prototypes."""
+
+    #: What the layers read of each text, shape (tokens, numbers).
+    read: Sequence[Floats]
+    #: The encoders' rows of the texts less what all requests have in common, shape (texts, dimension).
+    rows: Floats
+    #: What all requests have in common in the numbers that the layers make.
+    common: Floats
+    #: Which numbers these are, and how long they are together.
+    columns: slice
+    share: float
+    labels: Integers
+    weights: Floats
+    #: Where the weights and the prototypes begin.
+    layers: Sequence[Floats]
+    prototypes: Floats
+    heads: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def start(self) -> list[Floats]:
+        return [*(weights.copy() for weights in self.layers), unit(self.prototypes) / np.float32(FASTER)]
+
+    def loss(self, parameters: list[Floats]) -> float:
+        return self._slopes(parameters, np.arange(len(self)))[0]
+
+    def slopes(self, parameters: list[Floats], batch: Integers, rng: np.random.Generator) -> tuple[float, list[Slope]]:  # noqa: ARG002 - nothing is drawn
+        loss, slopes = self._slopes(parameters, batch)
+        return loss, [Slope(slope) for slope in slopes]
+
+    def _slopes(self, parameters: list[Floats], batch: Integers) -> tuple[float, list[Floats]]:
+        packed = Packed(np.array([len(self.read[place]) for place in batch]))
+        layers = [
+            Layer(parameters[begin : begin + len(PARTS)], self.heads, packed)
+            for begin in range(0, len(self.layers), len(PARTS))
+        ]
+        rows = np.concatenate([self.read[place] for place in batch])
+        for layer in layers:
+            rows = layer.forward(rows)
+        means = packed.mean(rows)
+        vectors = self.rows[batch].copy()
+        vectors[:, self.columns] = np.float32(self.share) * unit(means) - self.common
+        requests, prototypes = unit(vectors), unit(parameters[-1])
+        logits: Floats = requests @ prototypes.T
+        logits *= np.float32(SCALE)
+        loss, by_logits = cross_entropy(logits, self.labels[batch], self.weights[batch])
+        by_logits *= np.float32(SCALE)
+        by_vectors = _unit_back(by_logits @ prototypes, vectors)
+        by_rows = packed.spread(_unit_back(np.float32(self.share) * by_vectors[:, self.columns], means))
+        slopes = [_unit_back(by_logits.T @ requests, parameters[-1])]
+        for layer in reversed(layers):
+            by_rows, by_weights = layer.backward(by_rows)
+            slopes = by_weights + slopes
+        return loss, slopes
+
+
+def _unit_back(by_unit: Floats, rows: Floats) -> Floats:
+    """The slope by rows, from that by the rows at length 1."""
+    lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    scaled = rows / lengths
+    by_rows: Floats = (by_unit - (by_unit * scaled).sum(axis=1, keepdims=True) * scaled) / lengths
+    return by_rows
+
+
+def is_worth_it(meaning: Meaning, examples: int) -> bool:
+    """Whether there are enough examples to adapt an encoder by, not too many, and an encoder that can be."""
+    return LEAST <= examples <= MOST and meaning.adaptable is not None
+
+
+def adapt(  # noqa: PLR0913 - all of one training
+    meaning: Meaning, starts: Floats, texts: Sequence[str], labels: Integers, weights: Floats, *, seed: int = 0
+) -> tuple[Floats, ...]:
+    """Train the layers.
+
+    Args:
+        meaning: the encoder as it is, one that can be adapted.
+        starts: of each function, of length 1, shape (functions, dimension).
+        texts: the examples.
+        labels: the function of each.
+        weights: of each example.
+        seed: of the order in which they are looked at.
+
+    Returns:
+        The layers' weights as `Meaning.adapted` takes them; none where the encoder can read none of the texts.
+    """
+    place = meaning.adaptable
+    if place is None:
+        return ()
+    read, layers = MiniLM().open_layers(texts)
+    legible = np.array([len(rows) > 0 for rows in read])
+    if not legible.any():
+        return ()
+    rows = meaning.requests(texts)
+    prototypes = starts.copy()
+    np.add.at(prototypes, labels, rows)
+    objective = Adapting(
+        read=[tokens for tokens in read if len(tokens)],
+        rows=rows[legible],
+        common=meaning.common[place[0]],
+        columns=place[0],
+        share=place[1],
+        labels=labels[legible],
+        weights=weights[legible] / weights.mean(),
+        layers=layers,
+        prototypes=prototypes,
+        heads=HEADS,
+    )
+    return tuple(fit(objective, Adam(batch_size=BATCH, rate=RATE), epochs=EPOCHS, seed=seed).parameters[:-1])

