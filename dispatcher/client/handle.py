@@ -216,24 +216,23 @@ class Handle(Generic[R_co]):
             self._chooser.note_misfit(self.selection, self._state)
 
     async def _wait(self, timeout: timedelta | None) -> bytes:
-        pending, clock = self._pending, self._dispatcher.clock
-        await self._dispatcher.collector.turns.take()
+        pending, clock, collector = self._pending, self._dispatcher.clock, self._collector
+        if pending.meta is not None:
+            # Thousands may find theirs at once.
+            await collector.turns.take()
+            return pending.meta
         began = clock.monotonic()
         until = self._over_at if timeout is None else began + timeout.total_seconds()
         while pending.meta is None:
-            try:
-                # Not wait_for: it makes a task for each wait.
-                async with asyncio.timeout(max(0.0, until - clock.monotonic())):
-                    await pending.news.wait()
-            except TimeoutError:
-                if pending.meta is not None:  # in the last moment
-                    break
+            heard = await collector.alarms.wait(pending.news, max(0.0, until - clock.monotonic()))
+            if pending.meta is not None:
+                break
+            if not heard:
                 if timeout is None:
                     # Past its deadline it has an outcome, or has had one, longer ago than outcomes are kept.
                     await self._dispatcher.status(self.id)
-                raise OutcomeTimeoutError(self.id, timedelta(seconds=round(clock.monotonic() - began, 3))) from None
-            if pending.meta is None:
-                self._explain_silence()
+                raise OutcomeTimeoutError(self.id, timedelta(seconds=round(clock.monotonic() - began, 3)))
+            self._explain_silence()
         return pending.meta
 
     def _explain_silence(self) -> None:

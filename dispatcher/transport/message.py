@@ -7,11 +7,11 @@ Source: Celery's message protocol, version 2; kombu's virtual transports (`virtu
 """
 
 import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dispatcher.model.ids import new_id
 from dispatcher.transport.replies import WakeUp
 
 #: The header that tells a wake-up from a plain Celery call of the same task.
@@ -94,7 +94,7 @@ def write_message(wake_up: WakeUp, origin: str) -> str:
                 "delivery_info": {"exchange": "", "routing_key": wake_up.queue},
                 "priority": 0,
                 "body_encoding": "base64",
-                "delivery_tag": str(uuid.uuid4()),
+                "delivery_tag": new_id(),
             },
         }
     )
