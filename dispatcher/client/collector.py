@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dispatcher.client.news import Alarms, News
 from dispatcher.client.turns import Turns
 from dispatcher.clock import Clock
-from dispatcher.errors import Acceptance, ServerError, ServerUnusableError
+from dispatcher.errors import Acceptance, ServerError, ServerUnreachableError, ServerUnusableError
 from dispatcher.settings import Settings
 from dispatcher.transport.announcements import Announcement, Announcements
 from dispatcher.transport.failure import SERVER_FAILURES, translate
@@ -156,12 +156,27 @@ class Collector:
         pending = self._find(job_id)
         if pending is None or pending.meta is not None:
             pending = Pending(job_id, self._clock.monotonic())
-            # Looks stop at the first that is young: one asked about again and again must not stand before the others.
-            self._pending.pop(job_id, None)
-            self._pending[job_id] = weakref.ref(pending)
-            if self.outage is not None or self.closed:
-                pending.wake()
+            self.register(pending)
         return pending
+
+    def register(self, pending: Pending) -> None:
+        """Wait for the outcome of a job for which nobody waits."""
+        # Looks stop at the first that is young: one asked about again and again must not stand before the others.
+        self._pending.pop(pending.job_id, None)
+        self._pending[pending.job_id] = weakref.ref(pending)
+        if self.outage is not None or self.closed:
+            pending.wake()
+
+    def explain_silence(self) -> None:
+        """For who was woken without an outcome: raises what stands in the way, unless it is over already.
+
+        An error of one's own each time: a traceback must not be shared between tasks.
+        """
+        if self.closed:
+            problem = "this Dispatcher was closed while the outcome was awaited"
+            raise ServerUnreachableError(self._address, problem, accepted=Acceptance.YES)
+        if self.outage is not None:
+            raise type(self.outage)(self.outage.address, self.outage.problem, accepted=Acceptance.YES)
 
     def _find(self, job_id: str) -> Pending | None:
         """What is awaited of a job."""
