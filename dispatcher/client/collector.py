@@ -130,6 +130,7 @@ class Collector:
             SERVER_FAILURES: as they came.
         """
         await self._announcements.subscribe()
+        self._announcements.on_single = self._hear
         self._tasks = [
             asyncio.create_task(self._listen(), name="dispatcher-collector"),
             asyncio.create_task(self._poll(), name="dispatcher-poll"),

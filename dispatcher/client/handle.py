@@ -115,7 +115,8 @@ class Handle(Generic[R_co]):
                 job is not lost.
         """
         if self._outcome is None:
-            self._outcome = read_single(self._function, self.id, await self.record(timeout))
+            record = self._record or await decode(await self._wait(timeout))
+            self._outcome = read_single(self._function, self.id, record)
             self._note_misfit(self._outcome)
         return self._outcome
 

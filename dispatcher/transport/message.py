@@ -6,10 +6,11 @@ that what is accepted is published, in one round trip. Any worker reads it as if
 Source: Celery's message protocol, version 2; kombu's virtual transports (`virtual.Channel.prepare_message`).
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
+from pydantic_core import to_json
 
 from dispatcher.model.ids import new_id
 from dispatcher.transport.replies import WakeUp
@@ -82,7 +83,7 @@ def named_jobs(job_id: str, headers: Mapping[str, Any]) -> list[str]:
 
 def write_message(wake_up: WakeUp, origin: str) -> str:
     """The text that kombu would push into the queue's list."""
-    return json.dumps(
+    return to_json(
         {
             "body": BODY_TEXT,
             "content-encoding": "utf-8",
@@ -97,4 +98,4 @@ def write_message(wake_up: WakeUp, origin: str) -> str:
                 "delivery_tag": new_id(),
             },
         }
-    )
+    ).decode()
