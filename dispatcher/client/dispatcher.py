@@ -65,7 +65,7 @@ R = TypeVar("R")
 #: Seconds that a closing dispatcher waits for wake-ups it has not published yet; the sweeper publishes the rest.
 FLUSH_TIMEOUT = 5.0
 #: Dispatches prepared in one turn of the event loop.
-TURN = 50
+TURN = 100
 
 
 class Dispatcher:
