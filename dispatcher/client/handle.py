@@ -228,6 +228,7 @@ class Handle(Generic[R_co]):
                     await self._dispatcher.status(self.id)
                 raise OutcomeTimeoutError(self.id, timedelta(seconds=round(clock.monotonic() - began, 3)))
             collector.explain_silence()
+            await asyncio.sleep(0)  # what stood in the way is gone: who woke this wait says so in its turn
         return pending.meta
 
 

@@ -6,8 +6,9 @@ import os
 BLOCK = 32
 
 _ready: list[str] = []
-# A process that was forked must not give out the ids that its parent does.
-os.register_at_fork(after_in_child=_ready.clear)
+if hasattr(os, "register_at_fork"):
+    # A process that was forked must not give out the ids that its parent does.
+    os.register_at_fork(after_in_child=_ready.clear)
 
 
 def new_id() -> str:
