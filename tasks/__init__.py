@@ -1,7 +1,7 @@
-"""The functions of this deployment: `registry` holds them, `selector` finds the one that a text asks for."""
+"""The functions of this deployment: `registry` holds them, `keyword_rules` says what its users' words speak for."""
 
 from tasks import data, dates, dialogue, expression, language, numbers, primes, records, security, system, text, units
-from tasks.rules import selector
+from tasks.rules import keyword_rules
 from tasks.shared import registry
 
 __all__ = [
@@ -9,13 +9,13 @@ __all__ = [
     "dates",
     "dialogue",
     "expression",
+    "keyword_rules",
     "language",
     "numbers",
     "primes",
     "records",
     "registry",
     "security",
-    "selector",
     "system",
     "text",
     "units",

@@ -1,11 +1,10 @@
-"""How this deployment's users ask: keyword rules in English and Chinese, and the selector made of them.
+"""How this deployment's users ask: keyword rules in English and Chinese.
 
 Names, descriptions and examples speak for the functions already. A rule stands here where people say it in other
 words, or where two functions share their words and something must tell them apart.
 """
 
-from dispatcher import KeywordRule, KeywordSelector
-from tasks.shared import registry
+from dispatcher import KeywordRule
 
 _UNITS = (
     "mm|cm|metre*|meter*|km|kilomet*|inch*|foot|feet|ft|yard*|mile*|mph|kph|km/h|gram*|kg|kilo|kilos|kilogram*|ounce*|oz|pound*|lbs|"
@@ -330,4 +329,4 @@ _REST = (
     ),
 )
 
-selector = KeywordSelector(registry, (*_TEXT, *_LANGUAGE, *_NUMBERS, *_DATA, *_SECURITY, *_DATES, *_REST))
+keyword_rules = (*_TEXT, *_LANGUAGE, *_NUMBERS, *_DATA, *_SECURITY, *_DATES, *_REST)

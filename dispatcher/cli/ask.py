@@ -36,18 +36,17 @@ def ask(
     """
     from dispatcher.cli.arguments import read_object
     from dispatcher.cli.command import FAILED
+    from dispatcher.cli.learnt import learnt_selector
     from dispatcher.cli.loading import load, read_settings
     from dispatcher.cli.one_call import Asked, run_one
     from dispatcher.cli.output import Output
     from dispatcher.cli.shapes import selection_data
-    from dispatcher.client.selecting import make_selector
 
     settings = read_settings(app=app, url=url)
     given = read_object(arguments) if arguments is not None else {}
     loaded = load(settings.app)
     output = Output(as_json=as_json)
-    selector = loaded.selector if loaded.selector is not None else make_selector(loaded.registry, settings)
-    selection = selector.select(text)
+    selection = learnt_selector(loaded, settings).select(text)
     _show(output, selection)
     if selection.function is None:
         if as_json:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dispatcher.cli.options import AppOption, JsonOption
+from dispatcher.cli.options import AppOption, FolderOption, JsonOption, UntrainedOption, UrlOption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,27 +44,33 @@ def evaluate(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out rows that cannot be judged, instead of refusing the file.")
     ] = False,
+    untrained: UntrainedOption = False,
+    folder: FolderOption = None,
     app: AppOption = None,
+    url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say how good the selector is on labelled texts: accuracy, abstention, calibration, confusions, latency.
 
+    It is judged as producers have it: with the model in use, and with what was said since. A model that was trained on
+    these very rows is judged too well.
+
     Exit code 2 when the file cannot be used. How good the selector is never changes the exit code.
     """
     from dispatcher.cli import pictures
+    from dispatcher.cli.learnt import learnt_selector
     from dispatcher.cli.loading import load, read_settings
     from dispatcher.cli.output import Output
     from dispatcher.cli.report import evaluation_data, show
-    from dispatcher.client.selecting import make_selector
     from dispatcher.clock import SystemClock
 
-    settings = read_settings(app=app)
+    settings = read_settings(app=app, url=url)
     loaded = load(settings.app)
     output = Output(as_json=as_json)
     if plots is not None:
         pictures.require()
     read = _read(file, loaded.registry, output, limit=limit, skip_bad=skip_bad)
-    selector = loaded.selector if loaded.selector is not None else make_selector(loaded.registry, settings)
+    selector = learnt_selector(loaded, settings, folder=folder, untrained=untrained)
     evaluation = _evaluate(selector, read, SystemClock(), output)
     drawn = [] if plots is None else pictures.draw(evaluation, plots)
     if as_json:

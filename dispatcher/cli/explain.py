@@ -1,10 +1,10 @@
-"""`dispatcher explain`: what would be selected for a text, and why. Calls nothing and needs no server."""
+"""`dispatcher explain`: what would be selected for a text, and why. Calls nothing."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dispatcher.cli.options import AppOption, JsonOption
+from dispatcher.cli.options import AppOption, FolderOption, JsonOption, UntrainedOption, UrlOption
 
 if TYPE_CHECKING:
     from dispatcher.cli.output import Output
@@ -21,22 +21,26 @@ def explain(
         str | None, typer.Option(metavar="FUNCTION", help="The function that was called before.", show_default=False)
     ] = None,
     user: Annotated[str | None, typer.Option(metavar="NAME", help="Who asks.", show_default=False)] = None,
+    untrained: UntrainedOption = False,
+    folder: FolderOption = None,
     app: AppOption = None,
+    url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show which function a text would select, the other candidates, and what spoke for each. Nothing is called.
 
-    Exit code 0 also when no function fits: that is explained too.
+    It is selected as producers do: with the model in use, and with what was said since. Exit code 0 also when no
+    function fits: that is explained too.
     """
+    from dispatcher.cli.learnt import learnt_selector
     from dispatcher.cli.loading import load, read_settings
     from dispatcher.cli.output import Output
-    from dispatcher.client.selecting import make_selector
     from dispatcher.selection.selector import ConversationState
 
-    settings = read_settings(app=app)
+    settings = read_settings(app=app, url=url)
     loaded = load(settings.app)
     output = Output(as_json=as_json)
-    selector = loaded.selector if loaded.selector is not None else make_selector(loaded.registry, settings)
+    selector = learnt_selector(loaded, settings, folder=folder, untrained=untrained)
     # By its name even where an alias was given: selectors know functions by their names.
     before = None if previous is None else loaded.registry.get(previous).name
     selection = selector.select(text, ConversationState(topic=topic, previous_function=before, user=user))

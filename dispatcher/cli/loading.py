@@ -1,9 +1,10 @@
-"""Finds the registry that `--app` or DISPATCHER_APP names, and the selector beside it."""
+"""Finds the registry that `--app` or DISPATCHER_APP names, and the selector, or the rules for one, beside it."""
 
 import importlib
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
 
 if TYPE_CHECKING:
+    from dispatcher.selection.rules import KeywordRule
     from dispatcher.selection.selector import Selector
 
 _PLACE = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*)(:(?P<attribute>[^\W\d]\w*(\.[^\W\d]\w*)*))?")
@@ -29,6 +31,18 @@ class Loaded:
     registry: Registry
     #: The attribute `selector` of the same module; None where there is none.
     selector: "Selector | None"
+    #: The attribute `keyword_rules`, for the usual selector; none where the module has a selector of its own.
+    rules: "Sequence[KeywordRule]"
+
+    def make_selector(self, settings: Settings) -> "Selector":
+        """The module's own selector, else the usual one by the settings and the rules.
+
+        Raises:
+            UnknownFunctionError: a rule names a function that is not registered.
+        """
+        from dispatcher.client.selecting import make_selector
+
+        return self.selector if self.selector is not None else make_selector(self.registry, settings, self.rules)
 
 
 def read_settings(*, app: str | None = None, url: str | None = None) -> Settings:
@@ -61,7 +75,22 @@ def load(place: str) -> Loaded:
     selector = getattr(module, "selector", None)
     if not callable(getattr(selector, "select", None)):
         selector = None
-    return Loaded(place=f"{match['module']}:{attribute}", registry=found, selector=cast("Selector | None", selector))
+    return Loaded(
+        place=f"{match['module']}:{attribute}",
+        registry=found,
+        selector=cast("Selector | None", selector),
+        rules=() if selector is not None else _rules_of(module, place),
+    )
+
+
+def _rules_of(module: ModuleType, place: str) -> "Sequence[KeywordRule]":
+    from dispatcher.selection.rules import KeywordRule
+
+    rules = getattr(module, "keyword_rules", ())
+    if isinstance(rules, Sequence) and all(isinstance(rule, KeywordRule) for rule in rules):
+        return rules
+    msg = f"cannot use {place!r}: its `keyword_rules` must be a sequence of KeywordRule, and is {rules!r:.100}"
+    raise SettingsError(msg)
 
 
 def _import(name: str, place: str, folder: str) -> ModuleType:

@@ -64,7 +64,7 @@ def run_one(
         error = await _wait(handle, asked, server, output)
         return {**data, "outcome": outcome_data(await handle.record())}, error
 
-    data, error = with_dispatcher(settings, work, registry=loaded.registry, selector=loaded.selector)
+    data, error = with_dispatcher(settings, work, registry=loaded.registry, selector=loaded.make_selector(settings))
     if output.as_json:
         output.json({**data, **({"error": error_data(error)} if error is not None else {})})
     elif error is None:

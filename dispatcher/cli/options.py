@@ -53,6 +53,9 @@ FolderOption = Annotated[
         show_default=False,
     ),
 ]
+UntrainedOption = Annotated[
+    bool, typer.Option("--untrained", help="As the code alone makes it: no model, nothing that was said, no server.")
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Write JSON, and nothing else, to standard output; words go to standard error.")
 ]

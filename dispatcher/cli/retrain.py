@@ -17,6 +17,7 @@ from dispatcher.selection.feedback import Feedback, FeedbackLog
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model
 from dispatcher.selection.retraining import Gathered, Score, challenge, gather, rate
+from dispatcher.selection.rules import KeywordRule
 
 T = TypeVar("T")
 
@@ -29,6 +30,8 @@ class Asked:
     """What is to be learnt from, and how."""
 
     registry: Registry
+    #: What speaks for a function beside its own words.
+    rules: Sequence[KeywordRule]
     rows: Sequence[Labelled]
     validation: Sequence[Example]
     #: Loads the sentence encoder; None where none is to be used.
@@ -86,9 +89,17 @@ async def _retrain(asked: Asked, place: ModelPlace, now: datetime, progress: Cal
 
     def work(step: Callable[[str], None]) -> tuple[Model, Score, Score]:
         meaning = asked.meaning()
-        model, score = challenge(asked.registry, gathered, validation=asked.validation, meaning=meaning, progress=step)
+        model, score = challenge(
+            asked.registry,
+            gathered,
+            rules=asked.rules,
+            validation=asked.validation,
+            meaning=meaning,
+            progress=step,
+        )
         step("judging the one before")
-        return model, score, rate(asked.registry, model_before, gathered.held_out, meaning=meaning)
+        before = rate(asked.registry, model_before, gathered.held_out, rules=asked.rules, meaning=meaning)
+        return model, score, before
 
     model, challenger, before = await _on_thread(work, progress)
     ended = Ended(gathered=gathered, challenger=challenger, champion=champion, before=before, version=None, model=model)

@@ -69,13 +69,15 @@ def train(
     from dispatcher.selection.example import Example
 
     settings = read_settings(app=app, url=url)
-    registry = load(settings.app).registry
+    loaded = load(settings.app)
+    registry = loaded.registry
     output = Output(as_json=as_json)
     if plots is not None:
         pictures.require()
     checked = _read([validation], registry, output) if validation is not None else []
     asked = Asked(
         registry=registry,
+        rules=loaded.rules,
         rows=_read(files or [], registry, output),
         validation=[Example(text=row.text, function=row.labels[0] if row.labels else None) for row in checked],
         meaning=lambda: find_meaning(NONE if words_only else settings.encoder),

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, Unpack
@@ -38,6 +38,7 @@ from dispatcher.model.outcome import Outcome
 from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
 from dispatcher.registry.tools import ToolFormat
+from dispatcher.selection.rules import KeywordRule
 from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, Selector
 from dispatcher.settings import Settings
@@ -78,7 +79,12 @@ class Dispatcher:
         settings: read from the environment when None.
         selector: for `select` and `dispatch_text`, and of no other dispatcher; when None a `Cascade` on the registry,
             by the settings. One that can learn does, from its first use on: see `feedback`.
+        rules: what speaks for a function beside its own words, for that `Cascade`.
         clock: for deadlines and intervals.
+
+    Raises:
+        ValueError: `rules` are given together with a `selector`, which knows nothing of them.
+        UnknownFunctionError: a rule names a function that is not registered.
     """
 
     def __init__(
@@ -87,11 +93,15 @@ class Dispatcher:
         *,
         settings: Settings | None = None,
         selector: Selector | None = None,
+        rules: Sequence[KeywordRule] = (),
         clock: Clock | None = None,
     ) -> None:
+        if selector is not None and rules:
+            msg = "give rules to the selector itself, or leave the selector out"
+            raise ValueError(msg)
         self.registry = registry
         self.settings = settings or Settings.load()
-        self.selector: Selector = selector or _default_selector(registry, self.settings)
+        self.selector: Selector = selector or _default_selector(registry, self.settings, rules)
         self.clock: Clock = clock or SystemClock()
         self.commands = Commands(self.settings, self.clock)
         #: This producer's id: the name of its announcements' channel.
@@ -583,8 +593,8 @@ class Dispatcher:
             raise SettingsError(msg)
 
 
-def _default_selector(registry: Registry, settings: Settings) -> Selector:
+def _default_selector(registry: Registry, settings: Settings, rules: Sequence[KeywordRule]) -> Selector:
     # Importing what selects, and numpy with it, takes 0.2 s: for those who bring their own selector it need not.
     from dispatcher.client.selecting import make_selector  # noqa: PLC0415
 
-    return make_selector(registry, settings)
+    return make_selector(registry, settings, rules)

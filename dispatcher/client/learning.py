@@ -158,6 +158,15 @@ class Learning:
         elif self._unguarded >= GUARD_EVERY:
             await self._look_at_guard()
 
+    async def catch_up(self) -> None:
+        """Take the champion and what was said, once; for whoever selects a few texts and is gone.
+
+        Raises:
+            ServerError: they cannot be read.
+        """
+        await self._look_at_champion()
+        await self._look_at_log()
+
     async def _look_at_champion(self) -> None:
         assert self._store is not None  # noqa: S101 - who looks is connected
         version = ""

@@ -7,7 +7,7 @@ same name there. Safe to share between threads. Create it after forking, never b
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -26,6 +26,7 @@ from dispatcher.model.outcome import Outcome
 from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
 from dispatcher.registry.tools import ToolFormat
+from dispatcher.selection.rules import KeywordRule
 from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, Selector
 from dispatcher.settings import Settings
@@ -121,9 +122,14 @@ class SyncDispatcher:
     """A `Dispatcher` for code without an event loop; use it as `with SyncDispatcher(registry) as dispatcher:`."""
 
     def __init__(
-        self, registry: Registry, *, settings: Settings | None = None, selector: Selector | None = None
+        self,
+        registry: Registry,
+        *,
+        settings: Settings | None = None,
+        selector: Selector | None = None,
+        rules: Sequence[KeywordRule] = (),
     ) -> None:
-        self._inner = Dispatcher(registry, settings=settings, selector=selector)
+        self._inner = Dispatcher(registry, settings=settings, selector=selector, rules=rules)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._started_in = os.getpid()

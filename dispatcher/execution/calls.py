@@ -6,10 +6,9 @@ import inspect
 import json
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
-from datetime import timedelta
-from typing import TypeAlias
+from typing import Final
 
 from dispatcher.clock import Clock
 from dispatcher.errors import CallTimedOut
@@ -18,8 +17,9 @@ from dispatcher.execution.coroutines import CoroutineRunner
 from dispatcher.execution.failure import describe, secrets_of
 from dispatcher.execution.invoke import (
     AnyFunction,
-    Invoke,
+    Arguments,
     Invoker,
+    Ready,
     raise_if_interrupted,
     raise_interrupted,
 )
@@ -31,8 +31,8 @@ from dispatcher.transport.outcomes import CallRecord
 
 logger = logging.getLogger(__name__)
 
-#: What a function is called with.
-Arguments: TypeAlias = tuple[tuple[object, ...], dict[str, object]]
+#: Characters of arguments that are loaded together, before the first call: that takes less than a millisecond.
+LOADED_TOGETHER: Final = 64 * 1024
 
 
 class CallMaker:
@@ -50,7 +50,8 @@ class CallMaker:
         self._invoker = Invoker(coroutines)
         self._supervisor = supervisor
         self._clock = clock
-        self._settings = settings
+        self._default_timeout = settings.default_timeout_seconds
+        self._calls_at_once = settings.calls_at_once
 
     def make(self, run: Run, function: AnyFunction) -> None:
         """Make the calls that have no outcome yet, until all have ended or the job must stop."""
@@ -79,7 +80,7 @@ class CallMaker:
 
     def _make_in_turn(self, run: Run, function: AnyFunction, missing: list[int]) -> None:
         attempt, timeout = run.attempt, self._timeout(function)
-        loaded = _load_all(function, run, missing)
+        loaded = run.loaded or _load_all(function, run, missing)
         with self._invoker.ready(function, attempt, CurrentJob(attempt, self._clock)) as invoke:
             for index in missing:
                 now = self._clock.monotonic()
@@ -97,7 +98,7 @@ class CallMaker:
         return begun
 
     def _call(
-        self, function: AnyFunction, text: str, arguments: Arguments | None, invoke: Invoke
+        self, function: AnyFunction, text: str, arguments: Arguments | None, invoke: Ready
     ) -> CallRecord | Problem:
         from_function = False
         try:
@@ -144,11 +145,11 @@ class CallMaker:
         return CurrentJob(run.attempt, self._clock, call)
 
     def _at_once(self, function: AnyFunction) -> int:
-        return function.options.at_once or self._settings.calls_at_once
+        return function.options.at_once or self._calls_at_once
 
     def _timeout(self, function: AnyFunction) -> float:
-        default = timedelta(seconds=self._settings.default_timeout_seconds)
-        return (function.options.timeout or default).total_seconds()
+        timeout = function.options.timeout
+        return self._default_timeout if timeout is None else timeout.total_seconds()
 
 
 class _Together:
@@ -236,15 +237,28 @@ async def _call_coroutine(call: OneOfMany, function: AnyFunction, arguments: Arg
         raise
 
 
+def load_together(function: AnyFunction, runs: Sequence[Run]) -> None:
+    """Load the arguments of jobs of one call each, which are run one after the other, where one pass does it."""
+    alone = [run for run in runs if run.function is function and len(run.calls) == 1 and run.missing()]
+    texts = [run.calls[0] for run in alone]
+    if sum(map(len, texts)) <= LOADED_TOGETHER:
+        for run, arguments in zip(alone, _load_many(function, texts), strict=False):
+            run.loaded[0] = arguments
+
+
 def _load_all(function: AnyFunction, run: Run, missing: list[int]) -> dict[int, Arguments]:
-    """The arguments of all calls, in one pass; nothing where one of them does not fit, so that it fails alone."""
-    if len(missing) < 2:  # noqa: PLR2004 - one is loaded in its own time
-        return {}
+    """The arguments of all calls of a run; nothing where one of them does not fit, so that it fails alone."""
+    texts = [run.calls[index] for index in missing]
+    return dict(zip(missing, _load_many(function, texts), strict=False))
+
+
+def _load_many(function: AnyFunction, texts: Sequence[str]) -> list[Arguments]:
+    if len(texts) < 2 or not function.loads_in_one_pass:  # noqa: PLR2004 - each is loaded in its own call's time
+        return []
     try:
-        loaded = function.load_many([run.calls[index] for index in missing])
+        return function.load_many(texts)
     except Exception:  # noqa: BLE001 - whatever it is, it comes again for the call at fault, and is recorded there
-        return {}
-    return dict(zip(missing, loaded, strict=True))
+        return []
 
 
 def _note(run: Run, index: int, result: CallRecord | Problem) -> None:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from celery import Celery, Task
+from celery.app.task import Context
 from celery.exceptions import Ignore
 from celery.exceptions import Retry as CeleryRetry
 from celery.utils.saferepr import saferepr
@@ -24,7 +25,11 @@ from dispatcher.execution.invoke import AnyFunction
 from dispatcher.execution.retry import Retry, decide
 from dispatcher.registry.redaction import HIDDEN
 from dispatcher.registry.registry import Registry
-from dispatcher.transport.message import WAKE_UP_HEADER, named_jobs
+from dispatcher.transport.message import BODY_BYTES, WAKE_UP_HEADER, named_jobs, new_body
+
+#: Headers that are no task's own: Celery finds the others by these for each task.
+#: Source: celery.app.task.Context._get_custom_headers, Celery 5.7.
+CELERY_HEADERS = frozenset(vars(Context)) | {"lang", "task", "argsrepr", "kwargsrepr", "compression"}
 
 #: A plain Celery call has no deadline of ours; its retries are bounded by their number.
 _NO_DEADLINE = timedelta.max
@@ -64,13 +69,21 @@ class _Hidden:
 class ShownRequest(Request):
     """A message in a worker's hands: with arguments as people may see them, in events, logs and `inspect`.
 
-    Wake-ups carry them. A plain Celery call carries what its sender made of all arguments.
+    Wake-ups carry them. A plain Celery call carries what its sender made of all arguments. What Celery would work out
+    of every wake-up anew, in the pool's process or here, is given to it (`benchmarks.calls --only single`).
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's signature
-        super().__init__(*args, **kwargs)
+    def __init__(self, message: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's signature
+        wakes_up = WAKE_UP_HEADER in message.headers
+        if wakes_up and message.body == BODY_BYTES:
+            kwargs |= {"body": new_body(), "decoded": True}
+        super().__init__(message, **kwargs)
+        if wakes_up:
+            own = {name: value for name, value in message.headers.items() if name not in CELERY_HEADERS}
+            self.request_dict.setdefault("headers", own)
+            return
         sensitive = self.task.function.options.sensitive
-        if sensitive and WAKE_UP_HEADER not in self.request_dict:
+        if sensitive:
             names = (*self.task.function.parameters_schema["properties"], *([""] * len(self.args)))
             shown = [HIDDEN if name in sensitive else value for name, value in zip(names, self.args, strict=False)]
             named = {name: HIDDEN if name in sensitive else value for name, value in self.kwargs.items()}

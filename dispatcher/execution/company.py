@@ -11,15 +11,16 @@ that none of them suffers for it:
 
 import logging
 import threading
-import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dispatcher.clock import Clock
+from dispatcher.execution.calls import load_together
 from dispatcher.execution.ending import Ending, ending_of_refusal, summary_of
 from dispatcher.execution.invoke import AnyFunction
-from dispatcher.execution.run import Run, Settlement
+from dispatcher.execution.run import Run, Settlement, new_nonce
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.ledger import Ledger
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from dispatcher.execution.execute import Executor
 
 logger = logging.getLogger(__name__)
+
+#: Calls functions that wait for coroutines, at once.
+AtOnce: TypeAlias = Callable[[Sequence[Callable[[], Ending]]], list[Ending]]
 
 #: Seconds of work that are taken at once, as expected.
 TAKEN_SECONDS: Final = 0.05
@@ -111,21 +115,42 @@ class CompanyRunner:
             ending = self._executor.execute(taken[0], worker)
             self._learn(function, self._clock.monotonic() - began)
             return ending
-        endings, runs, apart = self._lease(taken, worker)
+        endings, leases, apart = self._lease(taken, worker)
+        runs = self._executor.begin(leases)
         company = Company(runs)
         self._companies.add(company)
         try:
+            load_together(function, runs)
             while (run := company.next(began := self._clock.monotonic())) is not None:
                 run.started = began
                 endings.append(self._executor.attempt(run, company.add))
                 self._learn(function, self._clock.monotonic() - began)
         finally:
             self._companies.discard(company)
-            self._executor.settle_all(company.take_ended())
-            self._give_back(company.take_todo())  # only where the worker itself ends
+            self._record(company, runs)
         # Last, and with nobody waiting behind them: these may take as long as they like.
         endings += [self._executor.execute(job_id, worker) for job_id in apart]
         return summary_of(endings)
+
+    def run_at_once(self, function: AnyFunction, job_ids: Sequence[str], worker: str, at_once: AtOnce) -> Ending:
+        """Run jobs of a coroutine function at once, where they hold up nobody: each is recorded when it ends."""
+        endings, leases, apart = self._lease(job_ids, worker)
+        runs = self._executor.begin(leases)
+        try:
+            load_together(function, runs)
+            calls = [partial(self._executor.attempt, run) for run in runs]
+            calls += [partial(self._executor.execute, job_id, worker) for job_id in apart]
+            return summary_of([*endings, *at_once(calls)])
+        finally:
+            self._executor.forget(runs)  # only where the worker itself ends: those that were not begun
+
+    def _record(self, company: Company, runs: Sequence[Run]) -> None:
+        """Record those that have ended; what is left, where the worker itself ends, is given back."""
+        try:
+            self._executor.settle_all(company.take_ended())
+            self._give_back(company.take_todo())
+        finally:
+            self._executor.forget(runs)
 
     def relieve(self, *, patience: float = PATIENCE_SECONDS) -> None:
         """Let the others go where one takes long. For the supervisor's thread."""
@@ -163,21 +188,21 @@ class CompanyRunner:
             return False
         return True
 
-    def _lease(self, job_ids: Sequence[str], worker: str) -> tuple[list[Ending], list[Run], list[str]]:
+    def _lease(self, job_ids: Sequence[str], worker: str) -> tuple[list[Ending], list[Lease], list[str]]:
         """Ask for all of them at once: what is not to be run, what was given, and what must be asked for by itself."""
-        answers = self._executor.persist(self._commands.lease_many(job_ids, worker, uuid.uuid4().hex))
+        answers = self._executor.persist(self._commands.lease_many(job_ids, worker, new_nonce()))
         if answers is None:
             return [Ending(what="dropped", text="the ledger cannot be reached")] * len(job_ids), [], []
-        endings, runs, apart = list[Ending](), list[Run](), list[str]()
+        endings, leases, apart = list[Ending](), list[Lease](), list[str]()
         for job_id, answer in zip(job_ids, answers, strict=True):
             if isinstance(answer, Lease):
-                runs.append(self._executor.begin(answer))
+                leases.append(answer)
             elif answer.reason in {"look", "alone"} or answer.reason.startswith("error:"):
                 apart.append(job_id)
             else:
                 logger.info("wake_up_dropped", extra={"job_id": job_id, "reason": answer.reason})
                 endings.append(ending_of_refusal(answer.reason))
-        return endings, runs, apart
+        return endings, leases, apart
 
     def _give_back(self, runs: Sequence[Run]) -> None:
         """Return leases of jobs that have not begun, and wake somebody else for them."""
@@ -190,8 +215,7 @@ class CompanyRunner:
             # Their leases run out, and the sweeper publishes them.
             logger.warning("jobs_not_given_back: %s", error, extra={"jobs": len(runs), "reason": str(error)})
             queues = []
-        for run in runs:
-            self._executor.forget(run)
+        self._executor.forget(runs)
         by_queue: dict[tuple[str, str], list[str]] = {}
         for run, queue in zip(runs, queues, strict=False):
             if queue:

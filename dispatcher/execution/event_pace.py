@@ -1,7 +1,7 @@
 """Celery's events, some at a time: a worker that tells each on its own spends half of its main process on it.
 
 Celery collects the events of tasks and sends what it has whenever its loop comes round, which under load is with every
-task. They are sent twenty times a second instead, or when Celery's own buffer is full.
+task. They are sent ten times a second instead, or when Celery's own buffer is full.
 """
 
 import time
@@ -12,7 +12,7 @@ from celery import bootsteps
 from celery.concurrency.thread import TaskPool as ThreadsPool
 
 #: Seconds that an event waits for others.
-PAUSE: Final = 0.05
+PAUSE: Final = 0.1
 #: Events that wait for others at most; Celery's own limit is 24, which a few hundred calls a second reach sooner.
 AT_ONCE: Final = 200
 #: Seconds after which a timer that should have come is taken for lost, as when Celery's loop was reset.

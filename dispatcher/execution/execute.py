@@ -1,11 +1,9 @@
 """Runs one job: lease → decode → resolve → validate → call → classify → settle, a step each."""
 
 import logging
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from typing import TypeVar
 
 from dispatcher.clock import Clock, SystemClock
@@ -21,12 +19,11 @@ from dispatcher.execution.ending import (
     ending_of_record,
     ending_of_refusal,
     error_text,
-    summary_of,
 )
 from dispatcher.execution.failure import describe
 from dispatcher.execution.invoke import AnyFunction
 from dispatcher.execution.retry import Final, Retry, RetryDecision, decide
-from dispatcher.execution.run import Problem, Run, Settlement
+from dispatcher.execution.run import Problem, Run, Settlement, new_nonce
 from dispatcher.model.envelope import Envelope, EnvelopeError
 from dispatcher.model.job import CANCELLED_BY_PRODUCER, JobState
 from dispatcher.registry.registry import Registry
@@ -105,7 +102,8 @@ class Executor:
         leased = self._lease(job_id, worker)
         if isinstance(leased, Ending):
             return leased
-        return self.attempt(self.begin(leased))
+        (run,) = self.begin([leased])
+        return self.attempt(run)
 
     def execute_many(self, function: AnyFunction, job_ids: Sequence[str], queue: str, worker: str) -> Ending:
         """Run the jobs of a function that one wake-up names; some of them may be left to other workers.
@@ -117,8 +115,7 @@ class Executor:
             worker: this node's name.
         """
         if function.is_async and self._coroutines.runs_at_once:
-            calls = [partial(self.execute, job_id, worker) for job_id in job_ids]
-            return summary_of(self._coroutines.at_once(calls))
+            return self._company.run_at_once(function, job_ids, worker, self._coroutines.at_once)
         return self._company.run(function, job_ids, queue, worker)
 
     def attempt(self, run: Run, settle_later: Callable[[Settlement], None] | None = None) -> Ending:
@@ -126,11 +123,13 @@ class Executor:
 
         Args:
             run: begun, and not yet made.
-            settle_later: is given the settlement, where it can wait; by default nothing waits.
+            settle_later: is given the settlement, where it can wait; by default nothing waits. Who gives it forgets
+                the run afterwards.
         """
         try:
-            self._resolve(run)
             if run.function is not None:
+                if len(run.calls) > 1:
+                    run.attempt.save_at = run.started + supervisor.FIRST_SAVE
                 self._maker.make(run, run.function)
             if run.attempt.abandoned:
                 return self._after_abandonment(run.attempt)
@@ -141,12 +140,14 @@ class Executor:
                 supervisor.end_process()
             return ending
         finally:
-            self.forget(run)
+            if settle_later is None:
+                self.forget([run])
 
-    def forget(self, run: Run) -> None:
-        """It is not, or no longer, this process's: its lease is no longer kept."""
-        self._supervisor.release(run.attempt)
-        self._runs.pop(run.attempt, None)
+    def forget(self, runs: Sequence[Run]) -> None:
+        """They are not, or no longer, this process's: their leases are no longer kept."""
+        self._supervisor.release(*[run.attempt for run in runs])
+        for run in runs:
+            self._runs.pop(run.attempt, None)
 
     def settle_all(self, settlements: Sequence[Settlement]) -> None:
         """Record how runs have ended, in one round trip; what that does not record is recorded by itself."""
@@ -194,7 +195,7 @@ class Executor:
 
     def _lease(self, job_id: str, worker: str) -> Lease | Ending:
         """Ask for the job; what the ledger wants looked at first is looked at, and asked for again."""
-        nonce = uuid.uuid4().hex
+        nonce = new_nonce()
         answer = self.persist(self._commands.lease(job_id, worker, nonce))
         if isinstance(answer, NoLease) and answer.reason == "look":
             looked = self.persist(self._commands.look(job_id))
@@ -210,8 +211,15 @@ class Executor:
             return ending_of_refusal(answer.reason)
         return answer
 
-    def begin(self, lease: Lease) -> Run:
-        """Keep a job's lease from now on."""
+    def begin(self, leases: Sequence[Lease]) -> list[Run]:
+        """Keep the leases of jobs from now on, and find out what is to be called."""
+        started = self._clock.monotonic()
+        runs = [self._resolved(lease, started) for lease in leases]
+        self._runs.update({run.attempt: run for run in runs})
+        self._supervisor.watch(*[run.attempt for run in runs])
+        return runs
+
+    def _resolved(self, lease: Lease, started: float) -> Run:
         attempt = Attempt(
             job_id=lease.job_id,
             token=lease.token,
@@ -221,11 +229,9 @@ class Executor:
             accepted_at=lease.accepted_at,
             deadline_at=lease.deadline_at,
         )
-        started = self._clock.monotonic()
         deadline = started + lease.time_left.total_seconds()
         run = Run(lease=lease, attempt=attempt, started=started, deadline=deadline, ended=dict(lease.done))
-        self._runs[attempt] = run
-        self._supervisor.watch(attempt)
+        self._resolve(run)
         return run
 
     def _resolve(self, run: Run) -> None:
@@ -234,8 +240,6 @@ class Executor:
             envelope = Envelope.decode(run.lease.envelope)
             run.calls = envelope.calls
             run.function = self._registry.get(envelope.function)
-            if len(run.calls) > 1:
-                run.attempt.save_at = run.started + supervisor.FIRST_SAVE
         except (EnvelopeError, DispatcherError) as error:
             record = CallRecord(state=JobState.FAILED, error=describe(error))
             run.ended = dict.fromkeys(range(len(run.calls)), record)
@@ -268,13 +272,13 @@ class Executor:
         return self._ended(run, settlement.ending, self.persist(settlement.command))
 
     def _ended(self, run: Run, ending: Ending, word: str | None) -> Ending:
-        extra = {"job_id": run.attempt.job_id, "function": run.attempt.function, "attempt": run.attempt.number}
         if word in {"settled", "scheduled"}:
             level = logging.DEBUG if ending.what == "succeeded" else logging.INFO
-            logger.log(level, "job_%s", ending.what, extra=extra)
+            if logger.isEnabledFor(level):
+                logger.log(level, "job_%s", ending.what, extra=_extra(run))
             return ending
         reason = word or "the ledger cannot be reached"
-        logger.warning("settlement_did_not_count: %s", reason, extra={**extra, "reason": reason})
+        logger.warning("settlement_did_not_count: %s", reason, extra={**_extra(run), "reason": reason})
         if word is None:
             return Ending(what="dropped", text="the ledger cannot be reached, so the outcome may not count")
         return Ending(what="dropped", text="the outcome did not count: another attempt has the job")
@@ -286,7 +290,7 @@ class Executor:
 
     def _sort_out(self, run: Run) -> timedelta | None:
         """Put the failures that are final into `ended`; how long to wait before the others are tried again, if any."""
-        if run.function is None:
+        if run.function is None or not (run.problems or run.attempt.abandoned):
             return None
         waits = []
         for index, problem in run.problems.items():
@@ -316,13 +320,20 @@ class Executor:
 
     def _record(self, run: Run) -> JobRecord:
         """The outcome of every call; calls that did not end by themselves end as the job does."""
-        if run.attempt.interruption is CallCancelled:
-            rest = CallRecord(state=JobState.CANCELLED, reason=run.attempt.cancel_reason or CANCELLED_BY_PRODUCER)
-        else:
-            rest = CallRecord(state=JobState.EXPIRED)
-        calls = tuple(run.ended.get(index, rest) for index in range(len(run.calls)))
+        positions = range(len(run.calls))
+        try:
+            calls = tuple([run.ended[index] for index in positions])
+        except KeyError:
+            rest = self._record_of_rest(run)
+            calls = tuple([run.ended.get(index, rest) for index in positions])
         seconds = self._clock.monotonic() - run.started
         return JobRecord(attempts=run.lease.attempt, calls=calls, seconds=seconds)
+
+    @staticmethod
+    def _record_of_rest(run: Run) -> CallRecord:
+        if run.attempt.interruption is CallCancelled:
+            return CallRecord(state=JobState.CANCELLED, reason=run.attempt.cancel_reason or CANCELLED_BY_PRODUCER)
+        return CallRecord(state=JobState.EXPIRED)
 
     # What the supervisor asks for, in its thread.
 
@@ -393,3 +404,8 @@ class Executor:
 
     def _is_past(self, moment: float) -> bool:
         return self._clock.monotonic() >= moment
+
+
+def _extra(run: Run) -> dict[str, object]:
+    """What a line of the log says of a run."""
+    return {"job_id": run.attempt.job_id, "function": run.attempt.function, "attempt": run.attempt.number}

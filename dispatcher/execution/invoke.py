@@ -4,9 +4,7 @@ import asyncio
 import contextvars
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 from dispatcher.execution import supervisor
 from dispatcher.execution.context import INTERRUPTION_TEXT, Attempt, CurrentJob, UnderWay, set_current_job
@@ -14,7 +12,8 @@ from dispatcher.execution.coroutines import CoroutineRunner
 from dispatcher.registry.function import Function
 
 AnyFunction = Function[..., Any]
-Invoke = Callable[[tuple[object, ...], dict[str, object]], object]
+#: What a function is called with.
+Arguments: TypeAlias = tuple[tuple[object, ...], dict[str, object]]
 
 
 class Invoker:
@@ -31,68 +30,74 @@ class Invoker:
         """End the event loop."""
         self._coroutines.close()
 
-    @contextmanager
-    def ready(self, function: AnyFunction, attempt: Attempt, job: CurrentJob | None) -> Iterator[Invoke]:
-        """What calls a function again and again, with `job` as its current job, each time in a context of its own.
+    def ready(self, function: AnyFunction, attempt: Attempt, job: CurrentJob | None) -> "Ready":
+        """What calls a function again and again, with `job` as its current job."""
+        return Ready(self._coroutines, function, attempt, job)
 
-        It raises Interrupted when the function was told to stop and did, however it put it, else what the function
-        raised.
-        """
-        context = context_of(job)
-        process = os.getpid()
-        call = self._coroutine_caller(function, attempt) if function.is_async else _function_caller(function, attempt)
 
-        def invoke(args: tuple[object, ...], kwargs: dict[str, object]) -> object:
-            try:
-                return call(context.copy(), args, kwargs)
-            except BaseException as error:
-                raise_interrupted(attempt, error)
-                raise
-            finally:
-                if os.getpid() != process:
-                    # A child that the function forked came back out of it: it must not settle the job, nor read our
-                    # pipes.
-                    os._exit(1)
+class Ready:
+    """Calls a function, each time in a context of its own. Only inside `with`."""
 
+    def __init__(
+        self, coroutines: CoroutineRunner, function: AnyFunction, attempt: Attempt, job: CurrentJob | None
+    ) -> None:
+        self._coroutines = coroutines
+        self._code = function.callable
+        self._attempt = attempt
+        self._context = context_of(job)
+        self._process = os.getpid()
+        self._is_async = function.is_async
         # A coroutine is interrupted on the loop, never in the thread that waits for it.
         attempt.thread = None if function.is_async else threading.current_thread()
-        in_main_thread = attempt.thread is threading.main_thread()
-        if in_main_thread:
-            supervisor.run_in_main_thread(attempt)
+        self._in_main_thread = attempt.thread is threading.main_thread()
+
+    def __enter__(self) -> Self:
+        if self._in_main_thread:
+            supervisor.run_in_main_thread(self._attempt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._in_main_thread:
+            supervisor.run_in_main_thread(None)
+
+    def __call__(self, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        """Call it.
+
+        Raises:
+            Interrupted: it was told to stop and did, however it put it.
+            Exception: what else it raised.
+        """
         try:
-            yield invoke
+            return self._call_coroutine(args, kwargs) if self._is_async else self._call_function(args, kwargs)
+        except BaseException as error:
+            raise_interrupted(self._attempt, error)
+            raise
         finally:
-            if in_main_thread:
-                supervisor.run_in_main_thread(None)
+            if os.getpid() != self._process:
+                # A child that the function forked came back out of it: it must not settle the job, nor read our pipes.
+                os._exit(1)
 
-    def _coroutine_caller(self, function: AnyFunction, attempt: Attempt) -> Callable[..., object]:
-        async def run(args: tuple[object, ...], kwargs: dict[str, object]) -> object:
-            attempt.task = asyncio.current_task()
-            raise_if_interrupted(attempt)
-            return await function.callable(*args, **kwargs)  # type: ignore[misc]  # is_async says that it can be
-
-        def call(context: contextvars.Context, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
-            waited_for = attempt.waited_for = context.run(self._coroutines.submit, run(args, kwargs))
-            try:
-                return self._coroutines.result(waited_for)
-            finally:
-                attempt.task = attempt.waited_for = None
-
-        return call
-
-
-def _function_caller(function: AnyFunction, attempt: Attempt) -> Callable[..., object]:
-    code = function.callable
-
-    def call(context: contextvars.Context, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+    def _call_function(self, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         try:
-            attempt.interruptible = True
-            raise_if_interrupted(attempt)
-            return context.run(code, *args, **kwargs)
+            self._attempt.interruptible = True
+            raise_if_interrupted(self._attempt)
+            return self._context.copy().run(self._code, *args, **kwargs)
         finally:
-            attempt.interruptible = False
+            self._attempt.interruptible = False
 
-    return call
+    def _call_coroutine(self, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        attempt = self._attempt
+        submitted = self._context.copy().run(self._coroutines.submit, self._run_coroutine(args, kwargs))
+        attempt.waited_for = submitted
+        try:
+            return self._coroutines.result(submitted)
+        finally:
+            attempt.task = attempt.waited_for = None
+
+    async def _run_coroutine(self, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        self._attempt.task = asyncio.current_task()
+        raise_if_interrupted(self._attempt)
+        return await self._code(*args, **kwargs)  # type: ignore[misc]  # is_async says that it can be
 
 
 def context_of(job: CurrentJob | None) -> contextvars.Context:

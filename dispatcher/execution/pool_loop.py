@@ -35,7 +35,7 @@ class PoolLoop(CoroutineRunner):
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         if not in_waiter():
             return super().submit(coroutine)
-        result = _Submitted[T]()
+        result: _Submitted[T] = _Submitted()
         # A task of its own: what it does to its own task, and what the supervisor does, is not done to the greenlet's.
         result.task = asyncio.get_running_loop().create_task(contained(coroutine), context=contextvars.copy_context())
         result.task.add_done_callback(lambda done: copy_result(done, result))

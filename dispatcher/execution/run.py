@@ -1,10 +1,11 @@
 """An attempt in progress, as the executor sees it."""
 
+import os
 from dataclasses import dataclass, field
 
 from dispatcher.execution.context import Attempt
 from dispatcher.execution.ending import Ending
-from dispatcher.execution.invoke import AnyFunction
+from dispatcher.execution.invoke import AnyFunction, Arguments
 from dispatcher.transport.outcomes import CallRecord
 from dispatcher.transport.replies import Lease
 from dispatcher.transport.script import Command
@@ -35,6 +36,8 @@ class Run:
     current: int = 0
     ended: dict[int, CallRecord] = field(default_factory=dict)
     problems: dict[int, Problem] = field(default_factory=dict)
+    #: The arguments of calls that were loaded together with others.
+    loaded: dict[int, Arguments] = field(default_factory=dict)
     #: Calls that did not stop when told to, and go on unheard.
     strays: int = 0
 
@@ -54,3 +57,8 @@ class Settlement:
     run: Run
     command: Command[str]
     ending: Ending
+
+
+def new_nonce() -> str:
+    """A name for one request for leases, by which the ledger knows it when it is repeated."""
+    return os.urandom(16).hex()  # a UUID takes four times as long

@@ -9,6 +9,9 @@ import math
 import os
 import signal
 import threading
+
+# `signal.getsignal` looks for its answer among the members of an enum first: a tenth of a small job.
+from _signal import getsignal  # type: ignore[import-not-found]
 from collections.abc import Callable
 from types import FrameType
 
@@ -47,7 +50,7 @@ _in_main_thread: Attempt | None = None
 def run_in_main_thread(attempt: Attempt | None) -> None:
     """Name the attempt that the interrupt signal is for; None when its function has returned."""
     global _in_main_thread  # noqa: PLW0603 - a signal handler has no other way to find it
-    if attempt is not None and signal.getsignal(INTERRUPT_SIGNAL) is not _on_interrupt:
+    if attempt is not None and getsignal(INTERRUPT_SIGNAL) is not _on_interrupt:
         signal.signal(INTERRUPT_SIGNAL, _on_interrupt)
     _in_main_thread = attempt
 
@@ -91,18 +94,19 @@ class Supervisor:
         self._done_so_far = done_so_far
         self._relieve = relieve
         self._attempts: dict[str, Attempt] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._next_beat = self._asleep_until = 0.0
         self._closed = False
 
-    def watch(self, attempt: Attempt) -> None:
-        """Keep this attempt's lease, and its times, until `release`."""
-        with self._changed:
+    def watch(self, *attempts: Attempt) -> None:
+        """Keep the leases of these attempts, and their times, until `release`."""
+        with self._lock:  # not by way of the condition, which adds a call of Python's for each job
             idle = not self._attempts
             if idle:
                 self._next_beat = self._clock.monotonic() + self._beat
-            self._attempts[attempt.job_id] = attempt
+            self._attempts.update({attempt.job_id: attempt for attempt in attempts})
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="dispatcher-supervisor", daemon=True)
                 self._thread.start()
@@ -111,11 +115,12 @@ class Supervisor:
                 # wake it with every job would cost more than the rest of what it does for one.
                 self._changed.notify()
 
-    def release(self, attempt: Attempt) -> None:
-        """The attempt has ended."""
-        with self._changed:
-            if self._attempts.get(attempt.job_id) is attempt:
-                del self._attempts[attempt.job_id]
+    def release(self, *attempts: Attempt) -> None:
+        """They have ended."""
+        with self._lock:
+            for attempt in attempts:
+                if self._attempts.get(attempt.job_id) is attempt:
+                    del self._attempts[attempt.job_id]
 
     def close(self) -> None:
         """End the thread; attempts that still run are no longer watched."""

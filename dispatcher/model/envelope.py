@@ -8,9 +8,10 @@ Each call is the canonical JSON text of its arguments, as an opaque string: no l
 may read anything into a user's data.
 """
 
-import json
 from dataclasses import dataclass
 from json.encoder import encode_basestring as _quote
+
+from pydantic_core import from_json
 
 #: The only version there is. A worker refuses versions it does not know, and the job becomes a dead letter.
 VERSION = 1
@@ -41,8 +42,8 @@ class Envelope:
             EnvelopeError: if it is not JSON, not of a known version, or a field is missing or of the wrong type.
         """
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            data = from_json(text)
+        except ValueError as error:
             msg = f"the record is not JSON: {error}"
             raise EnvelopeError(msg) from error
         if not isinstance(data, dict) or data.get("v") != VERSION:

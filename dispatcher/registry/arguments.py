@@ -59,6 +59,11 @@ class Arguments:
         self._positional = [p.name for p in signature.parameters if not p.keyword_only]
         self._positional_only = [p for p in signature.parameters if p.positional_only]
 
+    @property
+    def loads_in_one_pass(self) -> bool:
+        """Whether `load_many` takes one pass for texts of ordinary length, and runs no code of a type's own."""
+        return self._compiled.many_validator is not None
+
     # --- in -----------------------------------------------------------------------------------------------------
 
     def bind_text(self, text: str | bytes) -> str:

@@ -128,6 +128,11 @@ class Function(Generic[P, R]):
         """
         return self._arguments.load(text)
 
+    @property
+    def loads_in_one_pass(self) -> bool:
+        """Whether `load_many` takes one pass for texts of ordinary length, and runs no code of a type's own."""
+        return self._arguments.loads_in_one_pass
+
     def load_many(self, texts: Sequence[str]) -> list[tuple[tuple[object, ...], dict[str, object]]]:
         """The same for many calls, in one pass where that can be done.
 

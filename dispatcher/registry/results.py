@@ -27,6 +27,9 @@ _FAITHFUL: Final = frozenset(
     }
 )
 
+#: Those of them in which a serializer may write a key of an object twice: it is told what to call them.
+_RENAMED: Final = frozenset({"typed-dict", "typed-dict-field"})
+
 #: Core schemas in which pydantic takes an object as it is, NaN in a field of it included.
 _UNLOOKED: Final = frozenset({"any", "model", "dataclass", "is-instance", "custom-error"})
 
@@ -63,6 +66,7 @@ class Results:
         kinds = self._compiled.kinds
         self._look_inside = bool(kinds & _UNLOOKED) or "serialization" in kinds
         self._read_back = not kinds <= _FAITHFUL
+        self._check_written = self._json.check_written if kinds <= _FAITHFUL - _RENAMED else self._json.check_text
 
     def dump(self, value: object) -> str:
         """The JSON text of a returned value.
@@ -114,7 +118,7 @@ class Results:
 
     def _write(self, value: object) -> str:
         try:
-            return self._json.check_text(self._compiled.serializer.to_json(value, round_trip=True, warnings="error"))
+            return self._check_written(self._compiled.serializer.to_json(value, round_trip=True, warnings="error"))
         except JsonRefusedError as error:
             problem = str(error)
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:

@@ -3,9 +3,13 @@
 A softmax must give its mass to somebody: a text about nothing that the registry knows may well have one clear
 favourite. What such a text does not have is strong logits, a similar text of before, or tiers that agree.
 
-    P(a function is meant) = 1 / (1 + exp(-(w · (x - m) / s + b)))
+    P(a function is meant) = 1 - (1 - P(learnt)) (1 - P(ruled))
+    P(learnt) = 1 / (1 + exp(-(w · (x - m) / s + b)))
+    P(ruled)  = 1 / (1 + exp(-(r - 2) / 0.5))      0 where no rule matches
 
-x are the signals, m and s their mean and spread where the weights were learnt.
+x are the signals, m and s their mean and spread where the weights were learnt; r is the sum of the weights of the
+keyword rules that speak for the first candidate. A rule is a person's word: it says as much as to the keyword selector
+(0.88 for one of weight 3), however strange the text is to all that was learnt.
 
 Source: Liu et al. 2020, "Energy-based Out-of-distribution Detection"; Hendrycks et al. 2022, "Scaling
 Out-of-Distribution Detection for Real-World Settings" (largest logit); Lee et al. 2018, "A Simple Unified Framework
@@ -40,7 +44,14 @@ SIGNALS: Final = (
     "network_words",
     "met",  # the share of the text's n-grams, by idf, that were met before
     "agreement",  # share of the tiers whose favourite is the first candidate
+    "ruled",  # the weights of the keyword rules that speak for the first candidate; never learnt
 )
+
+#: Where a rule's word is even odds, and by how much more it is e to 1: `none_score` and `temperature` of the keyword
+#: selector.
+EVEN, TEMPERATURE = 2.0, 0.5
+
+_RULED: Final = SIGNALS.index("ruled")
 
 Numbers = npt.NDArray[np.float64]
 
@@ -57,7 +68,9 @@ class Abstention:
     def in_scope(self, signals: Numbers) -> float:
         """The probability that a function is meant."""
         score = float(self.weights @ ((signals - self.means) / self.spreads)) + self.bias
-        return 1 / (1 + math.exp(-min(max(score, -30.0), 30.0)))
+        learnt = _logistic(score)
+        ruled = signals.item(_RULED)
+        return learnt if ruled <= 0 else 1 - (1 - learnt) * (1 - _logistic((ruled - EVEN) / TEMPERATURE))
 
     def dump(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -85,6 +98,10 @@ class Abstention:
         )
 
 
+def _logistic(score: float) -> float:
+    return 1 / (1 + math.exp(-min(max(score, -30.0), 30.0)))
+
+
 def fit_abstention(inside: Numbers, outside: Numbers, *, share: float = 0.5, l2: float = 3e-3) -> Abstention:
     """Learn the weights.
 
@@ -95,6 +112,7 @@ def fit_abstention(inside: Numbers, outside: Numbers, *, share: float = 0.5, l2:
         l2: how strongly the weights are held at 0.
     """
     signals = np.concatenate((inside, outside))
+    signals[:, _RULED] = 0
     means, spreads = signals.mean(axis=0), signals.std(axis=0)
     spreads[spreads < 1e-9] = 1.0  # noqa: PLR2004 - a signal that never changes
     design = np.column_stack(((signals - means) / spreads, np.ones(len(signals))))

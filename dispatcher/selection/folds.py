@@ -1,7 +1,7 @@
 """Training examples told apart, so that what holds the tiers together is learnt from texts that they did not see.
 
-A text is in one fold alone, however often it was said. Where no text is known that nothing fits, each fold also leaves
-some functions out: their texts are what a text looks like whose function is not there.
+A text is in one fold alone, however often it was said. Where few texts are known that nothing fits, each fold also
+leaves some functions out: their texts are what a text looks like whose function is not there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,10 +11,11 @@ import numpy as np
 
 from dispatcher.selection.exact import plain
 from dispatcher.selection.example import Example
-from dispatcher.selection.tuning import MIN_OUTSIDE
 
 #: Folds; large sets need fewer.
 FOLDS, FEW_FOLDS, MANY_EXAMPLES = 5, 3, 5_000
+#: Texts that nothing fits, from which on functions need not be left out to have more of them.
+MANY_OUTSIDE = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,8 +26,10 @@ class Fold:
     part: tuple[Example, ...]
     #: Of functions that are trained.
     held_out: tuple[Example, ...]
-    #: Of no function, or of none that is trained.
+    #: Of no function, or of one that is left out.
     absent: tuple[Example, ...]
+    #: The functions that are left out.
+    left_out: frozenset[str]
 
 
 def split(examples: Sequence[Example], seed: int) -> Iterator[Fold]:
@@ -37,18 +40,19 @@ def split(examples: Sequence[Example], seed: int) -> Iterator[Fold]:
     count = FOLDS if len(inside) < MANY_EXAMPLES else FEW_FOLDS
     fold_of = _stratify(inside, count, rng)
     names = sorted({str(example.function) for example in inside})
-    enough = len(outside) >= MIN_OUTSIDE
+    enough = len(outside) >= MANY_OUTSIDE
     group_of = {name: int(group) for name, group in zip(names, rng.permutation(len(names)) % count, strict=True)}
     if enough or len(names) < 2 * count:
         group_of = dict.fromkeys(names, -1)
     for fold in range(count):
-        left_out = [replace(e, function=None) for e in inside if group_of[str(e.function)] == fold]
+        left_out = frozenset(name for name, group in group_of.items() if group == fold)
+        theirs = [replace(e, function=None) for e in inside if e.function in left_out]
         stays = [(e, f) for e, f in zip(inside, fold_of, strict=True) if group_of[str(e.function)] != fold]
         part = [e for e, f in stays if f != fold]
         held_out = [e for e, f in stays if f == fold]
-        absent = outside if enough else [*left_out, *outside]
+        absent = outside if enough else [*theirs, *outside]
         if part and held_out:
-            yield Fold(part=(*part, *outside), held_out=tuple(held_out), absent=tuple(absent))
+            yield Fold(part=(*part, *outside), held_out=tuple(held_out), absent=tuple(absent), left_out=left_out)
 
 
 def key_of(text: str) -> str:

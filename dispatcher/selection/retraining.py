@@ -20,6 +20,7 @@ from dispatcher.selection.example import Example
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model
+from dispatcher.selection.rules import KeywordRule, compile_rules
 from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.training import train
@@ -126,10 +127,11 @@ def _is_held_out(key: str) -> bool:
     return int.from_bytes(digest[:4]) % 100 < HELD_OUT
 
 
-def challenge(
+def challenge(  # noqa: PLR0913 - all of one training
     registry: Registry,
     gathered: Gathered,
     *,
+    rules: Sequence[KeywordRule] = (),
     validation: Sequence[Example] = (),
     meaning: Meaning | None = None,
     progress: Callable[[str], None] = lambda _: None,
@@ -150,12 +152,13 @@ def challenge(
         cards_of(registry),
         gathered.examples,
         validation=_without(validation, gathered.held_out),
+        rules=compile_rules(rules, registry),
         meaning=meaning,
         refit=True,
         progress=progress,
     )
     progress("comparing on what was held out")
-    score = rate(registry, model, gathered.held_out, meaning=meaning)
+    score = rate(registry, model, gathered.held_out, rules=rules, meaning=meaning)
     metrics = {
         **model.metrics,
         "held_out": float(len(gathered.held_out)),
@@ -171,9 +174,16 @@ def _without(examples: Sequence[Example], held_out: Sequence[Labelled]) -> list[
     return [example for example in examples if normalise(example.text) not in texts]
 
 
-def rate(registry: Registry, model: Model | None, held_out: Sequence[Labelled], *, meaning: Meaning | None) -> Score:
+def rate(
+    registry: Registry,
+    model: Model | None,
+    held_out: Sequence[Labelled],
+    *,
+    rules: Sequence[KeywordRule] = (),
+    meaning: Meaning | None,
+) -> Score:
     """How good a model is; None: what the functions say of themselves."""
-    judged = judge(Cascade(registry, meaning=meaning, model=model), held_out)
+    judged = judge(Cascade(registry, rules, meaning=meaning, model=model), held_out)
     return Score(
         accuracy=sum(map(_is_right, judged)) / len(judged),
         loss=sum(map(_loss, judged)) / len(judged),

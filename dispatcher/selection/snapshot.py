@@ -259,6 +259,15 @@ class Snapshot:
         """The weight of each tier for each function, shape (functions,)."""
         return self._gates
 
+    def _ruled(self, reading: Reading, position: int) -> float:
+        """The weights of a function's rules, as far as they match."""
+        state = reading.state if reading.state is not None else ConversationState()
+        return sum(
+            rule.match(reading.request, state, MATERIAL_WEIGHT)[0] * rule.rule.weight
+            for at, rule in self.rules
+            if at == position
+        )
+
     def matches(self, reading: Reading, position: int) -> list[tuple[float, str]]:
         """How far each rule of a function matches, and which words did."""
         state = reading.state if reading.state is not None else ConversationState()
@@ -286,6 +295,8 @@ class Snapshot:
             found["coverage"] = float(tiers[fusion.LEXICAL][first]) / max(1e-6, self.lexicon.most(reading.terms))
             votes.append(_favours(tiers[fusion.LEXICAL], first))
         found["agreement"] = sum(votes) / max(1, len(votes))
+        if fusion.KEYWORDS in tiers:
+            found["ruled"] = self._ruled(reading, first)
         if self.neighbours is not None:
             found["near"], found["refused"] = self.neighbours.closeness(reading.vector, self.size)
         if self.distance is not None:

@@ -10,7 +10,7 @@
    to be learnt from too: what holds the tiers together stays as it was found on examples that they had not seen.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -34,6 +34,7 @@ from dispatcher.selection.model import Examples, Model, Thresholds
 from dispatcher.selection.neighbours import MAX_OF_FUNCTION, MAX_TEXTS
 from dispatcher.selection.network import LENGTH, Layered, Network, make_up
 from dispatcher.selection.optimisers import Adam, Epoch, Fitted, MiniBatch, fit
+from dispatcher.selection.rules import CompiledRule
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
 from dispatcher.selection.tuning import HeldOut, keep_refusing, look_at, tune
@@ -67,6 +68,7 @@ def train(  # noqa: PLR0913 - all of one training
     examples: Sequence[Example],
     *,
     validation: Sequence[Example] = (),
+    rules: Sequence[CompiledRule] = (),
     meaning: Meaning | None = None,
     refit: bool = False,
     seed: int = 0,
@@ -79,6 +81,8 @@ def train(  # noqa: PLR0913 - all of one training
         examples: what the weights are learnt from.
         validation: what fusion, calibration, abstention and thresholds are learnt from, and early stopping looks at.
             Where there is none, the examples are told apart into folds for it.
+        rules: what speaks for a function beside its own words: they are no part of the model, but it is learnt how far
+            they are to be trusted beside the tiers.
         meaning: sentence vectors; None trains by words alone.
         refit: whether the tiers are trained once more in the end, on the validation examples too. What the model says
             it reached is what it reached before.
@@ -88,7 +92,7 @@ def train(  # noqa: PLR0913 - all of one training
     Raises:
         ModelError: there is no example of any of the functions.
     """
-    trainer = _Trainer(tuple(cards), meaning, seed, progress)
+    trainer = _Trainer(tuple(cards), rules, meaning, seed, progress)
     known = trainer.known(examples)
     if not any(example.function for example in known):
         msg = "there is no example of any registered function to train on"
@@ -108,7 +112,7 @@ def train(  # noqa: PLR0913 - all of one training
     for fold in split(known, seed):
         unaware = trainer.without(fold.held_out + fold.absent)
         base = unaware.fit(fold.part, ())
-        inside, outside = unaware.judge(base, fold.held_out, fold.absent)
+        inside, outside = unaware.judge(base, fold.held_out, fold.absent, left_out=fold.left_out)
         insides.append(inside)
         outsides.append(outside)
     final = trainer.fit(known, ())
@@ -147,9 +151,15 @@ class _Trainer:
     """Trains on one set of functions."""
 
     def __init__(
-        self, cards: tuple[Card, ...], meaning: Meaning | None, seed: int, progress: Callable[[str], None]
+        self,
+        cards: tuple[Card, ...],
+        rules: Sequence[CompiledRule],
+        meaning: Meaning | None,
+        seed: int,
+        progress: Callable[[str], None],
     ) -> None:
         self._cards = cards
+        self._rules = rules
         self._meaning = meaning
         self._seed = seed
         self._progress = progress
@@ -170,7 +180,7 @@ class _Trainer:
             replace(card, examples=tuple(text for text in card.examples if key_of(text) not in hidden))
             for card in self._cards
         )
-        return _Trainer(cards, self._meaning, self._seed, self._progress)
+        return _Trainer(cards, self._rules, self._meaning, self._seed, self._progress)
 
     # --- one model ----------------------------------------------------------------------------------------------
 
@@ -383,8 +393,22 @@ class _Trainer:
             texts=tuple(text for text, _ in texts), columns=np.array([column for _, column in texts], dtype=np.int64)
         )
 
-    def judge(self, model: Model, held_out: Sequence[Example], outside: Sequence[Example]) -> tuple[HeldOut, HeldOut]:
-        """What a model's tiers say of examples that they did not see, and of texts that nothing fits."""
+    def judge(
+        self,
+        model: Model,
+        held_out: Sequence[Example],
+        outside: Sequence[Example],
+        *,
+        left_out: Collection[str] = (),
+    ) -> tuple[HeldOut, HeldOut]:
+        """What a model's tiers say of examples that they did not see, and of texts that nothing fits.
+
+        Args:
+            model: trained on others.
+            held_out: examples.
+            outside: texts that nothing fits where the functions that are left out are not there.
+            left_out: names of functions.
+        """
         self._progress("judging held-out examples")
         nothing = len(self._cards)
         # Texts that nothing fits are judged without remembering them: each would find itself.
@@ -396,13 +420,18 @@ class _Trainer:
                 columns=model.examples.columns[mine],
             ),
         )
-        snapshot = Snapshot(self._cards, meaning=self._meaning, model=forgetful)
+        snapshot = Snapshot(self._cards, rules=self._rules, meaning=self._meaning, model=forgetful)
         inside = [example for example in held_out if example.function is not None]
         if len(inside) > MAX_HELD_OUT:
             chosen = np.random.default_rng(self._seed).permutation(len(inside))[:MAX_HELD_OUT]
             inside = [inside[int(index)] for index in chosen]
         outside = [*(example for example in held_out if example.function is None), *outside]
-        return look_at(snapshot, inside), look_at(snapshot, outside)
+        without = snapshot
+        if left_out:
+            # Not only untrained: its description would still find what is meant for it.
+            cards = [card for card in self._cards if card.name not in left_out]
+            without = Snapshot(cards, rules=self._rules, meaning=self._meaning, model=forgetful)
+        return look_at(snapshot, inside), replace(look_at(without, outside), logits={})
 
 
 def _spread(head: tuple[Floats, Floats], vectors: Floats) -> float:

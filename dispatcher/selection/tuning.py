@@ -17,8 +17,10 @@ from dispatcher.selection.snapshot import Snapshot
 
 #: Texts that nothing fits, below which they are too few to learn from.
 MIN_OUTSIDE: Final = 20
-#: The share of right selections that abstaining may cost.
+#: The share of right selections that abstaining always may cost.
 MAX_LOST: Final = 0.015
+#: The share of texts that ask for no function, as far as is known.
+OUTSIDE_SHARE: Final = 0.1
 #: What a wrong call costs, asking being 1.
 WRONG_COST: Final = 3.0
 
@@ -86,7 +88,9 @@ def tune(model: Model, inside: HeldOut, outside: HeldOut) -> Model:
         abstention = fit_abstention(signals, foreign)
     in_scope = np.array([abstention.in_scope(row) for row in signals])
     refused = np.array([abstention.in_scope(row) for row in foreign])
-    thresholds = _find_thresholds(right, sure, in_scope)
+    # Their logits are of other functions; how sure the first candidate was is among the signals.
+    tempted = -np.expm1(foreign[:, SIGNALS.index("doubt")]) * refused
+    thresholds = _find_thresholds(right, sure, in_scope, refused, tempted)
     metrics = _measure(right, sure, in_scope, refused, thresholds)
     return replace(model, abstention=abstention, thresholds=thresholds, metrics=metrics)
 
@@ -119,20 +123,53 @@ def _outcome(model: Model, judged: HeldOut) -> tuple[npt.NDArray[np.bool_], Numb
     return first == judged.labels, probabilities.max(axis=1).astype(np.float64)
 
 
-def _find_thresholds(right: npt.NDArray[np.bool_], sure: Numbers, in_scope: Numbers) -> Thresholds:
-    """Abstain as much as costs few right selections; act where that costs less than asking."""
+def _find_thresholds(
+    right: npt.NDArray[np.bool_], sure: Numbers, in_scope: Numbers, foreign: Numbers, tempted: Numbers
+) -> Thresholds:
+    """Abstain and act where it costs least.
+
+    Args:
+        right: whether the first candidate of each example was right.
+        sure: its probability where a function is meant.
+        in_scope: the probability that one is.
+        foreign: the same of texts that ask for none.
+        tempted: the probability of the first candidate of these.
+    """
     scores = np.sort(in_scope[right])
     # One more than the share: of a few examples the least likely one would decide alone.
     lost = int(MAX_LOST * len(right)) + 1
     ask_at = float(scores[lost]) if len(scores) > lost else 0.5
-    joint = sure * in_scope
-    kept = in_scope >= ask_at
-    choices = np.unique(np.round(joint[kept], 2))
+    enough = len(foreign) >= MIN_OUTSIDE
+    if enough:
+        ask_at = max(ask_at, _cheapest_abstention(scores, np.sort(foreign)))
+    joint, calls_nothing = (sure * in_scope)[in_scope >= ask_at], tempted[foreign >= ask_at] if enough else tempted[:0]
+    wrong = ~right[in_scope >= ask_at]
+    choices = np.unique(np.round(joint, 2))
     costs = [
-        float((joint[kept] < at).sum() + WRONG_COST * ((joint[kept] >= at) & ~right[kept]).sum()) for at in choices
+        _cost_of_acting(at, joint, wrong, len(right)) * (1 - OUTSIDE_SHARE)
+        + _cost_of_acting(at, calls_nothing, np.ones(len(calls_nothing), dtype=bool), len(foreign)) * OUTSIDE_SHARE
+        for at in choices
     ]
     act_at = float(choices[int(np.argmin(costs))]) if len(choices) else Thresholds().act_at
     return Thresholds(act_at=round(min(max(act_at, 0.05), 0.95), 3), ask_at=round(ask_at, 4), together_at=0.0)
+
+
+def _cost_of_acting(at: float, joint: Numbers, wrong: npt.NDArray[np.bool_], texts: int) -> float:
+    """What it costs for each of so many texts to act from a probability on, and to ask below it."""
+    return float((joint < at).sum() + WRONG_COST * ((joint >= at) & wrong).sum()) / max(1, texts)
+
+
+def _cheapest_abstention(right: Numbers, foreign: Numbers) -> float:
+    """The threshold at which what is lost and what is let through cost least together.
+
+    Args:
+        right: how probable it was that a function is meant, of selections that were right, sorted.
+        foreign: the same of texts that ask for none, sorted.
+    """
+    choices = np.unique(np.round(np.concatenate((right, foreign)), 3))
+    lost = np.searchsorted(right, choices) / max(1, len(right))
+    passed = 1 - np.searchsorted(foreign, choices) / len(foreign)
+    return float(choices[int(np.argmin((1 - OUTSIDE_SHARE) * lost + OUTSIDE_SHARE * passed))])
 
 
 def _measure(

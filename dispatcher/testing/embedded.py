@@ -3,7 +3,7 @@
 import tempfile
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from dispatcher.execution import celery_task
 from dispatcher.execution.execute import Executor
 from dispatcher.execution.sweeper import Sweeper
 from dispatcher.registry.registry import Registry
+from dispatcher.selection.rules import KeywordRule
 from dispatcher.selection.selector import Selector
 from dispatcher.settings import Settings
 from dispatcher.transport.app import create_app, queue_names
@@ -43,6 +44,7 @@ async def embedded_dispatcher(
     *,
     concurrency: int = 4,
     selector: Selector | None = None,
+    rules: Sequence[KeywordRule] = (),
     **settings: Any,  # noqa: ANN401
 ) -> AsyncIterator[Dispatcher]:
     """A `Dispatcher` on a server of its own in a temporary folder, with a worker in this process.
@@ -55,12 +57,13 @@ async def embedded_dispatcher(
         registry: the functions.
         concurrency: jobs at once.
         selector: as for `Dispatcher`.
+        rules: as for `Dispatcher`.
         settings: fields of `Settings`, over intervals that are short enough for tests.
     """
     with tempfile.TemporaryDirectory(prefix="dispatcher-") as folder, EmbeddedServer(Path(folder)) as server:
         made = Settings(**{**QUICK_SETTINGS, **settings, "url": server.url})
         with embedded_worker(registry, made, concurrency=concurrency):
-            async with Dispatcher(registry, settings=made, selector=selector) as dispatcher:
+            async with Dispatcher(registry, settings=made, selector=selector, rules=rules) as dispatcher:
                 yield dispatcher
 
 

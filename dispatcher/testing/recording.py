@@ -3,7 +3,7 @@
 import inspect
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar, cast
@@ -22,6 +22,7 @@ from dispatcher.model.outcome import Cancelled, Expired, Failed, Outcome, Succee
 from dispatcher.registry.function import Function
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.feedback import Feedback, MemoryFeedbackLog
+from dispatcher.selection.rules import KeywordRule
 from dispatcher.selection.selector import Selector
 from dispatcher.settings import Settings
 from dispatcher.transport import outcomes
@@ -74,11 +75,19 @@ class RecordingDispatcher(Dispatcher):
     Args:
         registry: the functions that may be called.
         selector: as for `Dispatcher`.
+        rules: as for `Dispatcher`.
         clock: as for `Dispatcher`.
     """
 
-    def __init__(self, registry: Registry, *, selector: Selector | None = None, clock: Clock | None = None) -> None:
-        super().__init__(registry, settings=Settings.load(), selector=selector, clock=clock)
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        selector: Selector | None = None,
+        rules: Sequence[KeywordRule] = (),
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(registry, settings=Settings.load(), selector=selector, rules=rules, clock=clock)
         #: What was dispatched, in order; a repeated idempotency key adds nothing.
         self.calls: list[DispatchedCall] = []
         #: Ids of the jobs that were cancelled.
@@ -229,9 +238,16 @@ def _record_of(function: Function[..., Any], answer: object) -> CallRecord:
 class RecordingSyncDispatcher(SyncDispatcher):
     """A `SyncDispatcher` around a `RecordingDispatcher`, which is its `.recorder`."""
 
-    def __init__(self, registry: Registry, *, selector: Selector | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        selector: Selector | None = None,
+        rules: Sequence[KeywordRule] = (),
+        clock: Clock | None = None,
+    ) -> None:
         #: What was dispatched, and how it is answered.
-        self.recorder = RecordingDispatcher(registry, selector=selector, clock=clock)
+        self.recorder = RecordingDispatcher(registry, selector=selector, rules=rules, clock=clock)
         super().__init__(registry, settings=self.recorder.settings)
         self._inner = self.recorder
 

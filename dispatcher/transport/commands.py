@@ -3,7 +3,6 @@
 Written once here, run by `dispatcher.transport.ledger` from threads and from event loops.
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -14,11 +13,11 @@ import redis
 
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.errors import BacklogFullError, IdempotencyConflictError
-from dispatcher.model.envelope import Envelope
 from dispatcher.model.job import CANCELLED_BY_PRODUCER, Delivery, Job, JobState, Progress
 from dispatcher.model.outcome import ErrorInfo, ErrorKind
 from dispatcher.settings import Settings
 from dispatcher.transport import outcomes
+from dispatcher.transport.acceptance import words_of
 from dispatcher.transport.cache import Found, Kept, Wanted, read_found, topics_text
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.message import Message
@@ -70,11 +69,7 @@ class Commands:
             self._keep_ms,
             len(jobs),
         ]
-        for job in jobs:
-            fields = _job_fields(job)
-            delay, deadline = milliseconds(job.delay), milliseconds(job.deadline)
-            args += (job.id, job.queue, delay, deadline, job.digest, _idempotency_name(job), _caching(job), len(fields))
-            args += fields
+        args += words_of(jobs)
         for message in messages:
             # Lua counts from 1, and the first key is the prefix.
             args += (queues.index(message.list_key) + 2, message.first + 1, message.last + 1, message.text)
@@ -159,19 +154,19 @@ class Commands:
             token,
             str(record.state),
             outcomes.encode(job_id, record, self._clock.now()),
-            settings.result_ttl_seconds * 1000,
-            int(record.state is JobState.FAILED),
-            settings.dead_letter_ttl_seconds * 1000,
-            settings.max_dead_letters,
             _ended(record),
+            settings.result_ttl_seconds * 1000,
         )
+        if record.state is JobState.FAILED:
+            args += (settings.dead_letter_ttl_seconds * 1000, settings.max_dead_letters)
         for kept in keep:
             args += (kept.name, kept.entry, max(milliseconds(kept.lifetime), 1))
         return self._settle(job_id, args)
 
-    def settle_together(self, settlements: Sequence[Command[str]]) -> Command[list[str]]:
+    @staticmethod
+    def settle_together(settlements: Sequence[Command[str]]) -> Command[list[str]]:
         """Several of `settle` and `retry` as one; of each reads what it would, or 'error:<what the server said>'."""
-        keys = (self.keys.prefix, *(one.keys[1] for one in settlements))
+        keys = (settlements[0].keys[0], *(one.keys[1] for one in settlements))
         args = tuple(word for one in settlements for word in one.args)
         return Command("settle", keys, args, lambda replies: [text_of(word) for word in replies])
 
@@ -361,21 +356,22 @@ def _read_lease(job_id: str, reply: list[bytes]) -> Lease | NoLease:
     word = text_of(reply[0])
     if word != "leased":
         return NoLease(word)
-    now, deadline = time_of(reply[5]), time_of(reply[6])
+    attempt = int(reply[1])
+    now, deadline = time_of(reply[4]), time_of(reply[5])
     return Lease(
         job_id=job_id,
-        token=int(reply[1]),
-        attempt=int(reply[2]),
-        failures=int(reply[3]),
-        lost=int(reply[4]),
+        token=attempt,
+        attempt=attempt,
+        failures=int(reply[2]),
+        lost=int(reply[3]),
         time_left=deadline - now,
         deadline_at=deadline,
-        accepted_at=time_of(reply[7]),
-        function=text_of(reply[8]),
-        idempotency_key=text_of(reply[9]),
-        delivery=cast("Delivery", text_of(reply[10])),
-        envelope=text_of(reply[11]),
-        done=outcomes.decode_done(text_of(reply[12])),
+        accepted_at=time_of(reply[6]),
+        function=text_of(reply[7]),
+        idempotency_key=text_of(reply[8]),
+        delivery=cast("Delivery", text_of(reply[9])),
+        envelope=text_of(reply[10]),
+        done=outcomes.decode_done(text_of(reply[11])),
     )
 
 
@@ -385,37 +381,6 @@ def _read_lease_of_many(job_id: str, reply: list[bytes]) -> Lease | NoLease:
     except (ValueError, TypeError, LookupError) as error:
         # A record that somebody broke is its own job's matter.
         return NoLease(f"error:{error}")
-
-
-def _job_fields(job: Job) -> list[str | int]:
-    """What of a job is kept as it came: names and values in turn."""
-    fields: dict[str, str | int] = {
-        "function": job.function,
-        "calls": len(job.calls),
-        "producer": job.producer,
-        "delivery": job.delivery,
-        "shown": job.arguments_shown,
-        "idempotency_key": job.idempotency_key or "",
-        "envelope": Envelope(function=job.function, version=job.version, calls=job.calls).encode(),
-    }
-    return [part for pair in fields.items() for part in pair]
-
-
-def _caching(job: Job) -> str:
-    """How the calls of a job are cached, as JSON text; empty for not at all."""
-    if not job.topics:
-        return ""
-    said = {"topics": topics_text(job.topics), "fn": job.function}
-    if job.flight:
-        said |= {"name": job.flight, "producer": job.producer}
-    return json.dumps(said)
-
-
-def _idempotency_name(job: Job) -> str:
-    """The key's name in the ledger: of one length, whatever a producer calls its jobs; empty for none."""
-    if job.idempotency_key is None:
-        return ""
-    return f"{job.function}:{hashlib.sha256(job.idempotency_key.encode()).hexdigest()}"
 
 
 def _ended(record: outcomes.JobRecord) -> str:

@@ -22,6 +22,8 @@ from dispatcher.transport.connection import connect
 from dispatcher.transport.state_folder import RunningServer, StateFolder, is_alive
 
 _HOST: Final = "127.0.0.1"
+#: Below the state folder: the data of a server that keeps it.
+_DATA: Final = "data"
 #: A server with little data answers within 0.1 s; this is for a machine that is very busy.
 _START_SECONDS: Final = 20.0
 #: One that says that it is loading its data is given this long: about 100 MB of log a second.
@@ -72,7 +74,7 @@ class EmbeddedServer:
         self._persist = persist
         self._extra = dict(config)
         self._clock = clock if clock is not None else SystemClock()
-        self._data = self._folder.path / ("data" if persist else "scratch")
+        self._data = self._folder.path / (_DATA if persist else "scratch")
         self._running: RunningServer | None = None
         self._child: subprocess.Popen[bytes] | None = None
         #: The process that owns the server; a forked child has this object too, and must leave the server alone.
@@ -355,6 +357,12 @@ class EmbeddedServer:
                 time.sleep(_POLL_SECONDS)
             if not is_alive(pid):
                 return
+
+
+def has_data(state_dir: Path) -> bool:
+    """Whether a server that keeps its data has ever run in this folder."""
+    data = state_dir / _DATA
+    return data.is_dir() and any(data.iterdir())
 
 
 def find_server(settings: Settings) -> tuple[str, EmbeddedServer | None]:

@@ -31,6 +31,8 @@ from dispatcher.settings import Settings
 from dispatcher.transport import guard
 from dispatcher.transport.connection import NO_DRIVER_INFO
 from dispatcher.transport.garbage import GarbageSink
+from dispatcher.transport.message import BODY_TEXT, new_body
+from dispatcher.transport.poller import LeanPoller
 from dispatcher.transport.wire import pack
 
 logger = logging.getLogger(__name__)
@@ -70,12 +72,26 @@ class _UnackedQoS(virtual.QoS):
         return []
 
 
+class Message(virtual.Message):
+    """A delivered message. The body of a wake-up, which is always the same, is not decoded."""
+
+    def __init__(self, payload: dict[str, Any], channel: Any = None, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's
+        super().__init__(payload, channel=channel, **kwargs)
+        if payload.get("body") == BODY_TEXT:
+            self._decoded_cache = new_body()
+
+
 class Channel(kombu_redis.Channel):
     """kombu's channel; looks at each message before it hands it on.
 
     Lists that the app consumes tasks from are checked as tasks. Other lists (replies to remote control) and pub/sub
     (remote control, events) are checked as control messages; what is malformed there is dropped with a warning.
     """
+
+    Message = Message
+    # Python's, which hands out what it made without a lock or a call: kombu asks twenty times for each message.
+    client = cached_property(kombu_redis.Channel.client.func)
+    subclient = cached_property(kombu_redis.Channel.subclient.func)
 
     #: First part of the dead letters' keys. None: garbage is logged only.
     guard_namespace: str | None = None
@@ -283,6 +299,10 @@ class Transport(kombu_redis.Transport):
     """kombu's Redis transport with guarded channels."""
 
     Channel = Channel
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's signature
+        super().__init__(*args, **kwargs)
+        self.cycle = LeanPoller()  # type: ignore[assignment]  # kombu sets its own in the same way
 
 
 class GuardedConnection(kombu.Connection):

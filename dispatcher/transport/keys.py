@@ -3,8 +3,8 @@
 These are of the scripts alone:
 
     {namespace}:idempotency:<function>:<hash>   hash: the digest, job and deadline that an idempotency key stands for
-    {namespace}:started                         hash: by queue, the highest sequence number that a worker has started
-    {namespace}:reached                         hash: by queue, when its last started job was published
+    {namespace}:started                         hash: by queue, the highest sequence number that a worker has started,
+                                                and when the last job that started in its order was published
     {namespace}:sequence                        hash: by queue, the last sequence number given out
     {namespace}:sweeper                         string: the node that sweeps; gone when it has been silent
     {namespace}:untold                          list: jobs that ended where no worker saw it, for Celery's events
@@ -114,9 +114,9 @@ class Keys:
         return f"{self.prefix}dead"
 
     @property
-    def running(self) -> str:
-        """A set: the ids of the jobs that a worker holds."""
-        return f"{self.prefix}running"
+    def scheduled(self) -> str:
+        """A set: the ids of the jobs that wait for their time. An unsettled job that does not wait is running."""
+        return f"{self.prefix}scheduled"
 
     @property
     def nodes(self) -> str:

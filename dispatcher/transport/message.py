@@ -6,6 +6,7 @@ that what is accepted is published, in one round trip. Any worker reads it as if
 Source: Celery's message protocol, version 2; kombu's virtual transports (`virtual.Channel.prepare_message`).
 """
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,6 +27,14 @@ BODY: Final[list[Any]] = [[], {}, {"callbacks": None, "errbacks": None, "chain":
 BODY_TEXT: Final = (
     "W1tdLCB7fSwgeyJjYWxsYmFja3MiOiBudWxsLCAiZXJyYmFja3MiOiBudWxsLCAiY2hhaW4iOiBudWxsLCAiY2hvcmQiOiBudWxsfV0="
 )
+#: The same as a worker gets it.
+BODY_BYTES: Final = base64.b64decode(BODY_TEXT)
+
+
+def new_body() -> list[Any]:
+    """A copy of the body, for somebody who may change it."""
+    args, kwargs, embed = BODY
+    return [args.copy(), kwargs.copy(), embed.copy()]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

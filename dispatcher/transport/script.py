@@ -1,6 +1,7 @@
 """A request to the ledger: a Lua script, its arguments, and how to read its reply."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A Lua script with the common part before it."""
+    """A Lua script with what it uses of the common part before it."""
 
     name: str
     text: str
@@ -22,10 +23,30 @@ class Script:
 
 @cache
 def script(name: str) -> Script:
-    """Read `lua/<name>.lua` from the package."""
+    """Read `lua/<name>.lua` from the package, with what it needs of the common part."""
     folder = files("dispatcher.transport") / "lua"
-    text = (folder / "common.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+    text = with_common((folder / "common.lua").read_text("utf-8"), (folder / f"{name}.lua").read_text("utf-8"))
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def with_common(common: str, own: str) -> str:
+    """A script, after those blocks of the common part whose names it uses, or that another such block uses.
+
+    The server makes every function anew whenever the script runs: all of them cost 4 µs a run, 14 where the server was
+    idle before (a call runs three scripts).
+    """
+    text = own
+    for block in reversed(re.split(r"\n\n(?=\S)", common.rstrip())):
+        code = re.sub(r"--.*|'[^'\n]*'", "", text)  # neither comments nor what stands in quotes
+        if any(re.search(rf"\b{name}\b", code) for name in _defined(block)):
+            text = f"{block}\n\n{text}"
+    return text
+
+
+def _defined(block: str) -> list[str]:
+    """The names that a block of Lua defines."""
+    names = re.findall(r"^local (?:function )?([\w, ]+)", block, re.MULTILINE)
+    return [name for group in names for name in re.split(r",\s*", group.strip())]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,9 @@ from dispatcher.transport.replies import (
 #: Keys that live as long as the namespace: the indexes of what is unsettled, and the counters.
 WITHOUT_TTL = (
     "due",
-    "running",
+    "scheduled",
     "sequence",
     "started",
-    "reached",
     "counts",
     "epochs",
     "waiting:",
@@ -164,6 +163,11 @@ class Rig:
     def in_due(self, job_id: str) -> float | None:
         return self.client.zscore(self.keys.due, job_id)
 
+    def runs(self, job_id: str) -> bool:
+        """Whether the indexes have it in a worker's hands: it is looked after, and neither waits nor is put off."""
+        put_off = self.client.sismember(self.keys.scheduled, job_id)
+        return self.in_due(job_id) is not None and not put_off and not self.waits_in(job_id)
+
     def waits_in(self, job_id: str) -> list[str]:
         """The queues in whose order the job stands."""
         return [
@@ -204,8 +208,9 @@ class Rig:
                     self.client.hincrby(key, name, -ms)
         for job_id in self.client.zrange(self.keys.due, 0, -1):
             self.client.zincrby(self.keys.due, -ms, job_id)
-        for queue in self.client.hkeys(f"{self.keys.prefix}reached"):
-            self.client.hincrby(f"{self.keys.prefix}reached", queue, -ms)
+        for queue, progress in self.client.hgetall(f"{self.keys.prefix}started").items():
+            sequence, published = map(int, progress.split())
+            self.client.hset(f"{self.keys.prefix}started", queue, f"{sequence} {published - ms}")
 
     def heard(self, act: Callable[[], object], channel: str) -> list[bytes]:
         """What was published on a channel while `act` ran."""

@@ -10,7 +10,7 @@ from benchmarks.scale.needs import Limits, Load, needed, shards
 
 def test_a_small_run_measures_every_shape(tmp_path: Path) -> None:
     said: list[str] = []
-    costs, upkeep = measure_all(tmp_path, 0.02, said.append)
+    costs, upkeep = measure_all(tmp_path, 0.08, said.append)
     alone, together, *jobs, stock = costs.values()
     assert said[-1] == "sweeping, rewriting, restarting"
     assert set(costs) < set(said)

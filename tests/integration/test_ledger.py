@@ -10,9 +10,10 @@ from dispatcher.model.job import JobState, Progress
 from dispatcher.transport import outcomes
 from dispatcher.transport.announcements import read_announcements
 from dispatcher.transport.cache import Kept
+from dispatcher.transport.fleet import fleet_command
 from dispatcher.transport.garbage import GarbageSink
 from dispatcher.transport.outcomes import CallRecord, JobRecord
-from dispatcher.transport.replies import Lease, NoLease
+from dispatcher.transport.replies import Accepted, Lease, NoLease
 from tests.integration.ledger_rig import Rig, failed, succeeded
 
 
@@ -127,6 +128,47 @@ class TestAccept:
         assert json.loads(lease.envelope)["calls"] == list(calls)
         assert (lease.function, lease.idempotency_key, lease.delivery) == ("text.count", "ключ", "at_most_once")
 
+    def test_any_text_may_be_an_idempotency_key(self, rig: Rig) -> None:
+        text = '😀 "quoted" \\ \n {a} \x00 ]]'
+        job_id = rig.waiting(idempotency_key=text, digest="d")
+        assert rig.leased(job_id).idempotency_key == text
+        assert rig.accept(idempotency_key=text, digest="d").job_id == job_id
+
+    def test_jobs_of_one_request_are_kept_as_they_are_whatever_they_have_in_common(self, rig: Rig) -> None:
+        jobs = [
+            rig.job(),
+            rig.job(calls=('{"a":1}', "{}"), arguments_shown="two"),
+            rig.job(calls=('{"a":2}', "{}"), arguments_shown="two more"),
+            rig.job(function="text.lower", delivery="at_most_once", deadline=timedelta(minutes=1)),
+            rig.job(delay=timedelta(seconds=30)),
+            rig.job(queue="default.bulk", idempotency_key="k", digest="d"),
+            rig.job(),
+        ]
+        answers = rig.ledger.run(rig.commands.accept_many(jobs))
+        assert [answer.sequence for answer in answers if isinstance(answer, Accepted)] == [1, 2, 3, 4, 0, 1, 5]
+        for job in jobs:
+            status = rig.status(job.id)
+            assert status is not None
+            assert (status.function, status.queue, status.calls) == (job.function, job.queue, len(job.calls))
+            assert status.deadline_at - status.accepted_at == job.deadline
+            assert (status.due_at is not None) is bool(job.delay)
+            assert rig.field(job.id, "shown") == job.arguments_shown
+            if not job.delay:
+                lease = rig.leased(job.id)
+                assert json.loads(lease.envelope)["calls"] == list(job.calls)
+                assert (lease.delivery, lease.idempotency_key) == (job.delivery, job.idempotency_key or "")
+        assert rig.accept().sequence == 6
+
+    def test_the_fleets_sums_tell_what_runs_from_what_waits(self, rig: Rig) -> None:
+        rig.waiting()
+        rig.waiting(queue="default.bulk", delay=timedelta(seconds=30))
+        rig.retry(*rig.running())
+        rig.running(queue="default.bulk")
+        rig.settle(*rig.running())
+        rig.dead()
+        sums = rig.ledger.run(fleet_command(rig.keys))
+        assert (sums.unsettled, sums.running, sums.dead_letters) == (4, 1, 1)
+
 
 class TestLease:
     def test_the_first_attempt_takes_the_job_out_of_its_queue(self, rig: Rig) -> None:
@@ -138,7 +180,7 @@ class TestLease:
         status = rig.status(job_id)
         assert status is not None
         assert (status.state, status.worker, status.attempt) == (JobState.RUNNING, "w1", 1)
-        assert rig.client.sismember(rig.keys.running, job_id)
+        assert rig.runs(job_id)
         assert rig.queues()["default"].started == 1
 
     def test_the_next_look_of_a_running_job_is_the_end_of_its_lease(self, rig: Rig) -> None:
@@ -267,7 +309,7 @@ class TestSettle:
         assert rig.outcome(job_id).calls[0].value == '{"a":[1,2]}'
         assert rig.in_due(job_id) is None
         assert rig.waits_in(job_id) == []
-        assert not rig.client.sismember(rig.keys.running, job_id)
+        assert not rig.runs(job_id)
         status = rig.status(job_id)
         assert status is not None
         assert status.state is JobState.SUCCEEDED
@@ -375,7 +417,8 @@ class TestRetry:
         assert status.due_at is not None
         assert rig.in_due(job_id) == status.due_at.timestamp() * 1000
         assert rig.waits_in(job_id) == []
-        assert not rig.client.sismember(rig.keys.running, job_id)
+        assert rig.client.sismember(rig.keys.scheduled, job_id)
+        assert not rig.runs(job_id)
 
     def test_the_next_attempt_has_a_new_token_and_knows_what_went_before(self, rig: Rig) -> None:
         job_id, token = rig.running(calls=("{}", "{}"))
@@ -571,7 +614,7 @@ class TestSettlingTogether:
             assert rig.outcome(job_id).calls[0].value == f'"{job_id}"'
             assert rig.in_due(job_id) is None
             assert rig.waits_in(job_id) == []
-        assert rig.client.scard(rig.keys.running) == 0
+        assert rig.client.zcard(rig.keys.due) == 0, "none of them runs"
         assert rig.counts()["outcome:succeeded:text.count"] == 3
         assert self.settle(rig, jobs) == ["settled"] * 3, "a lost reply may be asked for again"
         assert rig.counts()["outcome:succeeded:text.count"] == 3

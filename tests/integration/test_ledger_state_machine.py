@@ -332,11 +332,11 @@ class LedgerMachine(RuleBasedStateMachine):
             pipe.get(keys.result(model.id))
             pipe.zscore(keys.due, model.id)
             pipe.zscore(keys.waiting("default"), model.id)
-            pipe.sismember(keys.running, model.id)
+            pipe.sismember(keys.scheduled, model.id)
             pipe.zscore(keys.dead, model.id)
         replies = pipe.execute()
         for index, model in enumerate(self.models):
-            row, stored, due, waits, runs, dead = replies[index * 6 : index * 6 + 6]
+            row, stored, due, waits, put_off, dead = replies[index * 6 : index * 6 + 6]
             assert [(value or b"0").decode() for value in row] == [
                 model.state,
                 *map(str, (model.attempt, model.failures, model.lost, model.number)),
@@ -345,7 +345,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert JobState(model.state).settled is not unsettled
             assert (due is not None) is unsettled, "every unsettled job has a time at which it is looked at"
             assert (waits is not None) is (model.state == "waiting"), "only what waits stands in a queue's order"
-            assert bool(runs) is (model.state == "running")
+            assert bool(put_off) is (model.state == "scheduled")
             assert (dead is not None) is (model.state == "failed")
             assert model.outcomes == (0 if unsettled else 1), "one outcome, and only one"
             assert (stored is None) is unsettled

@@ -16,10 +16,10 @@ class TestLook:
         rig.settle(job_id, token)
         for left in (job_id, "nobody"):
             rig.client.zadd(rig.keys.due, {left: 1})
-            rig.client.sadd(rig.keys.running, left)
+            rig.client.sadd(rig.keys.scheduled, left)
             assert rig.look(left).action == "nothing"
             assert rig.in_due(left) is None
-            assert not rig.client.sismember(rig.keys.running, left)
+            assert not rig.client.sismember(rig.keys.scheduled, left)
 
     def test_a_running_job_with_a_good_lease_is_left_alone(self, rig: Rig) -> None:
         job_id, _ = rig.running()
@@ -40,7 +40,7 @@ class TestLook:
         assert (status.state, status.lost, status.failures) == (JobState.WAITING, 1, 0)
         assert rig.client.zrange(rig.keys.waiting("default"), 0, 0) == [job_id.encode()]
         assert rig.in_due(job_id) == status.deadline_at.timestamp() * 1000
-        assert not rig.client.sismember(rig.keys.running, job_id)
+        assert not rig.runs(job_id)
 
     def test_a_job_whose_workers_die_is_given_up_in_the_end(self, rig: Rig) -> None:
         careful = rig.with_settings(max_lost_attempts=2)
@@ -186,6 +186,15 @@ class TestDue:
 
 
 class TestLost:
+    def test_how_far_a_queue_had_come_is_read_where_an_earlier_version_wrote_the_number_alone(self, rig: Rig) -> None:
+        first, second = rig.waiting(), rig.waiting()
+        rig.client.hset(f"{rig.keys.prefix}started", "default", "1")
+        assert rig.queues()["default"].started == 1
+        rig.leased(first)
+        assert rig.queues()["default"].started == 1
+        rig.leased(second)
+        assert rig.queues()["default"].started == 2
+
     def test_a_job_is_lost_when_one_accepted_a_grace_later_has_started(self, rig: Rig) -> None:
         first, second = rig.waiting(), rig.waiting()
         rig.leased(second)

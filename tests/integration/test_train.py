@@ -67,7 +67,7 @@ def settings(**more: object) -> Settings:
     return Settings(learn_interval_seconds=0.05, feedback_per_source=1_000, **more)
 
 
-def test_what_producers_were_told_makes_a_model_that_they_take(run) -> None:
+def test_what_producers_were_told_makes_a_model_that_they_take(run, tmp_path) -> None:
     async def tell() -> None:
         async with Dispatcher(make_registry(), settings=settings()) as dispatcher:
             for function, word in WORDS.items():
@@ -92,6 +92,20 @@ def test_what_producers_were_told_makes_a_model_that_they_take(run) -> None:
     code, out, _ = run("models")
     assert code == 0
     assert data["promoted"] in out
+    # At the command line too it is selected as producers do.
+    for words in (("explain", "wug that please"), ("ask", "wug that please", "--dry-run")):
+        code, out, err = run(*words, "--json")
+        assert code == 0, err
+        assert json.loads(out)["function"] == "weather"
+    assert json.loads(run("explain", "wug that please", "--json")[1])["model"] == data["promoted"]
+    untrained = json.loads(run("explain", "wug that please", "--untrained", "--json")[1])
+    assert (untrained["decision"], untrained["model"]) == ("abstain", "")
+    (tmp_path / "rows.jsonl").write_text('{"text": "wug that please", "label": "weather"}\n')
+    accuracies = [
+        json.loads(run("evaluate", "rows.jsonl", *more, "--json")[1])["in_scope"]["accuracy_of_calls"]["value"]
+        for more in ((), ("--untrained",))
+    ]
+    assert accuracies == [1, 0]
     assert run("models", "rollback")[0] == 1
 
 

@@ -84,13 +84,14 @@ async def try_all(
 async def _try(dispatcher: Dispatcher, request: Request, end: float) -> Tried:
     tried = Tried(request=request)
     clock = dispatcher.clock
-    began = clock.monotonic()
     try:
         selection = await dispatcher.select(request.text)
         tried.function = selection.function
         if selection.function is None:
             raise NoFunctionSelectedError(selection.reason)
-        handle = await dispatcher.dispatch(selection.bind(request.arguments))
+        call = selection.bind(request.arguments)
+        began = clock.monotonic()
+        handle = await dispatcher.dispatch(call)
     except CallRefusedError as refusal:
         tried.refusal = refusal
         return tried

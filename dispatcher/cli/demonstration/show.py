@@ -98,7 +98,7 @@ class Show:
         self, server: ServerInUse, workers: Sequence[Child], crew: Crew, launcher: FlowerLauncher | None
     ) -> Report:
         async with Dispatcher(
-            self.loaded.registry, settings=server.settings, selector=self.loaded.selector
+            self.loaded.registry, settings=server.settings, selector=self.loaded.make_selector(server.settings)
         ) as dispatcher:
             with self.output.notes.status("starting the workers"):
                 ready = [wait_until_ready(workers, server)]

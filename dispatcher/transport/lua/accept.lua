@@ -2,105 +2,136 @@
 -- lost reply may be asked for again.
 -- KEYS: prefix, then the broker's lists that messages go into (none where the broker is another server)
 -- ARGV: idempotency_ttl_ms, max_backlog, keep_ms, number of jobs,
---       then for each job: id, queue, delay_ms, deadline_ms, digest, idempotency key ('' for none), how its calls are
---       cached ('' for not at all; JSON: topics, and name and producer where it may be shared), how many words follow,
---       and the job's own fields as name, value, …,
+--       then for jobs that have much in common: how many they are, queue, delay_ms, deadline_ms, how many words follow,
+--       and the fields of their records that are the same, as name, value, …,
+--         and for each of them: id, arguments shown, envelope, what else there is of it ('' for nothing; JSON:
+--         idempotency_key, and the name and digest of it; how its calls are cached, as topics and function, and name
+--         and producer where they may be shared),
 --       then for each message: which of KEYS, the first and the last of the jobs that it wakes, the message itself
 -- Returns for each job {'accepted' | 'known' | 'repeated' | 'shared', id, deadline_ms, sequence}, {'cached', entry},
 --         {'conflict', id}, {'backlog'} or {'error', what the server said}
-local idempotency_ttl, max_backlog, keep = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local jobs, at = tonumber(ARGV[4]), 5
-local now = now_ms()
-local backlog, due_at, waits, sequences, seen, replies = {}, {}, {}, {}, {}, {}
+local max_backlog, jobs, at = tonumber(ARGV[2]), tonumber(ARGV[4]), 5
+local waits, due_at, seen, replies = {}, {}, {}, {}
 
-local function room(queue)
-  if not backlog[queue] then backlog[queue] = redis.call('ZCARD', waiting_key(queue)) end
-  if backlog[queue] >= max_backlog then return false end
-  backlog[queue] = backlog[queue] + 1
-  return true
-end
+local function see(what) seen[what] = (seen[what] or 0) + 1 end
 
--- For a call that may share: how an equal one has ended, or the job that runs for it.
-local function found(cached, queue)
-  local entry = kept(cached.name, cached.topics)
-  if entry then
-    seen['cache:hit:' .. cached.fn] = (seen['cache:hit:' .. cached.fn] or 0) + 1
-    return { 'cached', entry }
-  end
-  local shared, deadline_at = join(cached.name, cached.topics, queue, cached.producer)
-  local how = shared and 'cache:shared:' or 'cache:miss:'
-  seen[how .. cached.fn] = (seen[how .. cached.fn] or 0) + 1
-  return shared and { 'shared', shared, deadline_at, '0' } or nil
-end
+-- What few jobs need: made where the first of them comes.
+local uncommon
+local function special()
+  local cache = result_cache()
 
-local function accept(id, queue, delay, deadline, digest, name, cache, first, last)
-  local jk = job_key(id)
-  local known = redis.call('HMGET', jk, 'deadline_ms', 'sequence')
-  if known[1] then return { 'known', id, known[1], known[2] or '0' } end
-
-  local idempotency = name ~= '' and key('idempotency:' .. name) or nil
-  if idempotency then
+  -- What an idempotency key says of a job that is to be accepted under it; nil: nothing.
+  local function repeated(idempotency, digest)
     local owner = redis.call('HMGET', idempotency, 'digest', 'id', 'deadline_ms')
     if owner[1] == digest then
-      seen.repeated = (seen.repeated or 0) + 1
+      see('repeated')
       return { 'repeated', owner[2], owner[3], '0' }
     end
     if owner[1] then
-      seen['refused:idempotency_conflict'] = (seen['refused:idempotency_conflict'] or 0) + 1
+      see('refused:idempotency_conflict')
       return { 'conflict', owner[2] }
     end
   end
-  local cached = cache ~= '' and cjson.decode(cache) or nil
-  local answer = cached and cached.name and found(cached, queue)
-  if answer then return answer end
-  if not room(queue) then
-    seen['refused:backlog_full'] = (seen['refused:backlog_full'] or 0) + 1
-    return { 'backlog' }
+
+  -- For a call that may share: how an equal one has ended, or the job that runs for it.
+  local function found(more, queue)
+    local entry = cache.kept(more.name, more.topics)
+    if entry then
+      see('cache:hit:' .. more.fn)
+      return { 'cached', entry }
+    end
+    local shared, deadline_at = cache.join(more.name, more.topics, queue, more.producer)
+    see((shared and 'cache:shared:' or 'cache:miss:') .. more.fn)
+    return shared and { 'shared', shared, deadline_at, '0' } or nil
   end
 
-  local deadline_at, sequence, due = now + deadline, 0, nil
-  if delay > 0 then
-    due = math.min(now + delay, deadline_at)
-    redis.call('HSET', jk, 'queue', queue, 'accepted_ms', now, 'deadline_ms', deadline_at, 'attempt', 0, 'failures', 0,
-      'lost', 0, 'state', 'scheduled', 'due_ms', now + delay, unpack(ARGV, first, last))
-  else
-    due = deadline_at
-    sequence = (sequences[queue] or tonumber(redis.call('HGET', key('sequence'), queue) or '0')) + 1
-    sequences[queue] = sequence
-    redis.call('HSET', jk, 'queue', queue, 'accepted_ms', now, 'deadline_ms', deadline_at, 'attempt', 0, 'failures', 0,
-      'lost', 0, 'state', 'waiting', 'sequence', sequence, 'published_ms', now, unpack(ARGV, first, last))
-    waits[queue] = waits[queue] or {}
-    add_pair(waits[queue], sequence, id)
+  -- The answer that stands already; nil: the job is to be accepted.
+  local function answered(more, queue)
+    return more.idempotency and repeated(PREFIX .. 'idempotency:' .. more.idempotency, more.digest)
+      or more.name and found(more, queue)
   end
-  add_pair(due_at, due, id)
-  redis.call('PEXPIREAT', jk, deadline_at + keep)
-  if idempotency then
-    redis.call('HSET', idempotency, 'digest', digest, 'id', id, 'deadline_ms', deadline_at)
-    redis.call('PEXPIREAT', idempotency, deadline_at + idempotency_ttl)
-  end
-  if cached then
-    redis.call('HSET', jk, 'epoch', epoch())
-    if cached.name then
-      redis.call('HSET', jk, 'flight', cached.name, 'sharers', cached.producer)
-      redis.call('SET', key('flight:' .. cached.name), id, 'PX', math.max(deadline, 1))
+
+  -- What else is written of a job that is accepted.
+  local function add(id, more, deadline, deadline_at)
+    if more.idempotency then
+      local idempotency = PREFIX .. 'idempotency:' .. more.idempotency
+      redis.call('HSET', JOB .. id, 'idempotency_key', more.idempotency_key)
+      redis.call('HSET', idempotency, 'digest', more.digest, 'id', id, 'deadline_ms', deadline_at)
+      redis.call('PEXPIREAT', idempotency, deadline_at + ARGV[1])
+    end
+    if more.topics then
+      redis.call('HSET', JOB .. id, 'epoch', redis.call('HGET', PREFIX .. 'epochs', 'last') or '0')
+    end
+    if more.name then
+      redis.call('HSET', JOB .. id, 'flight', more.name, 'sharers', more.producer)
+      redis.call('SET', PREFIX .. 'flight:' .. more.name, id, 'PX', math.max(deadline, 1))
     end
   end
-  seen.accepted = (seen.accepted or 0) + 1
-  return { 'accepted', id, tostring(deadline_at), tostring(sequence) }
+
+  return { answered = answered, add = add }
 end
 
-for i = 1, jobs do
-  local words = tonumber(ARGV[at + 7])
-  -- One whose record somebody broke must not leave the others half accepted.
-  local done, reply = pcall(accept, ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), ARGV[at + 4],
-    ARGV[at + 5], ARGV[at + 6], at + 8, at + 7 + words)
-  replies[i] = done and reply or { 'error', type(reply) == 'table' and reply.err or tostring(reply) }
-  at = at + 8 + words
+-- id_at: where its words begin in ARGV. like: what it has in common with others; its `words` are the command that makes
+-- the record, into which each job puts what is its own.
+local function accept(id_at, like)
+  local id, more = ARGV[id_at], ARGV[id_at + 3]
+  local jk, queue, words, due = JOB .. id, like.queue, like.words, like.due
+  if redis.call('EXISTS', jk) == 1 then
+    local known = redis.call('HMGET', jk, 'deadline_ms', 'sequence')
+    if known[1] then return { 'known', id, known[1], known[2] or '0' } end
+  end
+  if more ~= '' then
+    uncommon = uncommon or special()
+    more = cjson.decode(more)
+    local answer = uncommon.answered(more, queue)
+    if answer then return answer end
+  end
+  local waiting = waits[queue]
+  if not waiting then
+    waiting = { room = max_backlog - redis.call('ZCARD', WAITING .. queue) }
+    waits[queue] = waiting
+  end
+  if waiting.room <= 0 then
+    see('refused:backlog_full')
+    return { 'backlog' }
+  end
+  waiting.room = waiting.room - 1
+
+  local turn = due or waiting[1] and waiting[#waiting - 1] + 1 or redis.call('HINCRBY', PREFIX .. 'sequence', queue, 1)
+  words[2], words[6], words[8], words[10] = jk, turn, ARGV[id_at + 1], ARGV[id_at + 2]
+  redis.call(unpack(words))
+  if due then redis.call('SADD', PREFIX .. 'scheduled', id) else add_pair(waiting, turn, id) end
+  add_pair(due_at, due and math.min(due, like.deadline_at) or like.deadline_at, id)
+  redis.call('PEXPIREAT', jk, like.deadline_at + ARGV[3])
+  if more ~= '' then uncommon.add(id, more, like.deadline, like.deadline_at) end
+  see('accepted')
+  return { 'accepted', id, like.deadline_text, due and '0' or tostring(turn) }
 end
-for queue, sequence in pairs(sequences) do redis.call('HSET', key('sequence'), queue, sequence) end
-for queue, pairs_of in pairs(waits) do redis.call('ZADD', waiting_key(queue), unpack(pairs_of)) end
-if #due_at > 0 then redis.call('ZADD', key('due'), unpack(due_at)) end
-for name, by in pairs(seen) do count(name, by) end
+
+while #replies < jobs do
+  local alike, queue, delay, deadline = tonumber(ARGV[at]), ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local first = at + 5 + tonumber(ARGV[at + 4])
+  local due, deadline_at = delay > 0 and now + delay or nil, now + deadline
+  local like = { queue = queue, due = due, deadline = deadline, deadline_at = deadline_at,
+    deadline_text = tostring(deadline_at),
+    -- Of these, the 2nd, 6th, 8th and 10th are a job's own.
+    words = { 'HSET', '', 'state', due and 'scheduled' or 'waiting', due and 'due_ms' or 'sequence', '', 'shown', '',
+      'envelope', '', 'queue', queue, 'accepted_ms', now, 'deadline_ms', deadline_at,
+      unpack(ARGV, at + 5, first - 1) } }
+  at = first + 4 * alike
+  for id_at = first, at - 4, 4 do
+    -- One whose record somebody broke must not leave the others half accepted.
+    local done, reply = pcall(accept, id_at, like)
+    replies[#replies + 1] = done and reply or { 'error', type(reply) == 'table' and reply.err or tostring(reply) }
+  end
+end
+for queue, waiting in pairs(waits) do
+  if waiting[1] then redis.call('ZADD', WAITING .. queue, unpack(waiting)) end
+  -- The first of them took its number when it came.
+  if #waiting > 2 then redis.call('HINCRBY', PREFIX .. 'sequence', queue, #waiting / 2 - 1) end
+end
+if due_at[1] then redis.call('ZADD', PREFIX .. 'due', unpack(due_at)) end
+for name, by in pairs(seen) do redis.call('HINCRBY', PREFIX .. 'counts', name, by) end
 for i = at, #ARGV, 4 do
   for j = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]) do
     -- Not again for a reply that was lost: the message went out with the acceptance.

@@ -4,10 +4,10 @@
 -- ARGV: id, reason, hard (0 or 1), meta, result_ms, producer ('' to cancel it whoever shares it)
 -- Returns 'unknown', 'settled:<state>', 'cancelled', 'requested', or 'released' (others share it, and it goes on)
 local id = ARGV[1]
-local jk = job_key(id)
+local jk = JOB .. id
 local state = redis.call('HGET', jk, 'state')
 if not state or state == 'garbage' then return 'unknown' end
-if SETTLED[state] then return 'settled:' .. state end
+if is_settled(state) then return 'settled:' .. state end
 local sharers = ARGV[6] ~= '' and redis.call('HGET', jk, 'sharers')
 if sharers then
   local others = {}
@@ -21,9 +21,9 @@ if sharers then
 end
 redis.call('HSET', jk, 'cancel', ARGV[2])
 if state == 'running' and ARGV[3] == '0' then return 'requested' end
-conclude(id, 'cancelled', ARGV[4], { result_key = KEYS[2], result_ms = tonumber(ARGV[5]), dead = false }, now_ms())
+conclude(id, 'cancelled', ARGV[4], { result_key = KEYS[2], result_ms = tonumber(ARGV[5]), dead = false })
 -- No worker sees this end; the node that sweeps tells Celery's events of it.
-redis.call('RPUSH', key('untold'), id)
-redis.call('LTRIM', key('untold'), -10000, -1)
-redis.call('PEXPIRE', key('untold'), 3600000)
+redis.call('RPUSH', PREFIX .. 'untold', id)
+redis.call('LTRIM', PREFIX .. 'untold', -10000, -1)
+redis.call('PEXPIRE', PREFIX .. 'untold', 3600000)
 return 'cancelled'

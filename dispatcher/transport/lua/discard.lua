@@ -2,6 +2,6 @@
 -- KEYS: prefix
 -- ARGV: id
 -- Returns 1, or 0 when there is no such dead letter; a job that lives is not touched.
-if redis.call('ZREM', key('dead'), ARGV[1]) == 0 then return 0 end
-redis.call('HDEL', job_key(ARGV[1]), 'envelope', 'done', 'raw')
+if redis.call('ZREM', PREFIX .. 'dead', ARGV[1]) == 0 then return 0 end
+redis.call('HDEL', JOB .. ARGV[1], 'envelope', 'done', 'raw')
 return 1

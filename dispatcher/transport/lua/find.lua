@@ -2,12 +2,12 @@
 -- KEYS: prefix
 -- ARGV: producer, then name, topics, function, queue ('' to join no job) for each call
 -- Returns {'cached', entry}, {'shared', id, deadline_ms} or {'none'} for each
-local replies, seen = {}, {}
+local replies, seen, cache = {}, {}, result_cache()
 for i = 2, #ARGV, 4 do
   local name, topics, queue = ARGV[i], ARGV[i + 1], ARGV[i + 3]
-  local entry = kept(name, topics)
+  local entry = cache.kept(name, topics)
   local id, deadline_at
-  if not entry and queue ~= '' then id, deadline_at = join(name, topics, queue, ARGV[1]) end
+  if not entry and queue ~= '' then id, deadline_at = cache.join(name, topics, queue, ARGV[1]) end
   local how = entry and 'hit' or id and 'shared' or 'miss'
   -- One that may be shared is counted as a miss when it is accepted: another may come before it.
   if how ~= 'miss' or queue == '' then

@@ -2,16 +2,15 @@
 -- KEYS: prefix
 -- ARGV: id, token for each job
 -- Returns for each its queue, or '' where it is no longer this attempt's to give back
-local now, queues = now_ms(), {}
+local queues = {}
 for i = 1, #ARGV, 2 do
-  local id, jk = ARGV[i], job_key(ARGV[i])
+  local id, jk = ARGV[i], JOB .. ARGV[i]
   local job = redis.call('HMGET', jk, 'state', 'attempt', 'queue', 'sequence', 'deadline_ms')
   if job[1] == 'running' and job[2] == ARGV[i + 1] then
     redis.call('HSET', jk, 'state', 'waiting', 'published_ms', now)
     redis.call('HDEL', jk, 'lease_ms', 'nonce', 'shared')
-    redis.call('SREM', key('running'), id)
     wait_in_queue(id, job[3], job[4])
-    redis.call('ZADD', key('due'), job[5], id)
+    redis.call('ZADD', PREFIX .. 'due', job[5], id)
     count('given_back')
     queues[#queues + 1] = job[3]
   else

@@ -5,14 +5,13 @@
 -- Returns {'publish', function, queue, shown, head (0 or 1), attempts so far},
 --         {'expired' | 'gave_up' | 'cancelled', function, shown} or {'nothing'}
 local id, max_lost = ARGV[1], tonumber(ARGV[2])
-local jk = job_key(id)
-local now = now_ms()
+local jk = JOB .. id
 local job = redis.call('HMGET', jk, 'state', 'deadline_ms', 'due_ms', 'lease_ms', 'queue', 'sequence', 'function',
   'shown', 'delivery', 'cancel', 'attempt', 'shared')
 local state = job[1]
-if not state or SETTLED[state] then
-  redis.call('ZREM', key('due'), id)
-  redis.call('SREM', key('running'), id)
+if not state or is_settled(state) then
+  redis.call('ZREM', PREFIX .. 'due', id)
+  redis.call('SREM', PREFIX .. 'scheduled', id)
   return { 'nothing' }
 end
 local deadline = tonumber(job[2])
@@ -22,7 +21,7 @@ local ttl = { result_key = KEYS[2], result_ms = tonumber(ARGV[6]), dead = false,
 if state == 'running' then
   local lease = tonumber(job[4])
   if lease > now then
-    redis.call('ZADD', key('due'), lease, id)
+    redis.call('ZADD', PREFIX .. 'due', lease, id)
     return { 'nothing' }
   end
   count('lost')
@@ -30,39 +29,39 @@ if state == 'running' then
     -- A reason has no magic characters of Lua's patterns but in the replacement, where % must be doubled.
     local reason = string.gsub(cjson.encode(job[10]), '%%', '%%%%')
     local meta = string.gsub(ARGV[5], '"' .. ARGV[9] .. '"', reason)
-    conclude(id, 'cancelled', meta, ttl, now)
+    conclude(id, 'cancelled', meta, ttl)
     return { 'cancelled', job[7], job[8] }
   end
   -- One of several in a worker's hands may never have begun. It comes back by itself, and counts from then on.
   local lost = redis.call('HINCRBY', jk, 'lost', job[12] == '1' and 0 or 1)
   if job[9] == 'at_most_once' or lost >= max_lost then
     ttl.dead = true
-    conclude(id, 'failed', ARGV[4], ttl, now)
+    conclude(id, 'failed', ARGV[4], ttl)
     return { 'gave_up', job[7], job[8] }
   end
 end
 if deadline <= now then
-  conclude(id, 'expired', ARGV[3], ttl, now)
+  conclude(id, 'expired', ARGV[3], ttl)
   return { 'expired', job[7], job[8] }
 end
 if state == 'waiting' then
-  redis.call('ZADD', key('due'), deadline, id)
+  redis.call('ZADD', PREFIX .. 'due', deadline, id)
   return { 'nothing' }
 end
 if state == 'scheduled' and tonumber(job[3]) > now then
-  redis.call('ZADD', key('due'), math.min(tonumber(job[3]), deadline), id)
+  redis.call('ZADD', PREFIX .. 'due', math.min(tonumber(job[3]), deadline), id)
   return { 'nothing' }
 end
 
 local sequence, head = job[6], '1'
 if not sequence then
-  sequence = redis.call('HINCRBY', key('sequence'), job[5], 1)
+  sequence = redis.call('HINCRBY', PREFIX .. 'sequence', job[5], 1)
   head = '0'
 end
 redis.call('HSET', jk, 'state', 'waiting', 'sequence', sequence, 'published_ms', now)
 redis.call('HDEL', jk, 'lease_ms', 'nonce', 'due_ms', 'copies')
-redis.call('SREM', key('running'), id)
+redis.call('SREM', PREFIX .. 'scheduled', id)
 wait_in_queue(id, job[5], sequence)
-redis.call('ZADD', key('due'), deadline, id)
+redis.call('ZADD', PREFIX .. 'due', deadline, id)
 count('republished:' .. (state == 'running' and 'lost_attempt' or 'due'))
-return { 'publish', job[7], job[5], job[8], head, job[11] }
+return { 'publish', job[7], job[5], job[8], head, job[11] or '0' }

@@ -2,5 +2,5 @@
 -- KEYS: prefix
 -- ARGV: id, pause_ms
 -- Returns 1
-redis.call('ZADD', key('due'), 'XX', now_ms() + tonumber(ARGV[2]), ARGV[1])
+redis.call('ZADD', PREFIX .. 'due', 'XX', now + tonumber(ARGV[2]), ARGV[1])
 return 1

@@ -2,10 +2,10 @@
 -- KEYS: prefix
 -- ARGV: id, producer
 -- Returns 'joined', or 'over' where the job has its outcome, or is unknown
-local job = redis.call('HMGET', job_key(ARGV[1]), 'state', 'sharers')
-if not job[1] or SETTLED[job[1]] then return 'over' end
+local job = redis.call('HMGET', JOB .. ARGV[1], 'state', 'sharers')
+if not job[1] or is_settled(job[1]) then return 'over' end
 for sharer in string.gmatch(job[2] or '', '%S+') do
   if sharer == ARGV[2] then return 'joined' end
 end
-redis.call('HSET', job_key(ARGV[1]), 'sharers', (job[2] or '') .. ' ' .. ARGV[2])
+redis.call('HSET', JOB .. ARGV[1], 'sharers', (job[2] or '') .. ' ' .. ARGV[2])
 return 'joined'

@@ -3,7 +3,7 @@
 -- KEYS: prefix
 -- ARGV: id, token, done (as `encode_done` of outcomes.py writes it)
 -- Returns 'saved' or 'stale' (another attempt has it, or it is settled)
-local jk = job_key(ARGV[1])
+local jk = JOB .. ARGV[1]
 local job = redis.call('HMGET', jk, 'state', 'attempt')
 if job[1] ~= 'running' or job[2] ~= ARGV[2] then return 'stale' end
 redis.call('HSET', jk, 'done', ARGV[3])

@@ -1,38 +1,50 @@
 -- Ends attempts: each with the job's outcome, or with the time of the next attempt. Counts only under the current token.
 -- KEYS: prefix, then the result key of each job
 -- ARGV: for each job how many words follow, and
---       id, token, state, meta, result_ms, dead (0 or 1), dead_ms, max_dead, ended (JSON: calls by state, '' where all
---       ended as the job did), then name, entry and ms of each call's end that may be used again   for an outcome
---       id, token, 'scheduled', done (outcomes that stand already, '' for none), wait_ms      for another attempt
+--       id, token, state, meta, ended (JSON: calls by state, '' where all ended as the job did), result_ms, of a failed
+--       job dead_ms and max_dead, then name, entry and ms of each call's end that may be used again   for an outcome
+--       id, token, 'scheduled', done (outcomes that stand already, '' for none), wait_ms           for another attempt
 -- Returns for each 'settled', 'scheduled', 'stale', 'cancel:<reason>' (no further attempt: settle it as cancelled), or,
 -- of several, 'error:<what the server said>'. Repeating a settlement that counted says so again.
-local now = now_ms()
+
+-- What is said of an attempt that does not run any more.
+local function over(jk, token)
+  local job = redis.call('HMGET', jk, 'state', 'settled_by')
+  if job[2] == token then return job[1] == 'scheduled' and 'scheduled' or 'settled' end
+  count('stale')
+  return 'stale'
+end
+
+local function try_again(id, token, done, wait)
+  local jk = JOB .. id
+  local job = redis.call('HMGET', jk, 'cancel', 'deadline_ms')
+  if job[1] then return 'cancel:' .. job[1] end
+  local due = now + wait
+  redis.call('HINCRBY', jk, 'failures', 1)
+  redis.call('HSET', jk, 'state', 'scheduled', 'due_ms', due, 'done', done, 'settled_by', token)
+  redis.call('HDEL', jk, 'lease_ms', 'nonce')
+  redis.call('ZADD', PREFIX .. 'due', math.min(due, tonumber(job[2])), id)
+  redis.call('SADD', PREFIX .. 'scheduled', id)
+  count('retries')
+  return 'scheduled'
+end
 
 local function settle(result_key, first, last)
   local id, token, state = ARGV[first], ARGV[first + 1], ARGV[first + 2]
-  local jk = job_key(id)
-  local job = redis.call('HMGET', jk, 'state', 'attempt', 'settled_by', 'deadline_ms', 'cancel', 'epoch')
-  if job[3] == token then return job[1] == 'scheduled' and 'scheduled' or 'settled' end
-  if job[1] ~= 'running' or job[2] ~= token then
-    count('stale')
-    return 'stale'
+  local jk = JOB .. id
+  local job = redis.call('HMGET', jk, 'state', 'attempt', 'function', 'calls', 'producer', 'sharers', 'flight')
+  if job[1] ~= 'running' or job[2] ~= token then return over(jk, token) end
+  if state == 'scheduled' then return try_again(id, token, ARGV[first + 3], tonumber(ARGV[first + 4])) end
+  local ended = ARGV[first + 4] ~= '' and cjson.decode(ARGV[first + 4]) or nil
+  local ttl, rest = { result_key = result_key, result_ms = tonumber(ARGV[first + 5]) }, first + 6
+  if state == 'failed' then
+    ttl.dead, ttl.dead_ms, ttl.max_dead = true, tonumber(ARGV[rest]), tonumber(ARGV[rest + 1])
+    rest = rest + 2
   end
-  if state == 'scheduled' and job[5] then return 'cancel:' .. job[5] end
-  if state == 'scheduled' then
-    local due = now + tonumber(ARGV[first + 4])
-    redis.call('HINCRBY', jk, 'failures', 1)
-    redis.call('HSET', jk, 'state', 'scheduled', 'due_ms', due, 'done', ARGV[first + 3], 'settled_by', token)
-    redis.call('HDEL', jk, 'lease_ms', 'nonce')
-    redis.call('ZADD', key('due'), math.min(due, tonumber(job[4])), id)
-    redis.call('SREM', key('running'), id)
-    count('retries')
-    return 'scheduled'
-  end
-  local ended = ARGV[first + 8] ~= '' and cjson.decode(ARGV[first + 8]) or nil
-  finish(id, state, ARGV[first + 3], { result_key = result_key, result_ms = tonumber(ARGV[first + 4]),
-    dead = ARGV[first + 5] == '1', dead_ms = tonumber(ARGV[first + 6]), max_dead = tonumber(ARGV[first + 7]) }, now, ended,
-    token)
-  for i = first + 9, last, 3 do keep(ARGV[i], tonumber(job[6] or '0'), ARGV[i + 1], ARGV[i + 2]) end
+  finish(id, job, state, ARGV[first + 3], ttl, ended, token)
+  if rest > last then return 'settled' end
+  local made = tonumber(redis.call('HGET', jk, 'epoch') or '0')
+  for i = rest, last, 3 do keep(ARGV[i], made, ARGV[i + 1], ARGV[i + 2]) end
   return 'settled'
 end
 

@@ -4,6 +4,7 @@ import pytest
 
 from dispatcher.cli.loading import load, read_settings
 from dispatcher.errors import RegistrationError, SettingsError
+from dispatcher.settings import Settings
 
 
 def test_a_registry_is_found_from_the_current_folder_with_the_selector_beside_it(folder) -> None:
@@ -19,6 +20,35 @@ def test_the_attribute_may_be_left_out(folder) -> None:
 def test_what_is_called_selector_and_selects_nothing_is_left_alone(folder) -> None:
     (folder / "other.py").write_text("from shop import registry\nselector = 'not one'\n")
     assert load("other").selector is None
+
+
+RULED = """
+from dispatcher import KeywordRule
+from shop import registry
+
+keyword_rules = [KeywordRule(function="price", any_of=("zephyr",))]
+"""
+
+
+def test_rules_beside_the_registry_are_for_the_usual_selector(folder) -> None:
+    (folder / "ruled.py").write_text(RULED)
+    loaded = load("ruled")
+    assert loaded.selector is None
+    assert loaded.make_selector(Settings(encoder="none")).select("zephyr").function == "price"
+
+
+def test_a_selector_of_ones_own_goes_before_rules(folder) -> None:
+    (folder / "both.py").write_text(RULED + "from shop import selector\n")
+    loaded = load("both")
+    assert loaded.make_selector(Settings()) is loaded.selector
+    assert loaded.rules == ()
+
+
+@pytest.mark.parametrize("wrong", ["'zephyr'", "[1]", "{}"])
+def test_rules_that_are_none_are_refused(folder, wrong) -> None:
+    (folder / "wrong.py").write_text(f"from shop import registry\nkeyword_rules = {wrong}\n")
+    with pytest.raises(SettingsError, match="`keyword_rules` must be a sequence of KeywordRule"):
+        load("wrong")
 
 
 def test_a_missing_module_is_named_with_the_folder_that_was_searched(folder) -> None:

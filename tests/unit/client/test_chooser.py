@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from dispatcher import Cascade, ConversationState, KeywordSelector, Registry, Settings
+from dispatcher import Cascade, ConversationState, KeywordRule, KeywordSelector, Registry, Settings
 from dispatcher.client.chooser import MAX_AT_ONCE, Chooser
 from dispatcher.client.shared_selections import SharedSelections
 from dispatcher.client.verdicts import Opinion
@@ -288,3 +288,16 @@ class TestSharedSelections:
 
 async def finish(chooser: Chooser) -> None:
     await asyncio.gather(*chooser._under_way)
+
+
+@pytest.mark.parametrize("kind", [RecordingDispatcher, RecordingSyncDispatcher])
+def test_rules_are_for_the_selector_that_a_dispatcher_makes_for_itself(kind) -> None:
+    rule = KeywordRule(function="weather", any_of=("zephyr",))
+    registry = make_registry()
+    made = kind(registry, rules=[rule])
+    selector = (made.recorder if kind is RecordingSyncDispatcher else made).selector
+    assert selector.select("zephyr").function == "weather"
+    with pytest.raises(ValueError, match="give rules to the selector itself"):
+        kind(registry, selector=Cascade(registry), rules=[rule])
+    with pytest.raises(UnknownFunctionError, match="a KeywordRule names it"):
+        kind(registry, rules=[KeywordRule(function="gone", any_of=("zephyr",))])

@@ -1,5 +1,7 @@
 """A Function as a Celery task: which message is what, and what Celery is told of an ending."""
 
+import base64
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -9,11 +11,15 @@ from celery import Celery
 from celery.app.task import Context
 from celery.exceptions import Ignore
 from celery.exceptions import Retry as CeleryRetry
+from celery.worker.request import Request
+from kombu import Connection
+from kombu.transport.virtual import Message
 
 from dispatcher import Registry, RetryPolicy
-from dispatcher.execution.celery_task import FunctionTask, JobFailed, register
+from dispatcher.execution.celery_task import FunctionTask, JobFailed, ShownRequest, register
 from dispatcher.execution.ending import Ending
-from dispatcher.transport.message import WAKE_UP_HEADER
+from dispatcher.transport.message import BODY, BODY_TEXT, WAKE_UP_HEADER, write_message
+from dispatcher.transport.replies import WakeUp
 
 registry = Registry()
 
@@ -137,3 +143,34 @@ class TestPlainCalls:
         task.request.retries = 1
         with pytest.raises(ConnectionError, match="busy"):
             task.run(1)
+
+
+class TestRequests:
+    """What Celery is given of a wake-up is what it would have worked out itself."""
+
+    def request(self, kind: type[Request], body: str = BODY_TEXT, **headers: Any) -> Request:
+        task = task_with(FakeExecutor())
+        wake_up = WakeUp(job_id="job-1", function="add", queue="q", shown='{"a":1}', others=("job-2",))
+        payload = json.loads(write_message(wake_up, "origin"))
+        payload["body"] = body
+        payload["headers"] |= headers
+        payload["properties"]["delivery_tag"] = "tag"
+        message = Message(payload, channel=Connection("memory://").channel(), accept={"application/json"})
+        return kind(message, app=task.app, task=task, hostname="w@h", headers=message.headers, body=message.body)
+
+    def test_the_pool_decodes_no_body_of_a_wake_up(self) -> None:
+        request = self.request(ShownRequest)
+        assert request.body == BODY
+        assert (request.content_type, request.content_encoding) == (None, None)
+        assert (request.args, request.kwargs) == ([], {})
+
+    def test_another_body_is_decoded_as_ever(self) -> None:
+        own = self.request(ShownRequest, base64.b64encode(b"[[1],{},{}]").decode())
+        celerys = self.request(Request, base64.b64encode(b"[[1],{},{}]").decode())
+        assert (own.body, own.content_type, own.args) == (celerys.body, celerys.content_type, [1])
+
+    @pytest.mark.parametrize("headers", [{}, {"traceparent": "00-1", "baggage": {"a": 1}}, {"headers": {"x": 1}}])
+    def test_a_tasks_own_headers_are_those_that_celery_finds(self, headers: dict[str, Any]) -> None:
+        own, celerys = self.request(ShownRequest, **headers), self.request(Request, **headers)
+        assert own.request_dict["headers"] == Context(celerys.request_dict).headers
+        assert vars(Context(own.request_dict)) == vars(Context(celerys.request_dict))

@@ -1,13 +1,15 @@
 """Jobs that share a wake-up: taken as they are quick, recorded together, given back where one takes long."""
 
 import threading
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import AfterValidator
 from redis.exceptions import ConnectionError as ServerGoneError
 
 from dispatcher import RetryPolicy
 from dispatcher.execution.company import TAKEN_SECONDS
+from dispatcher.execution.coroutines import CoroutineRunner
 from dispatcher.execution.execute import Executor
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
@@ -39,6 +41,19 @@ def note_once(number: int) -> int:
     return number
 
 
+def look_at(number: int) -> int:
+    """Code of a type's own."""
+    called.append(-number)
+    return number
+
+
+@registry.function
+def note_looked_at(number: Annotated[int, AfterValidator(look_at)]) -> int:
+    """Note a number."""
+    called.append(number)
+    return number
+
+
 class Ledger(FakeLedger):
     """Gives jobs that are named after the number they note, one or many."""
 
@@ -64,13 +79,20 @@ def _nothing_called() -> None:
 
 
 class Bench:
-    def __init__(self, ledger: Ledger, *, can_publish: bool = True, outage_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        can_publish: bool = True,
+        outage_seconds: float = 5.0,
+        coroutines: CoroutineRunner | None = None,
+    ) -> None:
         self.ledger = ledger
         self.published: list[WakeUp] = []
         self.broker_is_away = False
         publish = self.publish if can_publish else None
         settings = Settings(outage_seconds=outage_seconds, kill_grace_seconds=0.2)
-        self.executor = Executor(registry, ledger, settings, publish=publish)  # type: ignore[arg-type]
+        self.executor = Executor(registry, ledger, settings, publish=publish, coroutines=coroutines)  # type: ignore[arg-type]
 
     def publish(self, wake_up: WakeUp) -> None:
         if self.broker_is_away:
@@ -143,6 +165,54 @@ def test_a_failure_of_one_is_its_own() -> None:
     assert len(list(bench.ledger.settlements())) == 2
 
 
+def test_arguments_that_do_not_fit_are_the_fault_of_one() -> None:
+    def give(command: Command[Any]) -> Any:
+        arguments = {"1": {"number": 1}, "2": {"number": "two"}, "3": {"number": 3}}
+        return [lease_of("note", arguments[str(name)], job_id=str(name)) for name in command.args[3:]]
+
+    bench = Bench(Ledger(lease=give))
+    bench.warm()
+    assert bench.run(1, 2, 3).text == "2 of 3 jobs succeeded"
+    assert called == [1, 3]
+
+
+def test_arguments_are_loaded_together_unless_a_type_has_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone: list[object] = []
+    load = type(note).load_arguments
+    monkeypatch.setattr(type(note), "load_arguments", lambda self, text: alone.append(text) or load(self, text))
+    bench = Bench(Ledger())
+    bench.warm()
+    bench.run(1, 2, 3)
+    assert alone == []
+    bench = Bench(Ledger("note_looked_at"))
+    bench.warm(note_looked_at)
+    bench.run(4, 5, function=note_looked_at)
+    assert called == [1, 2, 3, -4, 4, -5, 5], "that code runs in its own call's time"
+
+
+def test_leases_are_kept_until_the_outcomes_are_recorded() -> None:
+    watched: list[set[str]] = []
+
+    def settle(command: Command[Any]) -> Any:
+        watched.append(set(bench.executor._supervisor._attempts))
+        return ["settled"] * (len(command.keys) - 1)
+
+    bench = Bench(Ledger(settle=settle))
+    bench.warm()
+    bench.run(1, 2, 3)
+    assert watched == [{"1", "2", "3"}]
+    assert bench.executor._supervisor._attempts == {}
+
+
+def test_nobody_keeps_leases_of_jobs_that_could_not_be_recorded() -> None:
+    bench = Bench(Ledger(settle=AssertionError("a fault of ours")))
+    bench.warm()
+    with pytest.raises(AssertionError):
+        bench.run(1, 2, 3)
+    assert bench.executor._supervisor._attempts == {}
+    assert bench.executor._runs == {}
+
+
 def test_what_is_not_given_is_not_run_and_what_is_to_be_looked_at_is_asked_for_alone() -> None:
     def give(command: Command[Any]) -> Any:
         names = command.args[3:]
@@ -180,7 +250,7 @@ def test_where_one_takes_long_the_ended_are_recorded_and_those_not_begun_given_b
 def test_what_was_no_longer_ours_is_not_published() -> None:
     bench = Bench(Ledger(give_back=lambda _: ["", "default"]))
     bench.warm()
-    runs = [bench.executor.begin(lease_of("note", {"number": n}, job_id=str(n))) for n in (3, 4)]
+    runs = bench.executor.begin([lease_of("note", {"number": n}, job_id=str(n)) for n in (3, 4)])
     bench.executor._company._give_back(runs)
     assert [ids(wake_up) for wake_up in bench.published] == [["4"]]
     assert bench.executor._runs == {}
@@ -208,6 +278,53 @@ def test_nothing_is_run_where_the_ledger_cannot_be_reached() -> None:
     bench.warm()
     assert bench.run(1, 2).what == "dropped"
     assert called == []
+
+
+class AtOnce(CoroutineRunner):
+    """As in the asyncio pool, one after the other."""
+
+    runs_at_once = True
+
+
+@registry.function
+async def wait_for(number: int) -> int:
+    """Note a number."""
+    called.append(number)
+    return number
+
+
+def test_coroutines_that_run_at_once_are_leased_together_and_each_is_settled_when_it_ends() -> None:
+    bench = Bench(Ledger("wait_for"), coroutines=AtOnce())
+    assert bench.run(1, 2, 3, function=wait_for).text == "3 of 3 jobs succeeded"
+    assert called == [1, 2, 3]
+    assert bench.ledger.given == [["1", "2", "3"]]
+    assert [len(command.keys) for command in bench.ledger.asked_for("settle")] == [2, 2, 2]
+    assert bench.executor._runs == {}
+
+
+def test_of_those_one_that_must_be_asked_for_by_itself_is() -> None:
+    def give(command: Command[Any]) -> Any:
+        names = [str(name) for name in command.args[3:]]
+        leases = [lease_of("wait_for", {"number": int(name)}, job_id=name) for name in names]
+        return leases[0] if len(names) == 1 else [NoLease("alone"), *leases[1:]]
+
+    bench = Bench(Ledger(lease=give), coroutines=AtOnce())
+    assert bench.run(1, 2, 3, function=wait_for).text == "3 of 3 jobs succeeded"
+    assert called == [2, 3, 1]
+
+
+def test_of_those_none_is_kept_that_was_not_begun_when_the_worker_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(Ledger("wait_for"), coroutines=AtOnce())
+
+    def end(_calls: object) -> None:
+        assert set(bench.executor._supervisor._attempts) == {"1", "2"}
+        raise SystemExit
+
+    monkeypatch.setattr(AtOnce, "at_once", lambda _, calls: end(calls))
+    with pytest.raises(SystemExit):
+        bench.run(1, 2, function=wait_for)
+    assert bench.executor._supervisor._attempts == {}
+    assert bench.executor._runs == {}
 
 
 def test_a_slow_one_counts_at_once_and_quick_ones_little_by_little() -> None:

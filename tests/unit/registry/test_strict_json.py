@@ -106,6 +106,20 @@ def test_strict_json_passes(text):
     json.loads(text)
 
 
+@pytest.mark.parametrize("text", ["x" * 1025, "[[[[[]]]]]", "9" * 21, "[NaN]", "[-Infinity]", "1" * 1024, r'"\ud800"'])
+def test_what_a_serializer_wrote_is_refused_like_other_text(text):
+    with pytest.raises(JsonRefusedError) as other:
+        STRICT.check_text(text.encode())
+    with pytest.raises(JsonRefusedError) as caught:
+        STRICT.check_written(text.encode())
+    assert (caught.value.kind, str(caught.value)) == (other.value.kind, str(other.value))
+
+
+@pytest.mark.parametrize("text", ['"NaN"', '{"a":[1,"\u00e9"]}', "[[[[]]]]", "9" * 20, r'"\u001f"', "1" * 20 + ".5"])
+def test_what_a_serializer_wrote_passes_like_other_text(text):
+    assert STRICT.check_written(text.encode()) == text
+
+
 def test_a_problem_never_quotes_the_text():
     for text in ['{"secret":1,"secret":2}', '["secret', "secret", '{"a": secret}', b'"secret\xff"']:
         with pytest.raises(JsonRefusedError) as caught:

@@ -134,6 +134,18 @@ def test_a_registry_of_one_function_can_be_selected_from(kind):
     assert cascade.select("play a song of an artist").function == "music.play"
 
 
+def test_a_matching_rule_says_that_a_function_is_meant(kind):
+    """Words that the selector never met are a reason to abstain, unless a person said what they mean."""
+    text = "zephyr quux"
+    rule = KeywordRule(function="weather.forecast", any_of=("zephyr",), weight=8.0)
+    plain, ruled = make_cascade(kind).select(text), make_cascade(kind, rules=[rule]).select(text)
+    assert plain.decision is Decision.ABSTAIN
+    assert ruled.in_scope > 0.7 > plain.in_scope
+    assert ruled.function == "weather.forecast"
+    against = KeywordRule(function="weather.forecast", any_of=("zephyr",), weight=-3.0)
+    assert make_cascade(kind, rules=[against]).select(text).decision is Decision.ABSTAIN
+
+
 def test_a_rule_about_an_unknown_function_is_refused():
     with pytest.raises(UnknownFunctionError, match="a KeywordRule names it"):
         Cascade(make_registry(), [KeywordRule(function="gone", any_of=("word",))])

@@ -90,7 +90,8 @@ def test_a_fusion_is_the_same_after_json(fusion):
 def make_signals(n: int, shift: float, seed: int, *, of: int = 1) -> np.ndarray:
     rows = np.random.default_rng(seed).standard_normal((n, len(SIGNALS)))
     rows[:, :of] += shift
-    rows[:, -1] = 0.7  # a signal that never changes
+    rows[:, -2] = 0.7  # a signal that never changes
+    rows[:, SIGNALS.index("ruled")] = 0
     return rows
 
 
@@ -170,3 +171,19 @@ def test_weights_that_are_held_at_zero_stay_near_it_and_the_bias_is_free():
     free, held = (fit_abstention(inside, outside, share=0.8, l2=l2) for l2 in (1e-3, 1e4))
     assert np.abs(held.weights).max() < 1e-3 < np.abs(free.weights).max()
     assert held.in_scope(inside[0]) == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_rule_says_as_much_as_to_the_keyword_selector_and_nothing_that_was_learnt_weakens_it():
+    place = SIGNALS.index("ruled")
+    inside, outside = make_signals(200, 1, 0), make_signals(200, -1, 1)
+    inside[:, place], outside[:, place] = 0, 3
+    abstention = fit_abstention(inside, outside)
+    assert abstention.weights[place] == 0
+    strange = np.full(len(SIGNALS), -5.0)
+    strange[place] = 0
+    assert abstention.in_scope(strange) < 0.01
+    for ruled, least in ((3.0, 0.88), (6.0, 0.99)):
+        strange[place] = ruled
+        assert least < abstention.in_scope(strange) < least + 0.01
+    strange[place] = -3
+    assert abstention.in_scope(strange) < 0.01

@@ -8,11 +8,13 @@ import pytest
 
 from dispatcher.errors import ModelError
 from dispatcher.selection import network, training
+from dispatcher.selection.abstention import SIGNALS
 from dispatcher.selection.card import Card
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.exact import plain
 from dispatcher.selection.example import Example
 from dispatcher.selection.model import Model
+from dispatcher.selection.rules import KeywordRule, compile_rules
 from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.snapshot import Snapshot
@@ -20,6 +22,7 @@ from dispatcher.selection.training import train
 from dispatcher.selection.tuning import HeldOut, keep_refusing, look_at
 from tests.unit.selection.making import (
     DESCRIPTIONS,
+    TEMPLATES,
     make_cards,
     make_meaning,
     make_registry,
@@ -335,3 +338,35 @@ def test_what_nobody_could_guess_is_not_guessed_because_the_function_has_it_as_a
     cards = [replace(card, examples=own[card.name]) for card in make_cards()]
     model = train(cards, examples, meaning=make_meaning() if with_meaning else None)
     assert model.metrics["accuracy"] < 0.5
+
+
+def test_a_function_that_is_left_out_is_not_found_by_its_description():
+    cards = tuple(make_cards())
+    gone = cards[0].name
+    trainer = training._Trainer(cards, (), None, 0, lambda _: None)
+    model = trainer.fit([e for e in sentences(held_out=False) if e.function not in {None, gone}], ())
+    theirs = [Example(text=cards[0].description, function=None)]
+    coverage = SIGNALS.index("coverage")
+    found, lost = (
+        trainer.judge(model, (), theirs, left_out=left_out)[1].signals(model)[0, coverage] for left_out in ((), {gone})
+    )
+    assert found > 0.9
+    assert lost < 0.5
+
+
+def test_training_learns_how_far_to_trust_rules():
+    """Rules that speak for other functions than their words mean are trusted less than those that are right."""
+    names = list(TEMPLATES)
+
+    def weight_of(shift: int) -> float:
+        rules = [
+            KeywordRule(
+                function=names[(place + shift) % len(names)],
+                any_of=tuple(max(template.split("{}"), key=len).strip() for template in TEMPLATES[name]),
+            )
+            for place, name in enumerate(names)
+        ]
+        compiled = compile_rules(rules, make_registry())
+        return train(make_cards(), sentences(held_out=False), rules=compiled).fusion.weights["keywords"].trained
+
+    assert weight_of(1) < weight_of(0)

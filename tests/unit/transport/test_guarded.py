@@ -1,12 +1,19 @@
 """Where the guarded transport takes the place of kombu's, without a server."""
 
+import base64
+import json
+from typing import Any
+
 import kombu
 import pytest
 from celery import Celery
 from kombu.transport import memory
 
 from dispatcher.settings import Settings
-from dispatcher.transport.guarded import Channel, Transport, use_guarded
+from dispatcher.transport.guarded import Channel, Message, Transport, use_guarded
+from dispatcher.transport.message import BODY, write_message
+from dispatcher.transport.poller import LeanPoller
+from dispatcher.transport.replies import WakeUp
 
 
 def guarded_app(url: str) -> Celery:
@@ -63,3 +70,34 @@ def test_the_settings_reach_the_channel() -> None:
 def test_other_connections_in_the_process_are_left_alone() -> None:
     guarded_app("redis://localhost:1")
     assert kombu.Connection("redis://localhost:1").get_transport_cls() is not Transport
+
+
+def delivered(payload: dict[str, Any]) -> Message:
+    channel = kombu.Connection("memory://").channel()
+    message = Message(payload, channel=channel, accept={"application/json"})
+    assert Channel.Message is Message
+    return message
+
+
+def test_the_body_of_a_wake_up_is_not_decoded_and_each_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    payload = json.loads(write_message(WakeUp(job_id="j", function="f", queue="q", shown="{}"), "origin"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Message, "_decode", lambda _: pytest.fail("decoded"))
+        one, other = delivered(payload).payload, delivered(payload).payload
+    assert one == other == BODY
+    one[1]["changed"] = one[2]["changed"] = True
+    one[0].append("changed")
+    assert other == BODY
+
+
+def test_any_other_body_is_decoded_as_ever() -> None:
+    payload = json.loads(write_message(WakeUp(job_id="j", function="f", queue="q", shown="{}"), "origin"))
+    payload["body"] = base64.b64encode(b'[[1],{},{"chain":null}]').decode()
+    assert delivered(payload).payload == [[1], {}, {"chain": None}]
+
+
+def test_what_a_channel_has_made_is_handed_out_without_a_call() -> None:
+    transport = guarded_app("redis://localhost:1").connection_for_read().transport
+    assert type(transport.cycle) is LeanPoller
+    for name in ("client", "subclient"):
+        assert not hasattr(vars(Channel)[name], "__set__"), "what is in the instance's dictionary is found first"

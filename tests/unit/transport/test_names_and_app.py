@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from dispatcher.transport.app import CELERY_DEFAULT_QUEUE, create_app, queue_nam
 from dispatcher.transport.commands import Commands, milliseconds
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.replies import STATUS_FIELDS, Accepted, Lease, NoLease, WakeUp, read_status
-from dispatcher.transport.script import script
+from dispatcher.transport.script import script, with_common
 
 LUA = Path(dispatcher.transport.__file__).parent / "lua"
+NAMES = sorted(path.stem for path in LUA.glob("*.lua") if path.stem != "common")
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 NOW_MS = b"1893456000000"
 
@@ -55,7 +57,7 @@ class TestKeys:
     def test_every_key_but_the_results_carries_the_namespace_as_hash_tag(self) -> None:
         made = [
             self.keys.job("j"), self.keys.announcements("p"), self.keys.waiting("q"), self.keys.node("n"),
-            self.keys.cached("f", "d"), self.keys.due, self.keys.dead, self.keys.running, self.keys.nodes,
+            self.keys.cached("f", "d"), self.keys.due, self.keys.dead, self.keys.scheduled, self.keys.nodes,
             self.keys.counts,
         ]  # fmt: skip
         assert all(key.startswith("{shop}:") for key in made)
@@ -70,34 +72,61 @@ class TestKeys:
         used = set(re.findall(r"key\('([a-z]+)", text)) | set(re.findall(r"PREFIX \.\. '([a-z]+)", text))
         named = {name.removeprefix("{shop}:").partition(":")[0] for name in (
             self.keys.job("j"), self.keys.announcements("p"), self.keys.waiting("q"), self.keys.node("n"),
-            self.keys.due, self.keys.dead, self.keys.running, self.keys.nodes, self.keys.counts,
+            self.keys.due, self.keys.dead, self.keys.scheduled, self.keys.nodes, self.keys.counts,
         )}  # fmt: skip
         assert named <= used, "every name that Python reads is one that a script writes"
 
 
 class TestScripts:
-    @pytest.mark.parametrize("name", sorted(path.stem for path in LUA.glob("*.lua") if path.stem != "common"))
+    @pytest.mark.parametrize("name", NAMES)
     def test_each_begins_with_what_it_is_for_and_what_it_is_given(self, name: str) -> None:
         text = (LUA / f"{name}.lua").read_text()
         assert text.startswith("-- ")
         assert "-- KEYS: prefix" in text
         assert "-- Returns" in text or name == "garbage"
 
-    def test_a_script_is_the_common_part_and_its_own(self) -> None:
+    def test_a_script_ends_with_its_own_part_and_is_read_once(self) -> None:
         made = script("lease")
-        assert made.text.startswith((LUA / "common.lua").read_text())
+        assert made.text.endswith((LUA / "lease.lua").read_text())
         assert len(made.sha) == 40
         assert script("lease") is made
+
+    def test_a_script_gets_of_the_common_part_what_it_uses_and_no_more(self) -> None:
+        needed, through_it, spoken_of = "local A = 1", "local function b()\n\n  return A\nend", "local function c() end"
+        own = "-- c, told of and not called\nreturn b()\n"
+        common = f"{needed}\n\n{spoken_of}\n\n{through_it}\n"
+        assert with_common(common, own) == f"{needed}\n\n{through_it}\n\n{own}"
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_each_defines_whatever_it_uses_of_the_common_part_before_it_uses_it(self, name: str) -> None:
+        defined = r"^local (?:function )?(\w+)"
+        common = set(re.findall(defined, (LUA / "common.lua").read_text(), re.MULTILINE))
+        code = re.sub(r"--.*|'[^'\n]*'", "", script(name).text)
+        words = Counter(re.findall(r"\w+", code))
+        for used in common & set(words):
+            assert words[used] > 1, f"{used} is there and not used"
+            first = re.search(rf"\b{used}\b", code)
+            assert first is not None
+            line = code[code.rfind("\n", 0, first.start()) + 1 :].partition("\n")[0]
+            assert re.match(defined, line), f"{used} is used before it is there"
 
 
 class TestCommands:
     commands = Commands(Settings(namespace="shop", max_backlog=5))
 
     def test_an_idempotency_key_is_a_digest_in_names_and_belongs_to_its_function(self) -> None:
-        given = self.commands.accept(job_with(idempotency_key="a:b\n{c}")).args[9]
-        assert isinstance(given, str)
-        assert re.fullmatch(r"add:[0-9a-f]{64}", given)
-        assert self.commands.accept(job_with()).args[9] == ""
+        given = json.loads(str(self.commands.accept(job_with(idempotency_key="a:b\n{c}")).args[-1]))
+        assert re.fullmatch(r"add:[0-9a-f]{64}", given["idempotency"])
+        assert given["idempotency_key"] == "a:b\n{c}"
+        assert self.commands.accept(job_with()).args[-1] == ""
+
+    def test_what_jobs_have_in_common_is_said_once(self) -> None:
+        jobs = [job_with(id=name) for name in "abc"]
+        other = job_with(id="d", delivery="at_most_once")
+        args = self.commands.accept_many([*jobs, other]).args
+        assert args.count("function") == 2
+        assert [args[args.index(name) - 1] for name in "ad"] == [jobs[0].producer, "at_most_once"]
+        assert [args.index(name) - args.index("a") for name in "bc"] == [4, 8]
 
     def test_acceptance_is_read(self) -> None:
         read = self.commands.accept(job_with(idempotency_key="k")).read
@@ -114,9 +143,7 @@ class TestCommands:
     def test_a_lease_is_read_with_the_time_left_by_the_servers_clock(self) -> None:
         read = self.commands.lease("j", "w", "n").read
         later = str(int(NOW_MS) + 1500).encode()
-        lease = read(
-            [[b"leased", b"3", b"3", b"1", b"1", NOW_MS, later, NOW_MS, b"add", b"", b"at_most_once", b"{}", b""]]
-        )
+        lease = read([[b"leased", b"3", b"1", b"1", NOW_MS, later, NOW_MS, b"add", b"", b"at_most_once", b"{}", b""]])
         assert isinstance(lease, Lease)
         assert (lease.token, lease.failures, lease.lost) == (3, 1, 1)
         assert lease.time_left == timedelta(seconds=1.5)

@@ -69,6 +69,11 @@ def failure(kind: str = "ValueError", message: str = "no", traceback: str = "") 
     return CallRecord(state=JobState.FAILED, error=error)
 
 
+@given(jobs, st.text(max_size=20))
+def test_it_is_json_whatever_the_job_is_called(record: JobRecord, job_id: str) -> None:
+    assert json.loads(encode(job_id, record, NOW))["task_id"] == job_id
+
+
 @given(jobs)
 def test_what_is_written_is_what_is_read(record: JobRecord) -> None:
     read = decode(encode("job-1", record, NOW))
