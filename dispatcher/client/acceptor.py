@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from dispatcher.clock import Clock
 from dispatcher.errors import Acceptance, ServerError, ServerUnreachableError, ServerUnusableError, SettingsError
@@ -21,7 +21,20 @@ AT_ONCE = 2
 #: Seconds between two tries to reach the server.
 PAUSE = 0.1
 
-_Waiting = tuple[Job, "asyncio.Future[Accepted]"]
+
+class Receiver(Protocol):
+    """Who waits for the answer about a job; a future is one."""
+
+    def done(self) -> bool:
+        """Whether it has an answer, or wants none."""
+        ...
+
+    def set_result(self, result: Accepted, /) -> object: ...
+
+    def set_exception(self, exception: Exception, /) -> object: ...
+
+
+_Waiting = tuple[Job, Receiver]
 
 
 class Acceptor:
@@ -52,15 +65,23 @@ class Acceptor:
             ServerError: the server cannot be reached within the time for a dispatch; `accepted` says what is known.
             SettingsError: closed before this one was sent.
         """
+        future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        self.submit(job, future)
+        return await future
+
+    def submit(self, job: Job, receiver: Receiver) -> None:
+        """Have one job accepted, without waiting: the receiver is told what `accept` returns or raises.
+
+        Raises:
+            SettingsError: closed.
+        """
         if self._closed:
             msg = "this Dispatcher was closed before the call was sent"
             raise SettingsError(msg)
-        future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         if not self._waiting:
             # Its first step comes when the loop has run what is ready now, and that may bring more.
             self._start(self._flush())
-        self._waiting.append((job, future))
-        return await future
+        self._waiting.append((job, receiver))
 
     async def close(self) -> None:
         """Take nothing more, and wait for the answers that are on their way."""
@@ -85,8 +106,8 @@ class Acceptor:
         finally:
             # Whatever went wrong, nobody waits for ever.
             broken_off = ServerUnreachableError(self._address, "it was broken off", accepted=Acceptance.UNKNOWN)
-            for _, future in batch:
-                _fail(future, broken_off)
+            for _, receiver in batch:
+                _fail(receiver, broken_off)
 
     async def _exchange(self, batch: Sequence[_Waiting]) -> None:
         known = Acceptance.NO
@@ -102,17 +123,17 @@ class Acceptor:
                         known = Acceptance.UNKNOWN
                     problem = self._explain(error, known)
                     if not isinstance(problem, ServerUnreachableError) or self._clock.monotonic() >= give_up:
-                        for _, future in batch:
-                            _fail(future, problem)
+                        for _, receiver in batch:
+                            _fail(receiver, problem)
                         return
                 else:
                     break
                 await asyncio.sleep(PAUSE)
-        for (_, future), result in zip(batch, results, strict=True):
+        for (_, receiver), result in zip(batch, results, strict=True):
             if isinstance(result, Exception):
-                _fail(future, self._explain(result, known))
-            elif not future.done():
-                future.set_result(result)
+                _fail(receiver, self._explain(result, known))
+            elif not receiver.done():
+                receiver.set_result(result)
 
     def _explain(self, error: Exception, known: Acceptance) -> Exception:
         problem = translate(error, self._address, accepted=known)
@@ -122,10 +143,10 @@ class Acceptor:
         return problem or error
 
 
-def _fail(future: "asyncio.Future[Accepted]", error: Exception) -> None:
-    if future.done():
+def _fail(receiver: Receiver, error: Exception) -> None:
+    if receiver.done():
         return
     if isinstance(error, ServerError):
         # Each caller gets an error of its own: a traceback must not be shared between tasks.
         error = type(error)(error.address, error.problem, accepted=error.accepted)
-    future.set_exception(error)
+    receiver.set_exception(error)

@@ -9,11 +9,11 @@ import weakref
 from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
+from dispatcher.client.news import Alarms, News
 from dispatcher.client.turns import Turns
 from dispatcher.clock import Clock
-from dispatcher.errors import Acceptance, ServerError, ServerUnusableError
+from dispatcher.errors import Acceptance, ServerError, ServerUnreachableError, ServerUnusableError
 from dispatcher.settings import Settings
 from dispatcher.transport.announcements import Announcement, Announcements
 from dispatcher.transport.failure import SERVER_FAILURES, translate
@@ -46,7 +46,7 @@ class Pending:
         #: The outcome in Celery's result format, once it is there.
         self.meta: bytes | None = None
         #: Set when the outcome is there, and as long as an outage lasts that waits need not bear.
-        self.news = asyncio.Event()
+        self.news = News()
         #: The calls that share it, where any do; they hold it, so it does not hold them.
         self.flight: weakref.ref[Flight] | None = None
 
@@ -104,9 +104,12 @@ class Collector:
         self._settings = settings
         self._clock = clock
         self._address = address
-        self._pending: WeakValueDictionary[str, Pending] = WeakValueDictionary()
-        #: What is to be looked for in the store, the longest not looked for first.
-        self._order: OrderedDict[str, None] = OrderedDict()
+        #: What is awaited, or was when it was last looked for in the store, the longest not looked for first.
+        self._pending: OrderedDict[str, weakref.ref[Pending]] = OrderedDict()
+        #: Dropped handles are looked for when there are more.
+        self._many = SLACK
+        #: Ended, and shared by calls that may not have ended with it.
+        self._shared: weakref.WeakSet[Pending] = weakref.WeakSet()
         self._fetch_now: set[str] = set()
         self._wanted = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -115,8 +118,10 @@ class Collector:
         self._last_error: ServerError | None = None
         self._patience: asyncio.TimerHandle | None = None
         self.closed = False
-        #: For whoever waits for outcomes: thousands may begin to, or find theirs, at once.
+        #: For whoever waits for outcomes: thousands may find theirs at once.
         self.turns = Turns(TURN)
+        #: For whoever waits: no wait is without end.
+        self.alarms = Alarms()
 
     async def start(self) -> None:
         """Subscribe. Returns when the subscription stands, so that no announcement after it is missed.
@@ -125,6 +130,7 @@ class Collector:
             SERVER_FAILURES: as they came.
         """
         await self._announcements.subscribe()
+        self._announcements.on_single = self._hear
         self._tasks = [
             asyncio.create_task(self._listen(), name="dispatcher-collector"),
             asyncio.create_task(self._poll(), name="dispatcher-poll"),
@@ -140,6 +146,7 @@ class Collector:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         self._wake_all()
+        self.alarms.forget_ended()
         await self._announcements.close()
 
     def expect(self, job_id: str) -> Pending:
@@ -147,16 +154,35 @@ class Collector:
 
         An outcome that is here already stays with the handles that have it: the job may have been replayed since.
         """
-        pending = self._pending.get(job_id)
+        pending = self._find(job_id)
         if pending is None or pending.meta is not None:
             pending = Pending(job_id, self._clock.monotonic())
-            self._pending[job_id] = pending
-            self._order[job_id] = None
-            # Looks stop at the first that is young: one asked about again and again must not stand before the others.
-            self._order.move_to_end(job_id)
-            if self.outage is not None or self.closed:
-                pending.wake()
+            self.register(pending)
         return pending
+
+    def register(self, pending: Pending) -> None:
+        """Wait for the outcome of a job for which nobody waits."""
+        # Looks stop at the first that is young: one asked about again and again must not stand before the others.
+        self._pending.pop(pending.job_id, None)
+        self._pending[pending.job_id] = weakref.ref(pending)
+        if self.outage is not None or self.closed:
+            pending.wake()
+
+    def explain_silence(self) -> None:
+        """For who was woken without an outcome: raises what stands in the way, unless it is over already.
+
+        An error of one's own each time: a traceback must not be shared between tasks.
+        """
+        if self.closed:
+            problem = "this Dispatcher was closed while the outcome was awaited"
+            raise ServerUnreachableError(self._address, problem, accepted=Acceptance.YES)
+        if self.outage is not None:
+            raise type(self.outage)(self.outage.address, self.outage.problem, accepted=Acceptance.YES)
+
+    def _find(self, job_id: str) -> Pending | None:
+        """What is awaited of a job."""
+        found = self._pending.get(job_id)
+        return None if found is None else found()
 
     def server_answered(self) -> None:
         """The server answered another of this producer's requests: an outage, if there was one, is over."""
@@ -176,7 +202,7 @@ class Collector:
                 self._up()
                 if missed:
                     # What was announced meanwhile was announced to nobody.
-                    self._fetch_now.update(self._pending.keys())
+                    self._fetch_now.update(self._pending)
                     self._wanted.set()
                 pause, missed = FIRST_PAUSE, False
                 await self._receive()
@@ -197,7 +223,7 @@ class Collector:
                     await asyncio.sleep(0)
 
     def _hear(self, announcement: Announcement) -> None:
-        pending = self._pending.get(announcement.job_id)
+        pending = self._find(announcement.job_id)
         if pending is None:
             return
         if announcement.meta:
@@ -223,19 +249,19 @@ class Collector:
         self._forget_dropped()
         old = self._clock.monotonic() - self._settings.poll_interval_seconds
         looked_for = 0
-        for _ in range(len(self._order)):
-            job_id = next(iter(self._order))
-            pending = self._pending.get(job_id)
+        for _ in range(len(self._pending)):
+            job_id = next(iter(self._pending))
+            pending = self._find(job_id)
             if pending is None or pending.meta is not None:
                 # Not counted: handles may be dropped faster than outcomes are looked for.
-                del self._order[job_id]
+                del self._pending[job_id]
                 continue
             if pending.registered_at > old or looked_for == POLL_LIMIT:
                 break
-            self._order.move_to_end(job_id)
+            self._pending.move_to_end(job_id)
             asked.add(job_id)
             looked_for += 1
-        job_ids = [job_id for job_id in asked if job_id in self._pending]
+        job_ids = [job_id for job_id in asked if self._find(job_id) is not None]
         if not job_ids and self._patience is not None:
             # Nobody waits now, but who does next must not be told of an outage that is over.
             await self._ledger.ping()
@@ -244,19 +270,26 @@ class Collector:
             part = job_ids[start : start + POLL_LIMIT]
             metas = await self._ledger.results(self._keys, part)
             self._up()
-            for job_id, meta in zip(part, metas, strict=True):
-                pending = self._pending.get(job_id)
+            for number, (job_id, meta) in enumerate(zip(part, metas, strict=True), 1):
+                pending = self._find(job_id)
                 if pending is not None and meta is not None:
                     self._resolve(pending, meta)
+                if number % TURN == 0:
+                    await asyncio.sleep(0)
 
     def _forget_dropped(self) -> None:
         """Let go of ids that nobody awaits: where many others are, looks come to them too late."""
-        if len(self._order) > 2 * len(self._pending) + SLACK:
-            self._order = OrderedDict((job_id, None) for job_id in self._order if job_id in self._pending)
+        if len(self._pending) > self._many:
+            self._pending = OrderedDict(
+                (job_id, found) for job_id, found in self._pending.items() if found() is not None
+            )
+            self._many = 2 * len(self._pending) + SLACK
 
     def _resolve(self, pending: Pending, meta: bytes) -> None:
         pending.resolve(meta)
-        self._order.pop(pending.job_id, None)
+        self._pending.pop(pending.job_id, None)
+        if pending.flight is not None:
+            self._shared.add(pending)
 
     def _up(self) -> None:
         if self._patience is None:
@@ -264,7 +297,7 @@ class Collector:
         logger.info("server_is_back", extra={"address": self._address})
         self._patience.cancel()
         self._patience = self.outage = self._last_error = None
-        for pending in list(self._pending.values()):
+        for pending in self._everybody():
             pending.hush()
 
     def _down(self, error: Exception) -> None:
@@ -282,5 +315,9 @@ class Collector:
         self._wake_all()
 
     def _wake_all(self) -> None:
-        for pending in list(self._pending.values()):
+        for pending in self._everybody():
             pending.wake()
+
+    def _everybody(self) -> list[Pending]:
+        found = [reference() for reference in self._pending.values()]
+        return [pending for pending in found if pending is not None] + list(self._shared)

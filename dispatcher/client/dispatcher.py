@@ -14,6 +14,7 @@ from dispatcher.client.bulk import Bulk
 from dispatcher.client.cached_calls import CachedCalls, to_invalidate
 from dispatcher.client.chooser import Chooser, SelectionCounts
 from dispatcher.client.collector import Collector, Pending
+from dispatcher.client.gathering import Gathering
 from dispatcher.client.handle import Handle
 from dispatcher.client.jobs import check_delay, make_job, sendable, time_left
 from dispatcher.client.map_options import WINDOW, MapOptions, make_report
@@ -65,7 +66,7 @@ R = TypeVar("R")
 #: Seconds that a closing dispatcher waits for wake-ups it has not published yet; the sweeper publishes the rest.
 FLUSH_TIMEOUT = 5.0
 #: Dispatches prepared in one turn of the event loop.
-TURN = 50
+TURN = 100
 
 
 class Dispatcher:
@@ -270,12 +271,31 @@ class Dispatcher:
         """Make a job and have it accepted: the job, what its outcome comes to, and the ledger's answer."""
         self._must_be_started()
         await self._turns.take()
+        job = self._make_job(
+            calls, idempotency_key=idempotency_key, deadline=deadline, delay=delay, priority=priority, shared=shared
+        )
+        pending = self.collector.expect(job.id)
+        accepted = await self._acceptor.accept(job)
+        self.collector.server_answered()
+        return job, pending, accepted
+
+    def _make_job(
+        self,
+        calls: list[Call[R]],
+        *,
+        idempotency_key: str | None = None,
+        deadline: timedelta | datetime | None = None,
+        delay: timedelta | None = None,
+        priority: Priority | None = None,
+        shared: bool = False,
+    ) -> Job:
+        self._must_be_started()
         function = self.registry.get(calls[0].function)
         default = timedelta(seconds=self.settings.default_deadline_seconds)
         left = time_left(function, deadline, default=default, now=self.clock.now())
         if deadline is None and delay is not None:
             check_delay(function, left, delay)
-        job = make_job(
+        return make_job(
             function,
             calls,
             producer=self.producer,
@@ -285,10 +305,6 @@ class Dispatcher:
             idempotency_key=idempotency_key,
             shared=shared,
         )
-        pending = self.collector.expect(job.id)
-        accepted = await self._acceptor.accept(job)
-        self.collector.server_answered()
-        return job, pending, accepted
 
     async def invalidate(
         self,
@@ -492,12 +508,21 @@ class Dispatcher:
         Raises:
             CallRefusedError, ServerError: when a call is not accepted; the others run all the same.
         """
+        if any(self._keeps_results(name) for name in {call.function for call in calls}):
+            return await self._gather_each(calls)
+        return await Gathering(self, calls).run()
+
+    async def _gather_each(self, calls: Iterable[Call[R]]) -> list[Outcome[R]]:
+        """As `gather`, with a task for each call."""
 
         async def run(call: Call[R]) -> Outcome[R]:
             handle = await self.dispatch(call)
             return await handle.outcome()
 
         return list(await asyncio.gather(*(run(call) for call in calls)))
+
+    def _keeps_results(self, name: str) -> bool:
+        return name in self.registry and self.registry.get(name).options.cache is not None
 
     async def as_completed(
         self,

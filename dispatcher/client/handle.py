@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dispatcher.client.flights import Interest
 from dispatcher.errors import (
-    Acceptance,
     CallCancelledError,
     CallExpiredError,
     CallFailedError,
     NoSelectionError,
     OutcomeTimeoutError,
     ResultError,
-    ServerUnreachableError,
 )
 from dispatcher.model.job import JobState, JobStatus
 from dispatcher.model.outcome import Cancelled, ErrorInfo, ErrorKind, Expired, Failed, Outcome, Succeeded
@@ -117,12 +115,9 @@ class Handle(Generic[R_co]):
                 job is not lost.
         """
         if self._outcome is None:
-            each = await self.outcomes(timeout, calls=1)
-            if len(each) != 1:
-                msg = f"job {self.id} holds {len(each)} calls, as `map` makes them: wait for its `record()` instead"
-                raise ResultError(msg)
-            self._outcome = each[0]
-            self._note_misfit(each[0])
+            record = self._record or await decode(await self._wait(timeout))
+            self._outcome = read_single(self._function, self.id, record)
+            self._note_misfit(self._outcome)
         return self._outcome
 
     async def outcomes(self, timeout: timedelta | None, *, calls: int) -> tuple[Outcome[R_co], ...]:
@@ -133,7 +128,7 @@ class Handle(Generic[R_co]):
         """Wait for the record that was stored, its values still as JSON text."""
         if self._record is not None:
             return self._record
-        return await self._decode(await self._wait(timeout))
+        return await decode(await self._wait(timeout))
 
     async def result(self, timeout: timedelta | None = None) -> R_co:
         """Wait for the value the function returned.
@@ -216,42 +211,44 @@ class Handle(Generic[R_co]):
             self._chooser.note_misfit(self.selection, self._state)
 
     async def _wait(self, timeout: timedelta | None) -> bytes:
-        pending, clock = self._pending, self._dispatcher.clock
-        await self._dispatcher.collector.turns.take()
+        pending, clock, collector = self._pending, self._dispatcher.clock, self._collector
+        if pending.meta is not None:
+            # Thousands may find theirs at once.
+            await collector.turns.take()
+            return pending.meta
         began = clock.monotonic()
         until = self._over_at if timeout is None else began + timeout.total_seconds()
         while pending.meta is None:
-            try:
-                # Not wait_for: it makes a task for each wait.
-                async with asyncio.timeout(max(0.0, until - clock.monotonic())):
-                    await pending.news.wait()
-            except TimeoutError:
-                if pending.meta is not None:  # in the last moment
-                    break
+            heard = await collector.alarms.wait(pending.news, max(0.0, until - clock.monotonic()))
+            if pending.meta is not None:
+                break
+            if not heard:
                 if timeout is None:
                     # Past its deadline it has an outcome, or has had one, longer ago than outcomes are kept.
                     await self._dispatcher.status(self.id)
-                raise OutcomeTimeoutError(self.id, timedelta(seconds=round(clock.monotonic() - began, 3))) from None
-            if pending.meta is None:
-                self._explain_silence()
+                raise OutcomeTimeoutError(self.id, timedelta(seconds=round(clock.monotonic() - began, 3)))
+            collector.explain_silence()
+            await asyncio.sleep(0)  # what stood in the way is gone: who woke this wait says so in its turn
         return pending.meta
 
-    def _explain_silence(self) -> None:
-        """Woken without an outcome: raises what stands in the way, unless it is over already.
 
-        An error of one's own each time: a traceback must not be shared between tasks.
-        """
-        outage = self._collector.outage
-        if self._collector.closed:
-            problem = "this Dispatcher was closed while the outcome was awaited"
-            raise ServerUnreachableError(self._dispatcher.address, problem, accepted=Acceptance.YES)
-        if outage is not None:
-            raise type(outage)(outage.address, outage.problem, accepted=Acceptance.YES)
+async def decode(meta: bytes) -> JobRecord:
+    """Read a stored outcome, without holding the event loop up. Raises as `outcomes.decode` does."""
+    if len(meta) > READ_ON_THREAD:
+        return await asyncio.to_thread(outcomes.decode, meta)
+    return outcomes.decode(meta)
 
-    async def _decode(self, meta: bytes) -> JobRecord:
-        if len(meta) > READ_ON_THREAD:
-            return await asyncio.to_thread(outcomes.decode, meta)
-        return outcomes.decode(meta)
+
+def read_single(function: Function[..., R_co], job_id: str, record: JobRecord) -> Outcome[R_co]:
+    """The outcome of a job of one call.
+
+    Raises:
+        ResultError: it has more, or its value does not fit the return type as this producer knows it.
+    """
+    if len(record.calls) != 1:
+        msg = f"job {job_id} holds {len(record.calls)} calls, as `map` makes them: wait for its `record()` instead"
+        raise ResultError(msg)
+    return read_outcome(function, record.calls[0], record.attempts)
 
 
 def read_outcomes(function: Function[..., Any], record: JobRecord, calls: int) -> tuple[Outcome[Any], ...]:

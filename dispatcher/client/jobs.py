@@ -1,13 +1,13 @@
 """From calls and the options of a dispatch to the Job that the ledger is asked to accept."""
 
 import hashlib
-import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, get_args
 
 from dispatcher.errors import CallRefusedError
 from dispatcher.model.call import Call
+from dispatcher.model.ids import new_id
 from dispatcher.model.job import Job, Priority
 from dispatcher.registry.function import Function
 from dispatcher.transport.cache import entry_name, topics_of
@@ -56,7 +56,7 @@ def make_job(
         raise CallRefusedError(msg)
     shown = function.show(calls[0].arguments)
     return Job(
-        id=str(uuid.uuid4()),
+        id=new_id(),
         function=function.name,
         version=calls[0].version,
         calls=tuple(call.arguments for call in calls),

@@ -161,6 +161,10 @@ class RecordingDispatcher(Dispatcher):
             self._keys[function.name, idempotency_key] = job_id
         return made
 
+    async def gather(self, *calls: Call[R]) -> list[Outcome[R]]:
+        """Record the calls, and answer them."""
+        return await self._gather_each(calls)
+
     async def handle(self, job_id: str) -> Handle[object]:
         """The handle on a job that was dispatched here."""
         if job_id not in self._handles:

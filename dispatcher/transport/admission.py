@@ -4,7 +4,7 @@ Jobs of one function that are dispatched in the same turn of an event loop share
 with a record, an outcome and a key each: only the message, and the worker's cost of taking it, is shared.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from dispatcher.model.job import Job
@@ -22,8 +22,10 @@ ALONE = 8
 TOGETHER = 50
 
 
-def group(items: Iterable[T], job_of: Callable[[T], Job]) -> list[T]:
+def group(items: Sequence[T], job_of: Callable[[T], Job]) -> Sequence[T]:
     """The same items, with those that may share wake-ups side by side."""
+    if len(items) == 1:
+        return items
     groups: dict[tuple[str, str, bool], list[T]] = {}
     for item in items:
         job = job_of(item)

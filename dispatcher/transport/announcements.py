@@ -15,6 +15,8 @@ from dispatcher.transport.keys import Keys
 from dispatcher.transport.wire import Wire, pack, put_back
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis.asyncio.connection import AbstractConnection
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,9 @@ class Announcements:
     """
 
     def __init__(self, client: redis.asyncio.Redis, keys: Keys, producer: str) -> None:
+        #: Told of an announcement as it is heard, where it comes alone: `next` does not give it.
+        self.on_single: Callable[[Announcement], None] | None = None
+        self._told_at = 0.0
         self._pool = client.connection_pool
         self._channel = keys.announcements(producer)
         self._connection: AbstractConnection | None = None
@@ -119,12 +124,20 @@ class Announcements:
             return
         kind, _, said = reply
         if kind == b"message":
+            if self.on_single is not None and self._wire is not None and self._is_single(said, self._wire.heard_at):
+                self._told_at = self._wire.heard_at
+                self.on_single(*read_announcements(said))
+                return
             self._heard.append(said)
             self._size += len(said)
             if self._size > HEARD_BYTES and not self._hushed and self._wire is not None:
                 self._hushed = True
                 self._wire.hush()
         self._tell()
+
+    def _is_single(self, said: bytes, now: float) -> bool:
+        """Whether it is of one outcome, none waits before it, and none was told of in this turn of the event loop."""
+        return not self._heard and self._told_at != now and not said.startswith(b"\n")
 
     def _lose(self, reason: RedisError) -> None:
         self._lost = reason

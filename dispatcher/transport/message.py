@@ -7,12 +7,13 @@ Source: Celery's message protocol, version 2; kombu's virtual transports (`virtu
 """
 
 import base64
-import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic_core import to_json
+
+from dispatcher.model.ids import new_id
 from dispatcher.transport.replies import WakeUp
 
 #: The header that tells a wake-up from a plain Celery call of the same task.
@@ -91,7 +92,7 @@ def named_jobs(job_id: str, headers: Mapping[str, Any]) -> list[str]:
 
 def write_message(wake_up: WakeUp, origin: str) -> str:
     """The text that kombu would push into the queue's list."""
-    return json.dumps(
+    return to_json(
         {
             "body": BODY_TEXT,
             "content-encoding": "utf-8",
@@ -103,7 +104,7 @@ def write_message(wake_up: WakeUp, origin: str) -> str:
                 "delivery_info": {"exchange": "", "routing_key": wake_up.queue},
                 "priority": 0,
                 "body_encoding": "base64",
-                "delivery_tag": str(uuid.uuid4()),
+                "delivery_tag": new_id(),
             },
         }
-    )
+    ).decode()

@@ -306,7 +306,7 @@ class TestSettle:
     def test_a_settled_job_leaves_every_index_and_has_its_outcome(self, rig: Rig) -> None:
         job_id, token = rig.running()
         assert rig.settle(job_id, token, succeeded('{"a":[1,2]}')) == "settled"
-        assert rig.outcome(job_id).calls[0].value == '{"a": [1, 2]}'
+        assert rig.outcome(job_id).calls[0].value == '{"a":[1,2]}'
         assert rig.in_due(job_id) is None
         assert rig.waits_in(job_id) == []
         assert not rig.runs(job_id)

@@ -2,13 +2,17 @@
 
 import asyncio
 import gc
+import weakref
 from collections.abc import AsyncIterator
+from itertools import pairwise
+from typing import cast
 
 import pytest
 from redis.exceptions import AuthenticationError, ResponseError
 
 from dispatcher.client import collector as module
-from dispatcher.client.collector import POLL_LIMIT, SLACK, Collector
+from dispatcher.client.collector import POLL_LIMIT, SLACK, TURN, Collector, Pending
+from dispatcher.client.flights import Flight
 from dispatcher.errors import Acceptance, ServerAuthError, ServerError, ServerUnreachableError
 from dispatcher.settings import Settings
 from dispatcher.testing import FakeClock
@@ -189,7 +193,6 @@ async def test_who_is_dropped_is_forgotten(rig: Rig) -> None:
     gc.collect()
     await rig.next_look()
     assert rig.ledger.reads == [["kept"]]
-    assert list(rig.collector._order) == ["kept"]
     assert list(rig.collector._pending) == ["kept"]
     assert kept.meta is None
 
@@ -201,14 +204,14 @@ async def test_who_is_dropped_is_forgotten_also_behind_many_who_wait_long(rig: R
     dropped.clear()
     gc.collect()
     await rig.next_look()
-    assert set(rig.collector._order) == {pending.job_id for pending in awaited}
+    assert set(rig.collector._pending) == {pending.job_id for pending in awaited}
 
 
 async def test_who_has_the_outcome_is_looked_for_no_more(rig: Rig) -> None:
     pending = rig.collector.expect("a")
     rig.announcements.announce("a", meta_of("a", "1"))
     await settle()
-    assert list(rig.collector._order) == []
+    assert list(rig.collector._pending) == []
     await rig.next_look()
     assert rig.ledger.reads == []
     assert pending.meta is not None
@@ -310,10 +313,42 @@ async def test_a_failure_nobody_has_heard_of_is_an_outage_that_says_so(impatient
 
 async def test_closing_wakes_who_waits(rig: Rig) -> None:
     pending = rig.collector.expect("a")
-    waiting = asyncio.create_task(pending.news.wait())
+    waiting = pending.news.listen()
     await settle()
     await rig.collector.close()
     await asyncio.wait_for(waiting, 1)
     assert rig.collector.closed
     assert rig.collector.expect("later").news.is_set()
     assert rig.announcements.closed
+
+
+class Sharers(list[Pending]):
+    """Calls that share a job, of which none ends as it does."""
+
+    def hear(self, meta: bytes) -> None:
+        """Go on."""
+
+
+async def test_an_outage_wakes_calls_that_go_on_after_the_job_that_they_shared(impatient: Rig) -> None:
+    pending, sharer = impatient.collector.expect("a"), Pending("a", 0)
+    sharers = Sharers([sharer])
+    pending.flight = cast("weakref.ref[Flight]", weakref.ref(sharers))
+    impatient.announcements.announce("a", meta_of("a", "1"))
+    await settle()
+    assert not sharer.news.is_set()
+    impatient.announcements.failure = never_connected()
+    impatient.announcements.break_off()
+    await settle()
+    assert sharer.news.is_set()
+
+
+async def test_thousands_of_outcomes_found_in_the_store_leave_the_event_loop_free(rig: Rig) -> None:
+    awaited = [rig.collector.expect(f"job-{number}") for number in range(POLL_LIMIT)]
+    rig.ledger.stored.update({pending.job_id: meta_of(pending.job_id, "1") for pending in awaited})
+    rig.clock.advance(INTERVAL + 1)
+    rig.collector._wanted.set()
+    found = [0]
+    while found[-1] < POLL_LIMIT:
+        await asyncio.sleep(0)
+        found.append(sum(pending.meta is not None for pending in awaited))
+    assert max(after - before for before, after in pairwise(found)) <= TURN

@@ -198,6 +198,17 @@ async def test_a_wait_for_a_job_that_is_no_longer_kept_says_so(
         await handle.outcome()
 
 
+async def test_a_wait_that_is_woken_without_a_reason_goes_on_and_lets_others_run(
+    dispatcher: NoServerDispatcher, handle: Handle[str]
+) -> None:
+    handle._pending.wake()
+    waiting = asyncio.create_task(handle.outcome())
+    await asyncio.wait_for(settle(), 5)
+    assert not waiting.done()
+    end(dispatcher, handle, CallRecord(state=JobState.SUCCEEDED, value='"A"'))
+    assert await waiting == Succeeded(value="A")
+
+
 async def test_a_server_whose_clock_is_wrong_does_not_change_how_long_is_waited(
     dispatcher: NoServerDispatcher,
 ) -> None:

@@ -87,6 +87,24 @@ def test_what_is_written_is_what_is_read(record: JobRecord) -> None:
 
 
 @given(jobs)
+def test_what_is_read_from_the_wire_is_what_is_read_from_text(record: JobRecord) -> None:
+    text = encode("job-1", record, NOW)
+    assert decode(text.encode()) == decode(text)
+
+
+def test_a_value_that_looks_like_the_end_of_a_record_is_a_value() -> None:
+    inner = encode("job-1", single(success('"inner"')), NOW)
+    value = json.dumps([inner, json.loads(inner)], separators=(",", ":"))
+    assert decode(encode("job-1", single(success(value)), NOW).encode()).calls[0].value == value
+
+
+def test_a_record_that_another_program_wrote_in_another_order_is_read_too() -> None:
+    record = single(success('{"a":1}'))
+    turned = dict(reversed(meta_of(record).items()))
+    assert json.loads(decode(json.dumps(turned).encode()).calls[0].value or "") == {"a": 1}
+
+
+@given(jobs)
 def test_what_is_written_is_celerys_record(record: JobRecord) -> None:
     meta = meta_of(record)
     assert {"status", "result", "traceback", "children", "date_done", "task_id"} < set(meta)
