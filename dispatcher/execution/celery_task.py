@@ -6,6 +6,7 @@ Celery's own.
 """
 
 import json
+import os
 from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any
@@ -33,6 +34,10 @@ CELERY_HEADERS = frozenset(vars(Context)) | {"lang", "task", "argsrepr", "kwargs
 
 #: A plain Celery call has no deadline of ours; its retries are bounded by their number.
 _NO_DEADLINE = timedelta.max
+
+#: Where processors are few, whoever waits for an outcome that was announced goes before what is left to do here, which
+#: is Celery's book-keeping. 7 % of a single call's latency (benchmark: single).
+_let_others_run: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 
 class JobFailed(Exception):  # noqa: N818 - what Celery's events and logs show of a Failed outcome
@@ -125,7 +130,9 @@ class FunctionTask(Task):
         worker = request.hostname or ""
         job_ids = named_jobs(request.id, vars(request))
         if len(job_ids) == 1:
-            return executor.execute(request.id, worker)
+            ending = executor.execute(request.id, worker)
+            _let_others_run()
+            return ending
         queue = (request.delivery_info or {}).get("routing_key") or self.function.options.queue_name
         return executor.execute_many(self.function, job_ids, queue, worker)
 
