@@ -4,9 +4,11 @@ import re
 
 import pytest
 
-from tasks import registry, selector
+from dispatcher import Cascade
+from tasks import keyword_rules, registry
 
 FUNCTIONS = pytest.mark.parametrize("function", list(registry), ids=lambda function: function.name)
+SELECTOR = Cascade(registry, keyword_rules)
 HAN = re.compile("[\u4e00-\u9fff]")
 
 
@@ -32,6 +34,6 @@ def test_each_argument_is_described(function):
 @FUNCTIONS
 def test_each_example_speaks_for_its_function_before_all_others(function):
     for example in function.options.examples:
-        selection = selector.select(example)
+        selection = SELECTOR.select(example)
         assert selection.candidates, example
         assert selection.candidates[0].function == function.name, example
