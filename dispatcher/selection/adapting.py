@@ -30,7 +30,7 @@ SCALE: Final = 20.0
 RATE: Final = 5e-4
 FASTER: Final = 10.0
 EPOCHS: Final = 6
-#: Examples below which there is too little to learn from, and above which the time is better spent on the heads.
+#: Examples below which there is too little to learn from, and the most that are looked at: of each function as many.
 LEAST: Final = 500
 MOST: Final = 2_000
 BATCH: Final = 64
@@ -104,8 +104,19 @@ def _unit_back(by_unit: Floats, rows: Floats) -> Floats:
 
 
 def is_worth_it(meaning: Meaning, examples: int) -> bool:
-    """Whether there are enough examples to adapt an encoder by, not too many, and an encoder that can be."""
-    return LEAST <= examples <= MOST and meaning.adaptable is not None
+    """Whether there are enough examples to adapt an encoder by, and an encoder that can be."""
+    return examples >= LEAST and meaning.adaptable is not None
+
+
+def _sample(labels: Integers, seed: int) -> Integers:
+    """The places of at most `MOST` examples, as many of each function as can be, in their order."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    nth = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        own = order[labels[order] == label]
+        nth[own] = np.arange(len(own))
+    chosen: Integers = np.sort(order[np.argsort(nth[order], kind="stable")][:MOST])
+    return chosen
 
 
 def adapt(  # noqa: PLR0913 - all of one training
@@ -127,6 +138,8 @@ def adapt(  # noqa: PLR0913 - all of one training
     place = meaning.adaptable
     if place is None:
         return ()
+    chosen = _sample(labels, seed)
+    texts, labels, weights = [texts[int(place)] for place in chosen], labels[chosen], weights[chosen]
     read, layers = MiniLM().open_layers(texts)
     legible = np.array([len(rows) > 0 for rows in read])
     if not legible.any():

@@ -67,8 +67,28 @@ def test_other_weights_take_the_place_of_the_encoders_own():
     assert np.abs(found - plain.encode(TEXTS[:3])).max() > 0.05
 
 
-@pytest.mark.parametrize(("examples", "worth"), [(499, False), (500, True), (2_000, True), (2_001, False)])
-def test_layers_are_adapted_where_there_are_examples_enough_and_not_very_many(meaning, examples, worth):
+def test_of_many_examples_as_many_of_each_function_are_looked_at(meaning, monkeypatch):
+    monkeypatch.setattr(adapting, "MOST", 10)
+    labels = np.array([0] * 20 + [1] * 3 + [2] * 20)
+    chosen = adapting._sample(labels, 0)
+    assert (
+        sorted(labels[chosen]) == [0] * 4 + [1] * 3 + [2] * 3 or sorted(labels[chosen]) == [0] * 3 + [1] * 3 + [2] * 4
+    )
+    assert list(chosen) == sorted(set(chosen))
+    assert list(adapting._sample(labels, 1)) != list(chosen)
+    few = labels[::5]
+    assert list(adapting._sample(few, 0)) == list(range(len(few)))
+    read = []
+    real = MiniLM.open_layers
+    monkeypatch.setattr(MiniLM, "open_layers", lambda own, texts: read.extend(texts) or real(own, texts))
+    texts = [f"{TEXTS[label]} {number}" for number, label in enumerate(labels)]
+    starts = np.eye(3, meaning.dimension, dtype=np.float32)
+    assert adapting.adapt(meaning, starts, texts, labels, np.ones(len(labels), np.float32))
+    assert read == [texts[place] for place in chosen]
+
+
+@pytest.mark.parametrize(("examples", "worth"), [(499, False), (500, True), (50_000, True)])
+def test_layers_are_adapted_where_there_are_examples_enough(meaning, examples, worth):
     assert adapting.is_worth_it(meaning, examples) is worth
     assert not adapting.is_worth_it(make_meaning(), examples)
 
