@@ -11,11 +11,10 @@ import numpy as np
 
 from dispatcher.selection.exact import plain
 from dispatcher.selection.example import Example
+from dispatcher.selection.tuning import MIN_OUTSIDE
 
 #: Folds; large sets need fewer.
 FOLDS, FEW_FOLDS, MANY_EXAMPLES = 5, 3, 5_000
-#: Texts that nothing fits, from which on functions need not be left out to have more of them.
-MANY_OUTSIDE = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +39,7 @@ def split(examples: Sequence[Example], seed: int) -> Iterator[Fold]:
     count = FOLDS if len(inside) < MANY_EXAMPLES else FEW_FOLDS
     fold_of = _stratify(inside, count, rng)
     names = sorted({str(example.function) for example in inside})
-    enough = len(outside) >= MANY_OUTSIDE
+    enough = len(outside) >= MIN_OUTSIDE
     group_of = {name: int(group) for name, group in zip(names, rng.permutation(len(names)) % count, strict=True)}
     if enough or len(names) < 2 * count:
         group_of = dict.fromkeys(names, -1)
