@@ -13,7 +13,7 @@ from benchmarks.selection.stopwatch import WARM_UP, Stopwatch, Timing, time_each
 from dispatcher.selection.cache import SelectionCache
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.encoders import Encoder, Rows, make_encoder
-from dispatcher.selection.encoders.combined import weighted_parts
+from dispatcher.selection.encoders.combined import exchange, weighted_parts
 from dispatcher.selection.encoders.minilm import NAMES
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.meaning import meaning_of
@@ -37,6 +37,10 @@ class OneByOne:
 
     def encode(self, texts: Sequence[str]) -> Rows:
         return (self._encoder if len(texts) == 1 else self._kept).encode(texts)
+
+    def exchange(self, part: Encoder) -> "OneByOne":
+        """The same with another encoder in the place of the one of its name."""
+        return OneByOne(exchange(self._encoder, part), exchange(self._kept, part))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,7 @@ import numpy as np
 
 from dispatcher.errors import ModelError
 from dispatcher.selection.encoders.available import find_encoders, make_encoder
-from dispatcher.selection.encoders.combined import CombinedEncoder, weighted_parts
+from dispatcher.selection.encoders.combined import exchange, weighted_parts
 from dispatcher.selection.encoders.encoder import Encoder, Rows, unit
 from dispatcher.selection.encoders.minilm import NAMES, MiniLM
 from dispatcher.selection.loss import Floats
@@ -102,6 +102,8 @@ class Meaning:
     @property
     def adaptable(self) -> tuple[slice, float] | None:
         """Which numbers the encoder makes that can be adapted, and how long they are together; None: none can be."""
+        if self.name != MINILM and not hasattr(self.encoder, "exchange"):
+            return None
         parts, known = weighted_parts(self.name), _shipped()
         begin, total = 0, sum(weight for _, weight in parts)
         for name, weight in parts:
@@ -122,7 +124,7 @@ class Meaning:
         """The same with other weights in the last layers of the encoder that can be adapted."""
         if self._adapted is None or self._adapted[0] is not weights:
             part = MiniLM(adapted=weights)
-            encoder = self.encoder.exchange(part) if isinstance(self.encoder, CombinedEncoder) else part
+            encoder = exchange(self.encoder, part)
             self._adapted = weights, Meaning(encoder, self._common, multilingual=self._multilingual)
         return self._adapted[1]
 

@@ -27,6 +27,19 @@ def weighted_parts(name: str) -> list[tuple[str, float]]:
     return parts
 
 
+def exchange(encoder: Encoder, part: Encoder) -> Encoder:
+    """An encoder with another in the place of its part of that name, or in its own.
+
+    Args:
+        encoder: of that name itself, or made of parts.
+        part: what takes the place.
+    """
+    if encoder.name == part.name:
+        return part
+    exchanged: Encoder = encoder.exchange(part)  # type: ignore[attr-defined]  # only what is made of parts has it
+    return exchanged
+
+
 class CombinedEncoder:
     """Puts the rows of several encoders side by side, each scaled.
 

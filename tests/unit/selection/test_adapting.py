@@ -119,7 +119,7 @@ def test_layers_are_adapted_in_all_folds_or_in_none(meaning, monkeypatch):
     ],
 )
 def test_what_can_be_adapted_stands_where_the_encoders_name_says(name, place):
-    encoder = SimpleNamespace(name=name, dimension=896)
+    encoder = SimpleNamespace(name=name, dimension=896, exchange=None)
     found = Meaning(encoder, np.zeros(896)).adaptable
     assert found == (None if place is None else (slice(*place[:2]), pytest.approx(place[2])))
 
@@ -167,3 +167,10 @@ def test_layers_that_do_not_fit_are_refused(model):
 def test_a_model_from_before_layers_were_adapted_is_still_read():
     stored = train(make_cards(), EXAMPLES).store(datetime(2026, 11, 25, tzinfo=UTC))
     assert Model.load(replace(stored, meta={**stored.meta, "format": 2})).adapted == ()
+
+
+def test_an_encoder_of_such_a_name_whose_parts_cannot_be_exchanged_is_left_as_it_is():
+    whole = SimpleNamespace(name=f"0.4*use-multilingual-v3/1 + 0.6*{MINILM}", dimension=896)
+    assert Meaning(whole, np.zeros(896)).adaptable is None
+    whole.exchange = lambda part: part
+    assert Meaning(whole, np.zeros(896)).adaptable is not None
