@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dispatcher.selection.loss import Floats
+from dispatcher.selection.rules import EVEN, TEMPERATURE
 
 #: The signals, in the order of the weights. A tier that is not there gives 0.
 SIGNALS: Final = (
@@ -46,10 +47,6 @@ SIGNALS: Final = (
     "agreement",  # share of the tiers whose favourite is the first candidate
     "ruled",  # the weights of the keyword rules that speak for the first candidate; never learnt
 )
-
-#: Where a rule's word is even odds, and by how much more it is e to 1: `none_score` and `temperature` of the keyword
-#: selector.
-EVEN, TEMPERATURE = 2.0, 0.5
 
 _RULED: Final = SIGNALS.index("ruled")
 

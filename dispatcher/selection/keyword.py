@@ -28,7 +28,7 @@ from dispatcher.selection.card import cards_of
 from dispatcher.selection.evidence import Evidence, Index
 from dispatcher.selection.lookalike_log import log_lookalikes
 from dispatcher.selection.responses import DEFAULT_RESPONSES, Responses, question
-from dispatcher.selection.rules import CompiledRule, KeywordRule, compile_rules
+from dispatcher.selection.rules import EVEN, TEMPERATURE, CompiledRule, KeywordRule, compile_rules
 from dispatcher.selection.selection import Candidate, Decision, Selection
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.words import WORD_CHARACTER, Language, Request, language_of, normalise, read_request, words
@@ -57,9 +57,9 @@ class Weights:
     #: What a word or a rule found only in the material counts, from 0 to 1.
     material_weight: float = 0.25
     #: The score of "none of these".
-    none_score: float = 2.0
+    none_score: float = EVEN
     #: The softmax temperature: lower is surer of itself.
-    temperature: float = 0.5
+    temperature: float = TEMPERATURE
     #: Probability from which to act, and from which to ask.
     act_at: float = 0.6
     ask_at: float = 0.3

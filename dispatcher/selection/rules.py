@@ -14,6 +14,8 @@ from dispatcher.selection.words import WORD_CHARACTER, Request, normalise
 
 #: A state condition of this value holds when there is any value at all.
 ANY = "*"
+#: The score at which a rule's word is even odds between its function and none, and by how much more it is e to 1.
+EVEN, TEMPERATURE = 2.0, 0.5
 
 _NUMBER = r"\d+(?:[.,]\d+)*"
 

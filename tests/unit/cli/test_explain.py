@@ -94,3 +94,11 @@ def test_text_of_others_is_never_read_as_markup(run) -> None:
 
 def test_a_long_text_says_that_only_its_beginning_was_read(run) -> None:
     assert "only its beginning was read" in run("explain", "price " * 1000, "--app", "shop").out
+
+
+def test_a_folder_without_a_model_is_not_passed_over(run, folder) -> None:
+    (folder / "plain.py").write_text("from shop import registry\n")
+    ran = run("explain", "a price please", "--app", "plain", "--folder", "models")
+    assert ran.code == 1
+    assert "no model is in use in models; train one there" in ran.words
+    assert run("explain", "a price please", "--app", "plain", "--folder", "models", "--untrained").code == 0
