@@ -16,6 +16,7 @@ from kombu import Connection
 from kombu.transport.virtual import Message
 
 from dispatcher import Registry, RetryPolicy
+from dispatcher.execution import celery_task
 from dispatcher.execution.celery_task import FunctionTask, JobFailed, ShownRequest, register
 from dispatcher.execution.ending import Ending
 from dispatcher.transport.message import BODY, BODY_TEXT, WAKE_UP_HEADER, write_message
@@ -75,6 +76,14 @@ def test_a_wake_up_is_the_ledgers_whatever_arguments_it_carries() -> None:
     assert repr(task_with(executor, **WAKE_UP).run("nonsense", more=1)) == "3"
     assert executor.executed == [("job-1", "w@h")]
     assert executor.called == []
+
+
+def test_who_waits_for_the_outcome_goes_before_the_book_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = FakeExecutor(Ending(what="succeeded", text="3"))
+    done: list[list[tuple[str, str]]] = []
+    monkeypatch.setattr(celery_task, "_let_others_run", lambda: done.append(list(executor.executed)))
+    task_with(executor, **WAKE_UP).run()
+    assert done == [[("job-1", "w@h")]], "once, when the job has ended"
 
 
 def test_a_failed_job_is_shown_as_failed() -> None:
