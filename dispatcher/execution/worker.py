@@ -23,6 +23,7 @@ from dispatcher.execution.execute import Executor
 from dispatcher.execution.lean_hub import LeanHub
 from dispatcher.execution.log_lines import show_fields
 from dispatcher.execution.prompt_writes import PromptWrites
+from dispatcher.execution.revocation import Revocations
 from dispatcher.execution.sweeper import Sweeper
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
@@ -127,6 +128,7 @@ class WorkerSide:
         ledger = Ledger(connect(self._url, role="sweeper"))
         self._sweeper = Sweeper(Broker(self._app, sender.hostname), ledger, self._settings, sender.hostname)
         self._sweeper.start()
+        Revocations(self._app, ledger, self._settings).watch()
         described = describe_node(sender, self._registry.fingerprint)
         self._reporter = NodeReporter(ledger, self._keys, described, SystemClock())
         self._reporter.start()

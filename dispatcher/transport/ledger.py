@@ -15,6 +15,7 @@ from dispatcher.model.job import JobStatus
 from dispatcher.transport.held import Held
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.line import Line
+from dispatcher.transport.outcomes import is_celerys_word
 from dispatcher.transport.replies import STATUS_FIELDS, read_status
 from dispatcher.transport.script import Command, script
 from dispatcher.transport.wire import Words
@@ -50,6 +51,17 @@ class Ledger:
         if isinstance(reply, Exception):
             raise reply
         return command.read(reply)
+
+    def status(self, keys: Keys, job_id: str) -> JobStatus | None:
+        """What the ledger knows of a job; None if it knows none.
+
+        Raises:
+            redis.RedisError: as `run` does.
+        """
+        (row,) = self._held.exchange([("HMGET", keys.job(job_id), *STATUS_FIELDS)])
+        if isinstance(row, Exception):
+            raise row
+        return read_status(job_id, row)
 
     def run_many_settled(self, commands: Sequence[Command[T]]) -> list[T | Exception]:
         """Run commands in one round trip, in order; a failure of one is its own entry and spoils no other.
@@ -105,7 +117,7 @@ class AsyncLedger:
     async def results(self, keys: Keys, job_ids: Sequence[str]) -> list[bytes | None]:
         """The stored outcomes of these jobs, in Celery's result format; None where there is none."""
         found: list[bytes | None] = await self._ask("MGET", *map(keys.result, job_ids))
-        return found
+        return [None if meta is None or is_celerys_word(meta) else meta for meta in found]
 
     async def status(self, keys: Keys, job_id: str) -> JobStatus | None:
         """What the ledger knows of a job; None if it knows none."""

@@ -136,6 +136,15 @@ _SUCCESS: Final = re.compile(
 )
 
 
+#: What Celery writes of a revoked task takes less.
+_CELERYS_WORD_BYTES: Final = 1024
+
+
+def is_celerys_word(meta: bytes) -> bool:
+    """Whether Celery wrote it of a task that somebody revoked: any worker on the same store does. The job goes on."""
+    return len(meta) < _CELERYS_WORD_BYTES and b'"REVOKED"' in meta and b'"outcome"' not in meta
+
+
 def decode(meta: str | bytes) -> JobRecord:
     """Read a stored outcome.
 

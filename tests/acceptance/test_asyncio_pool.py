@@ -119,6 +119,15 @@ class TestJobs:
         assert await waiting.result(LONG) == "held"
         assert pool.alive
 
+    async def test_a_job_that_is_revoked_and_terminated_ends_as_cancelled(
+        self, dispatcher: Dispatcher, sender: Celery, marks: Marks, label: str
+    ) -> None:
+        job = await dispatcher.dispatch(functions.hold_async.call(label, 60))
+        await soon(lambda: marks.started(label) == 1)
+        await asyncio.to_thread(sender.control.revoke, job.id, terminate=True)
+        assert await job.outcome(timedelta(seconds=5)) == Cancelled(reason="revoked through Celery", attempts=1)
+        await soon(lambda: marks.of(label)[1:] == ["cancelled"])
+
 
 class TestOrdinaryTasks:
     def test_def_and_async_def(self, sender: Celery) -> None:

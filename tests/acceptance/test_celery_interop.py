@@ -1,5 +1,6 @@
 """Any Celery client reads our outcomes and calls our functions: no import of ours on its side."""
 
+import asyncio
 import threading
 from datetime import timedelta
 from decimal import Decimal
@@ -63,6 +64,27 @@ async def test_a_cancelled_and_an_expired_job_are_revoked_to_a_plain_celery_app(
         get(AsyncResult(cancelled.id, app=plain))
     with pytest.raises(TaskRevokedError, match="expired"):
         get(AsyncResult(expired.id, app=plain))
+
+
+async def test_a_job_that_a_plain_celery_app_revokes_ends_as_cancelled(
+    dispatcher: Dispatcher, plain: Celery, marks: Marks, label: str
+) -> None:
+    waiting = await dispatcher.dispatch(functions.hold.call(f"{label}-waits", 0), delay=timedelta(seconds=1))
+    running = await dispatcher.dispatch(functions.hold.call(f"{label}-runs", 60))
+    await soon(lambda: marks.started(f"{label}-runs") == 1)
+    await asyncio.to_thread(plain.control.revoke, waiting.id)
+    await asyncio.to_thread(plain.control.revoke, running.id, terminate=True)
+    outcomes = [await job.outcome(timedelta(seconds=10)) for job in (waiting, running)]
+    assert [outcome.reason for outcome in outcomes] == ["revoked through Celery"] * 2
+    assert marks.of(f"{label}-waits") == []
+
+
+async def test_a_revocation_that_another_worker_wrote_is_taken_for_no_outcome(
+    dispatcher: Dispatcher, plain: Celery, label: str
+) -> None:
+    job = await dispatcher.dispatch(functions.hold.call(label, 1.5))
+    await asyncio.to_thread(plain.backend.mark_as_revoked, job.id, reason="revoked")
+    assert await job.result(LONG) == "held"
 
 
 # --- plain calls
