@@ -16,7 +16,7 @@ from dispatcher.errors import DispatcherError, SettingsError
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.feedback import Feedback, FeedbackLog
 from dispatcher.selection.selection import Selection
-from dispatcher.selection.selector import ConversationState, LearningSelector, Selector
+from dispatcher.selection.selector import ConversationState, LearningSelector, Selector, names_allowed
 from dispatcher.settings import Settings
 
 if TYPE_CHECKING:
@@ -112,6 +112,10 @@ class Chooser:
         self, text: str, state: ConversationState | None = None, *, only: Collection[str] | None = None
     ) -> Selection:
         """See `Dispatcher.select`."""
+        if not isinstance(text, str):
+            msg = f"a function is selected by a text, not by a {type(text).__name__}"
+            raise TypeError(msg)
+        only = names_allowed(only)
         if self.learning is not None:
             self.learning.begin()
             await self.learning.loaded()

@@ -346,6 +346,7 @@ class Dispatcher:
 
         Raises:
             ModelError: the encoder that the settings name cannot be used.
+            TypeError: `text` is no text, or `only` is one.
         """
         return await self._chooser.select(text, state, only=only)
 

@@ -5,7 +5,6 @@ published again, and dropped again, until its deadline; and who waits for it wou
 """
 
 import logging
-from collections.abc import Callable
 from typing import Any, Final
 
 from celery import Celery
@@ -37,7 +36,7 @@ class Revocations:
         self._app = app
         self._ledger = ledger
         self._commands = Commands(settings)
-        self._mark: Callable[..., None] = app.backend.mark_as_revoked
+        self._mark = app.backend.mark_as_revoked
 
     def watch(self) -> None:
         """From now on."""

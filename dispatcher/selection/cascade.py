@@ -31,7 +31,7 @@ from dispatcher.selection.model import Model, Thresholds
 from dispatcher.selection.responses import DEFAULT_RESPONSES, Responses
 from dispatcher.selection.rules import KeywordRule, compile_rules
 from dispatcher.selection.selection import Selection
-from dispatcher.selection.selector import ConversationState
+from dispatcher.selection.selector import ConversationState, names_allowed
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.words import Language
 
@@ -103,6 +103,7 @@ class Cascade:
         self, text: str, state: ConversationState | None = None, *, only: Collection[str] | None = None
     ) -> Selection:
         """Say which function the text asks for; see `Selector.select`."""
+        only = names_allowed(only)
         with self._lock:
             decider = self._decider_now()
             key = self.cache.key(text, state, only, case_matters=decider.snapshot.exact.case_matters)

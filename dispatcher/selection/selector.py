@@ -40,6 +40,20 @@ class ConversationState:
         return tuple(tuple(sorted(value.items())) if isinstance(value, Mapping) else value for value in own)
 
 
+def names_allowed(only: Collection[str] | None) -> Collection[str] | None:
+    """The names that a caller may call, safe to be read more than once.
+
+    Raises:
+        TypeError: it is one name, whose letters would be taken for names.
+    """
+    if only is None or isinstance(only, frozenset):
+        return only
+    if isinstance(only, str):
+        msg = f"`only` is a collection of names: write only=[{only!r}]"
+        raise TypeError(msg)
+    return frozenset(only)
+
+
 class Selector(Protocol):
     """Finds the function that a text asks for, or says that there is none.
 

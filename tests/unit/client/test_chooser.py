@@ -201,6 +201,15 @@ class TestWhatIsGuessed:
 
 
 class TestSelecting:
+    @pytest.mark.parametrize("text", [None, 7, b"mail.send"])
+    async def test_what_is_no_text_is_refused_by_its_type(self, dispatcher, text) -> None:
+        with pytest.raises(TypeError, match=type(text).__name__):
+            await dispatcher.select(text)
+
+    async def test_one_allowed_name_alone_is_refused(self, dispatcher) -> None:
+        with pytest.raises(TypeError, match="collection of names"):
+            await dispatcher.dispatch_text("what is the weather", only="weather")
+
     async def test_only_what_the_caller_may_call_is_selected(self, dispatcher) -> None:
         selection = await dispatcher.select("text.count", only=["weather", "gone"])
         assert {candidate.function for candidate in selection.candidates} <= {"weather"}

@@ -275,6 +275,18 @@ def test_a_renamed_function_keeps_by_its_alias_what_was_trained(kind):
 # --- whoever may call only some
 
 
+def test_names_that_can_be_read_once_are_allowed_now_and_in_the_cache(kind):
+    cascade = make_cascade(kind)
+    once = cascade.select("text.slugify", only=(name for name in ["text.slugify"]))
+    again = cascade.select("text.slugify", only={"text.slugify"})
+    assert once.function == again.function == "text.slugify"
+
+
+def test_one_name_alone_is_refused_for_its_letters_are_no_names():
+    with pytest.raises(TypeError, match=r"only=\['text.slugify'\]"):
+        make_cascade().select("text.slugify", only="text.slugify")
+
+
 ONLY = st.frozensets(st.sampled_from((*NAMES, "unknown")))
 SELECTORS = {kind: make_cascade(kind) for kind in KINDS[:2]}
 TEXTS = st.one_of(
