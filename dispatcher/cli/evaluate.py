@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dispatcher.cli.options import AppOption, FolderOption, JsonOption, UntrainedOption, UrlOption
+from dispatcher.cli.options import AppOption, FolderOption, JsonOption, SkipBadOption, UntrainedOption, UrlOption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,14 +15,11 @@ if TYPE_CHECKING:
     from dispatcher.cli.labelled import Rows
     from dispatcher.cli.output import Output
     from dispatcher.clock import Clock
-    from dispatcher.registry.registry import Registry
     from dispatcher.selection.evaluation import Evaluation
     from dispatcher.selection.selector import Selector
 
 #: A run that is over sooner shows no progress, in seconds.
 _QUIET_SECONDS = 1.0
-#: The exit code of a file that cannot be used, as of any wrong use.
-_WRONG_USE = 2
 
 
 def evaluate(
@@ -41,9 +38,7 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Use only the first N rows.", show_default=False)
     ] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out rows that cannot be judged, instead of refusing the file.")
-    ] = False,
+    skip_bad: SkipBadOption = False,
     untrained: UntrainedOption = False,
     folder: FolderOption = None,
     app: AppOption = None,
@@ -58,6 +53,7 @@ def evaluate(
     Exit code 2 when the file cannot be used. How good the selector is never changes the exit code.
     """
     from dispatcher.cli import pictures
+    from dispatcher.cli.labelled import take_rows
     from dispatcher.cli.learnt import learnt_selector
     from dispatcher.cli.loading import load, read_settings
     from dispatcher.cli.output import Output
@@ -69,7 +65,7 @@ def evaluate(
     output = Output(as_json=as_json)
     if plots is not None:
         pictures.require()
-    read = _read(file, loaded.registry, output, limit=limit, skip_bad=skip_bad)
+    read = take_rows(file, loaded.registry, output, limit=limit, skip_bad=skip_bad)
     selector = learnt_selector(loaded, settings, folder=folder, untrained=untrained)
     evaluation = _evaluate(selector, read, SystemClock(), output)
     drawn = [] if plots is None else pictures.draw(evaluation, plots)
@@ -80,19 +76,6 @@ def evaluate(
         show(output.screen, evaluation)
     for path in drawn:
         output.note(f"drawn: {path}")
-
-
-def _read(file: Path, registry: "Registry", output: "Output", *, limit: int | None, skip_bad: bool) -> "Rows":
-    from dispatcher.cli.labelled import RowsError, read_rows
-
-    try:
-        read = read_rows(file, registry, limit=limit, skip_bad=skip_bad)
-    except RowsError as error:
-        output.error(error, dispatches=False)
-        raise typer.Exit(_WRONG_USE) from None
-    if read.skipped:
-        output.note("\n  ".join([f"left out of {file}: {read.skipped}", *read.problems]))
-    return read
 
 
 def _evaluate(selector: "Selector", read: "Rows", clock: "Clock", output: "Output") -> "Evaluation":

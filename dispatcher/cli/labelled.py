@@ -14,12 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import typer
+
 from dispatcher.cli.command import CommandError
+from dispatcher.cli.output import Output
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.evaluation import Labelled
 
 #: What a data set calls "out of scope", unless a function of that name is registered.
 _NONE: Final = "oos"
+#: The exit code of a file that cannot be used, as of any wrong use.
+WRONG_USE: Final = 2
 #: Problems that an error lists; a file of another kind has one in each line.
 _SHOWN: Final = 10
 
@@ -89,6 +94,22 @@ def read_rows(path: Path, registry: Registry, *, limit: int | None = None, skip_
         msg = f"{path} holds no row" + (" that can be judged" if skipped else "")
         raise RowsError(msg)
     return Rows(rows=tuple(rows), problems=problems, skipped=skipped)
+
+
+def take_rows(path: Path, registry: Registry, output: Output, *, limit: int | None = None, skip_bad: bool) -> Rows:
+    """The same for a command: says what was left out.
+
+    Raises:
+        typer.Exit: for the same reasons, which were said.
+    """
+    try:
+        read = read_rows(path, registry, limit=limit, skip_bad=skip_bad)
+    except RowsError as error:
+        output.error(error, dispatches=False)
+        raise typer.Exit(WRONG_USE) from None
+    if read.skipped:
+        output.note("\n  ".join([f"left out of {path}: {read.skipped}", *read.problems]))
+    return read
 
 
 def _read(line: str, registry: Registry) -> Labelled:

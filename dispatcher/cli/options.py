@@ -56,6 +56,9 @@ FolderOption = Annotated[
 UntrainedOption = Annotated[
     bool, typer.Option("--untrained", help="As the code alone makes it: no model, nothing that was said, no server.")
 ]
+SkipBadOption = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out rows that cannot be judged, instead of refusing the file.")
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Write JSON, and nothing else, to standard output; words go to standard error.")
 ]

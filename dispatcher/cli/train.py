@@ -5,20 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dispatcher.cli.options import AppOption, FolderOption, JsonOption, UrlOption
+from dispatcher.cli.options import AppOption, FolderOption, JsonOption, SkipBadOption, UrlOption
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from dispatcher.cli.model_places import ModelPlace
     from dispatcher.cli.output import Output
     from dispatcher.cli.retrain import Asked, Ended
-    from dispatcher.registry.registry import Registry
-    from dispatcher.selection.evaluation import Labelled
     from dispatcher.selection.retraining import Score
-
-#: The exit code of a file that cannot be used, as of any wrong use.
-_WRONG_USE = 2
 
 
 def train(
@@ -37,6 +30,7 @@ def train(
             show_default=False,
         ),
     ] = None,
+    skip_bad: SkipBadOption = False,
     words_only: Annotated[bool, typer.Option("--words-only", help="Without a sentence encoder.")] = False,
     every: Annotated[
         float | None,
@@ -60,6 +54,7 @@ def train(
     import asyncio
 
     from dispatcher.cli import pictures
+    from dispatcher.cli.labelled import take_rows
     from dispatcher.cli.loading import load, read_settings
     from dispatcher.cli.model_places import in_folder, on_server
     from dispatcher.cli.output import Output
@@ -74,11 +69,14 @@ def train(
     output = Output(as_json=as_json)
     if plots is not None:
         pictures.require()
-    checked = _read([validation], registry, output) if validation is not None else []
+    given, checked = (
+        [row for file in some for row in take_rows(file, registry, output, skip_bad=skip_bad).rows]
+        for some in (files or [], [] if validation is None else [validation])
+    )
     asked = Asked(
         registry=registry,
         rules=loaded.rules,
-        rows=_read(files or [], registry, output),
+        rows=given,
         validation=[Example(text=row.text, function=row.labels[0] if row.labels else None) for row in checked],
         meaning=lambda: find_meaning(NONE if words_only else settings.encoder),
         dry_run=dry_run,
@@ -93,16 +91,6 @@ def train(
                 await _train(asked, place, output, every, plots)
 
         asyncio.run(work())
-
-
-def _read(files: "Sequence[Path]", registry: "Registry", output: "Output") -> "list[Labelled]":
-    from dispatcher.cli.labelled import RowsError, read_rows
-
-    try:
-        return [row for file in files for row in read_rows(file, registry).rows]
-    except RowsError as error:
-        output.error(error, dispatches=False)
-        raise typer.Exit(_WRONG_USE) from None
 
 
 async def _train(

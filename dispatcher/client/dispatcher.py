@@ -17,7 +17,7 @@ from dispatcher.client.collector import Collector, Pending
 from dispatcher.client.gathering import Gathering
 from dispatcher.client.handle import Handle
 from dispatcher.client.jobs import check_delay, make_job, sendable, time_left
-from dispatcher.client.map_options import WINDOW, MapOptions, make_report
+from dispatcher.client.map_options import WINDOW, MapOptions, check_map, make_report
 from dispatcher.client.resuming import Resuming
 from dispatcher.client.shared_selections import SharedSelections
 from dispatcher.client.tool_calls import run_tool_calls
@@ -468,6 +468,7 @@ class Dispatcher:
 
         Raises:
             ValueError: the window or a job has no room.
+            TypeError: there is no such option, or the rows are one row.
         """
         return self._bulk(function, rows, options, ordered=True).run(rows)
 
@@ -486,6 +487,7 @@ class Dispatcher:
     def _bulk(self, function: Function[P, R], rows: object, options: MapOptions, *, ordered: bool) -> Bulk[R]:
         """One run of `map`, of either face."""
         self._must_be_started()
+        check_map(rows, options)
         key = options.get("key")
         return Bulk(
             self,

@@ -1,12 +1,13 @@
 """The options of `map`, the same on both faces of a producer."""
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Mapping, Sized
 from datetime import timedelta
 
 from typing_extensions import TypedDict
 
 from dispatcher.client.map_progress import MapProgress, ProgressBar, Report
 from dispatcher.clock import Clock
+from dispatcher.model.call import Call
 
 #: Rows under way at once: enough to keep many workers busy with jobs of a thousand quick calls.
 WINDOW = 10_000
@@ -28,6 +29,21 @@ class MapOptions(TypedDict, total=False):
     progress: bool | Callable[[MapProgress], object]
     #: How many rows there are, for the progress. None asks the rows, where they know.
     total: int | None
+
+
+def check_map(rows: object, options: MapOptions) -> None:
+    """Refuse what would be taken for something else: a run whose `key` is misspelt could not be resumed.
+
+    Raises:
+        TypeError: there is no such option, or the rows are one row.
+    """
+    unknown = sorted(options.keys() - MapOptions.__annotations__.keys())
+    if unknown:
+        msg = f"map has no option {', '.join(unknown)}; there are {', '.join(MapOptions.__annotations__)}"
+        raise TypeError(msg)
+    if isinstance(rows, str | bytes | Mapping | Call):
+        msg = f"map takes many rows, and a {type(rows).__name__} is one: give an iterable of mappings or calls"
+        raise TypeError(msg)
 
 
 def make_report(what: str, rows: object, options: MapOptions, clock: Clock) -> Report | None:

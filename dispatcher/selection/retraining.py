@@ -141,11 +141,13 @@ def challenge(  # noqa: PLR0913 - all of one training
     Raises:
         ModelError: there is too little to learn from.
     """
-    if len(gathered.held_out) < MIN_HELD_OUT:
+    missing = MIN_HELD_OUT - len(gathered.held_out)
+    if missing > 0:
+        given = sum(count for source, count in gathered.sources.items() if source != "registry")
         msg = (
-            f"there is too little to learn from: {len(gathered.held_out)} texts beside the registry's own examples "
-            f"could be held out, and {MIN_HELD_OUT} are needed to tell whether a model is better; about "
-            f"{math.ceil(MIN_HELD_OUT * 100 / HELD_OUT)} labelled texts or feedbacks will do"
+            f"there is too little to learn from: of {given} texts beside the registry's own examples "
+            f"{len(gathered.held_out)} fell among those that are held out, and {MIN_HELD_OUT} are needed to tell whether "
+            f"a model is better; about {math.ceil(missing * 100 / HELD_OUT)} labelled texts or feedbacks more will do"
         )
         raise ModelError(msg)
     model = train(

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import math
+import re
 import threading
 import time
 
@@ -68,6 +70,25 @@ def test_too_little_data_is_told_clearly(run, rows) -> None:
     assert ran.code == 1
     assert "too little to learn from" in ran.words
     assert train(run, "--json").data["error"]["code"] == "model"
+
+
+def test_too_little_data_says_how_much_there_is_and_how_much_more_will_do(run, rows, folder) -> None:
+    lines = (folder / rows).read_text().splitlines(keepends=True)
+    texts = {json.loads(line)["text"] for line in lines[:20]}
+    (folder / "few.jsonl").write_text("".join(lines[:20]))
+    said = " ".join(train(run, "few.jsonl").words.split())
+    assert f"of {len(texts)} texts beside" in said
+    held_out = int(re.search(r"(\d+) fell among", said)[1])
+    assert f"about {math.ceil((10 - held_out) * 100 / 15)} labelled texts or feedbacks more will do" in said
+
+
+def test_rows_that_cannot_be_judged_are_left_out_where_that_is_asked_for(run, rows, folder) -> None:
+    with (folder / rows).open("a") as file:
+        file.write('\n{"text": "x"}\n')
+    assert "--skip-bad leaves them out" in train(run, rows).words
+    ran = train(run, rows, "--skip-bad", "--dry-run")
+    assert ran.code == 0
+    assert "left out" in ran.words
 
 
 def test_a_file_that_cannot_be_used_is_wrong_use(run, rows, folder) -> None:

@@ -19,7 +19,7 @@ from dispatcher.model.call import Call
 from dispatcher.model.job import JobState, Priority
 from dispatcher.model.outcome import ErrorInfo, ErrorKind, Expired, Failed, Outcome, Succeeded
 from dispatcher.registry.registry import Registry
-from dispatcher.testing import FakeClock
+from dispatcher.testing import FakeClock, RecordingDispatcher
 from dispatcher.transport.outcomes import CallRecord, JobRecord
 from tests.unit.client.fakes import settle
 
@@ -345,6 +345,23 @@ async def test_jobs_are_of_low_priority_and_have_the_deadline_that_was_asked_for
 async def test_a_window_or_a_job_without_room_is_refused(wrong: Callable[[FakeDispatcher], Any]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         wrong(FakeDispatcher())
+
+
+@pytest.mark.parametrize("start", ["map", "map_unordered"])
+@pytest.mark.parametrize(
+    ("given", "options", "says"),
+    [
+        ([], {"keys": "june"}, "no option keys; there are window, .*key"),
+        ("abc", {}, "a str is one"),
+        ({"n": 1}, {}, "a dict is one"),
+    ],
+)
+async def test_an_option_that_there_is_not_and_rows_that_are_one_row_are_refused(
+    start: str, given: Any, options: dict[str, Any], says: str
+) -> None:
+    async with RecordingDispatcher(registry) as dispatcher:
+        with pytest.raises(TypeError, match=says):
+            getattr(dispatcher, start)(double, given, **options)
 
 
 # --- outcomes as they come, progress, and what may be resumed
