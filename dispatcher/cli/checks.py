@@ -1,6 +1,6 @@
 """What `dispatcher doctor` looks at: each check says what it found, whether that is well, and what to do."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -142,10 +142,19 @@ def check_clock(skew: timedelta) -> Check:
     return (_fail if amount >= _SKEW_FAIL else _warn)("clock", found, advice)
 
 
-def check_workers(nodes: Sequence[NodeReport], queues: Sequence[QueueState], fingerprint: str | None) -> Check:
-    """Whether anybody runs calls, and the same functions that are registered here."""
+def check_workers(
+    nodes: Sequence[NodeReport], queues: Sequence[QueueState], fingerprint: str | None, elsewhere: str = ""
+) -> Check:
+    """Whether anybody runs calls, and the same functions that are registered here.
+
+    Args:
+        nodes: that are up.
+        queues: in which jobs may wait.
+        fingerprint: of the registry that is here; None where there is none.
+        elsewhere: where else workers may have been started by mistake.
+    """
     if not nodes:
-        start = "start one: dispatcher worker, or everything: dispatcher up"
+        start = "start one: dispatcher worker, or everything: dispatcher up" + (f"; {elsewhere}" if elsewhere else "")
         waiting = sum(queue.waiting for queue in queues)
         if waiting:
             return _fail("workers", f"no node is up, and {waiting:,} jobs wait", start)
@@ -173,6 +182,21 @@ def check_queues(queues: Sequence[QueueState], nodes: Sequence[NodeReport]) -> C
     if any(queue.oldest > _OLD for queue in busy):
         return _warn("queues", found, "add workers, or look at what they do: dispatcher flower")
     return _ok("queues", found)
+
+
+def check_listeners(queues: Mapping[str, str], nodes: Sequence[NodeReport]) -> Iterator[Check]:
+    """Whether calls of every function would be heard, while any node is up: a line where some would not.
+
+    Args:
+        queues: where calls go, each with the name of a function whose calls do.
+        nodes: that are up.
+    """
+    heard = {name for node in nodes for name in node.queues}
+    unheard = {queue: function for queue, function in queues.items() if nodes and queue not in heard}
+    if unheard:
+        found = ", ".join(f"{queue} (as of {function})" for queue, function in list(unheard.items())[:_LISTED])
+        advice = f"calls would wait there: start a node with --queues {','.join(list(unheard)[:_LISTED])}"
+        yield _warn("queues", f"no node listens to {found}", advice)
 
 
 def check_dead(count: int) -> Check:

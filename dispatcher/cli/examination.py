@@ -18,6 +18,7 @@ from dispatcher.selection.lint import find_faults, find_lookalikes
 from dispatcher.settings import Settings
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.connection import check_server, connect, server_errors
+from dispatcher.transport.elsewhere import mention_elsewhere
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.nodes import nodes_command
 
@@ -31,16 +32,14 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _extras()
     loaded, registry = _registry(settings)
     yield loaded
-    fingerprint = None
     if registry is not None:
-        fingerprint = registry.fingerprint
         cards = cards_of(registry)
         yield from checks.check_functions(len(cards), find_lookalikes(cards), find_faults(cards))
     try:
         with server_in_use(settings) as server:
-            yield _mode(server)
+            yield _mode(server, settings)
             with connect(server.url, role="doctor") as client:
-                yield from _server(server, Ledger(client), fingerprint)
+                yield from _server(server, Ledger(client), registry, mention_elsewhere(settings))
     except ServerError as error:
         found = f"{error.address}: {error.problem}"
         yield Check(name="server", verdict=Verdict.FAIL, found=found, advice=_server_advice(settings))
@@ -83,14 +82,16 @@ def _registry(settings: Settings) -> tuple[Check, Registry | None]:
     return Check(name=name, verdict=Verdict.OK, found=f"{loaded.place}: {len(registry)} functions"), registry
 
 
-def _mode(server: ServerInUse) -> Check:
+def _mode(server: ServerInUse, settings: Settings) -> Check:
     if server.embedded is None:
         return Check(name="mode", verdict=Verdict.OK, found="a configured server (DISPATCHER_URL)")
     how = "started for this look, as nobody runs one" if server.started_here else "shared with the process that runs it"
-    return Check(name="mode", verdict=Verdict.OK, found=f"an embedded server in {server.settings.state_dir}, {how}")
+    found = f"an embedded server in {settings.state_dir.absolute()}, {how}"
+    elsewhere = mention_elsewhere(settings) if server.started_here else ""
+    return Check(name="mode", verdict=Verdict.WARN if elsewhere else Verdict.OK, found=found, advice=elsewhere)
 
 
-def _server(server: ServerInUse, ledger: Ledger, fingerprint: str | None) -> Iterator[Check]:
+def _server(server: ServerInUse, ledger: Ledger, registry: Registry | None, elsewhere: str) -> Iterator[Check]:
     facts = check_server(ledger.client)
     yield checks.check_role(facts)
     yield checks.check_persistence(facts)
@@ -104,8 +105,9 @@ def _server(server: ServerInUse, ledger: Ledger, fingerprint: str | None) -> Ite
         nodes = ledger.run(nodes_command(commands.keys))
         dead = int(ledger.client.zcard(commands.keys.dead))
     yield checks.check_clock(skew)
-    yield checks.check_workers(nodes, queues, fingerprint)
+    yield checks.check_workers(nodes, queues, None if registry is None else registry.fingerprint, elsewhere)
     yield checks.check_queues(queues, nodes)
+    yield from checks.check_listeners({f.options.queue_name: f.name for f in registry or ()}, nodes)
     yield checks.check_dead(dead)
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from dispatcher.client.news import Alarms, News
+from dispatcher.client.silence import Silence
 from dispatcher.client.turns import Turns
 from dispatcher.clock import Clock
 from dispatcher.errors import Acceptance, ServerError, ServerUnreachableError, ServerUnusableError
@@ -86,6 +87,7 @@ class Collector:
         settings: intervals.
         clock: for intervals and outages.
         address: of the server, for errors.
+        silence: wonders about what is awaited for long.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Collector:
         settings: Settings,
         clock: Clock,
         address: str,
+        silence: Silence | None = None,
     ) -> None:
         self._announcements = announcements
         self._ledger = ledger
@@ -104,6 +107,7 @@ class Collector:
         self._settings = settings
         self._clock = clock
         self._address = address
+        self._silence = silence
         #: What is awaited, or was when it was last looked for in the store, the longest not looked for first.
         self._pending: OrderedDict[str, weakref.ref[Pending]] = OrderedDict()
         #: Dropped handles are looked for when there are more.
@@ -238,13 +242,19 @@ class Collector:
                 await asyncio.wait_for(self._wanted.wait(), interval)
             self._wanted.clear()
             try:
-                await self._read_store()
+                since = await self._read_store()
+                if self._silence is not None:
+                    await self._silence.look(since)
             except SERVER_FAILURES as error:
                 self._down(error)
                 await asyncio.sleep(interval)
 
-    async def _read_store(self) -> None:
-        """Look for the outcomes that were asked for, and for some of those awaited for longer than an interval."""
+    async def _read_store(self) -> float | None:
+        """Look for the outcomes that were asked for, and for some of those awaited for longer than an interval.
+
+        Returns:
+            Since when one of the latter has been awaited that is not there; None where all are.
+        """
         asked, self._fetch_now = self._fetch_now, set()
         self._forget_dropped()
         old = self._clock.monotonic() - self._settings.poll_interval_seconds
@@ -266,6 +276,7 @@ class Collector:
             # Nobody waits now, but who does next must not be told of an outage that is over.
             await self._ledger.ping()
             self._up()
+        since: float | None = None
         for start in range(0, len(job_ids), POLL_LIMIT):
             part = job_ids[start : start + POLL_LIMIT]
             metas = await self._ledger.results(self._keys, part)
@@ -274,8 +285,11 @@ class Collector:
                 pending = self._find(job_id)
                 if pending is not None and meta is not None:
                     self._resolve(pending, meta)
+                elif pending is not None:
+                    since = pending.registered_at if since is None else min(since, pending.registered_at)
                 if number % TURN == 0:
                     await asyncio.sleep(0)
+        return since
 
     def _forget_dropped(self) -> None:
         """Let go of ids that nobody awaits: where many others are, looks come to them too late."""

@@ -20,6 +20,7 @@ from dispatcher.client.jobs import check_delay, make_job, sendable, time_left
 from dispatcher.client.map_options import WINDOW, MapOptions, check_map, make_report
 from dispatcher.client.resuming import Resuming
 from dispatcher.client.shared_selections import SharedSelections
+from dispatcher.client.silence import Silence
 from dispatcher.client.tool_calls import run_tool_calls
 from dispatcher.client.turns import Turns
 from dispatcher.client.verdicts import Opinion
@@ -55,6 +56,7 @@ from dispatcher.transport.failure import SERVER_FAILURES, translate
 from dispatcher.transport.feedback_log import RedisFeedbackLog
 from dispatcher.transport.ledger import AsyncLedger
 from dispatcher.transport.map_journal import MapJournal
+from dispatcher.transport.nodes import nodes_command
 from dispatcher.transport.publisher import Publisher
 from dispatcher.transport.replies import Accepted
 from dispatcher.transport.selection_cache import SharedSelectionCache
@@ -152,6 +154,7 @@ class Dispatcher:
             settings=self.settings,
             clock=self.clock,
             address=self.address,
+            silence=Silence(self._nodes, self.settings, self.clock, self.address),
         )
         self._connect_selector()
         self._url = url
@@ -174,6 +177,9 @@ class Dispatcher:
             store,
             SharedSelections(SharedSelectionCache(client, keys, self.settings), self.registry),
         )
+
+    async def _nodes(self) -> Sequence[object]:
+        return await self.ledger.run(nodes_command(self.commands.keys))
 
     async def _start_collecting(self) -> None:
         give_up = self.clock.monotonic() + self.settings.dispatch_timeout_seconds

@@ -146,8 +146,9 @@ def challenge(  # noqa: PLR0913 - all of one training
         given = sum(count for source, count in gathered.sources.items() if source != "registry")
         msg = (
             f"there is too little to learn from: of {given} texts beside the registry's own examples "
-            f"{len(gathered.held_out)} fell among those that are held out, and {MIN_HELD_OUT} are needed to tell whether "
-            f"a model is better; about {math.ceil(missing * 100 / HELD_OUT)} labelled texts or feedbacks more will do"
+            f"{len(gathered.held_out)} fell among those that are held out, and {MIN_HELD_OUT} are needed to tell "
+            f"whether a model is better; about {math.ceil(missing * 100 / HELD_OUT)} labelled texts or feedbacks more "
+            "will do"
         )
         raise ModelError(msg)
     model = train(

@@ -1,6 +1,7 @@
 """A Valkey/Redis server of our own, for development, demo and tests: nothing to install first, nothing left behind."""
 
 import atexit
+import logging
 import os
 import signal
 import socket
@@ -19,7 +20,10 @@ from dispatcher.settings import Settings
 from dispatcher.transport.address import redact
 from dispatcher.transport.binary import find_binary
 from dispatcher.transport.connection import connect
+from dispatcher.transport.elsewhere import mention_elsewhere
 from dispatcher.transport.state_folder import RunningServer, StateFolder, is_alive
+
+logger = logging.getLogger(__name__)
 
 _HOST: Final = "127.0.0.1"
 #: Below the state folder: the data of a server that keeps it.
@@ -379,6 +383,8 @@ def find_server(settings: Settings) -> tuple[str, EmbeddedServer | None]:
     if settings.url is not None:
         return settings.url.get_secret_value(), None
     server = EmbeddedServer.attach_or_start(settings.state_dir)
+    if server.is_owner and (elsewhere := mention_elsewhere(settings)):
+        logger.warning("embedded_server_started: in %s, while %s", settings.state_dir.absolute(), elsewhere)
     return server.url, server
 
 

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import celery
 import redis
-from celery.worker import state as celery_state
 
 from dispatcher.clock import Clock
 from dispatcher.transport.failure import SERVER_FAILURES
@@ -143,6 +142,8 @@ class NodeReporter:
             self._thread.join(5)
 
     def _run(self) -> None:
+        from celery.worker import state as celery_state  # noqa: PLC0415 - producers ask for nodes, and run none
+
         ready_at = self._clock.monotonic()
         while True:
             up_for = timedelta(seconds=self._clock.monotonic() - ready_at)

@@ -18,6 +18,9 @@ from dispatcher.errors import NoServerError
 _MAX_LOG_BYTES: Final = 5 * 1024 * 1024
 _LAST_LOG_LINES: Final = 8
 
+#: The server's configuration; the server's command line ends with its path.
+CONFIG: Final = "server.conf"
+
 #: Only its owner may read what holds the password.
 _SECRET_MODE: Final = 0o600
 
@@ -37,7 +40,7 @@ class StateFolder:
     def __init__(self, path: Path) -> None:
         # The server runs in its data folder, so every path it is given is absolute.
         self.path = path.absolute()
-        self.config = self.path / "server.conf"
+        self.config = self.path / CONFIG
         self.log = self.path / "server.log"
         self.pid_file = self.path / "server.pid"
         self._record = self.path / "server.json"

@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from dispatcher.transport.embedded import EmbeddedServer
 from tests.acceptance.helpers import PATIENCE_SECONDS, ROOT, eventually
 
 pytestmark = pytest.mark.slow
@@ -363,6 +364,15 @@ class TestDoctor:
     def test_a_look_leaves_no_server_behind(self, own) -> None:
         assert "started for this look" in own.run("doctor").stdout
         assert own.nothing_is_left()
+
+    def test_a_server_that_was_started_in_another_folder_is_named(self, own, tmp_path) -> None:
+        name = f"state-{os.getpid()}"  # nobody else's on this machine
+        own.environment["DISPATCHER_STATE_DIR"] = name
+        with EmbeddedServer(tmp_path / "elsewhere" / name):
+            report = own.json("doctor")
+        advices = {check["name"]: check["advice"] for check in report["checks"]}
+        assert f"runs in {tmp_path / 'elsewhere' / name}" in advices["mode"]
+        assert f"runs in {tmp_path / 'elsewhere' / name}" in advices["workers"]
 
 
 class TestUp:

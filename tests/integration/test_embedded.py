@@ -494,3 +494,21 @@ def test_without_a_configured_server_the_embedded_one_is_started(tmp_path, monke
     with server:
         assert server.url == url
         assert answers(url)
+
+
+def test_a_second_one_in_another_folder_is_started_with_a_word_about_the_first(tmp_path, monkeypatch, caplog) -> None:
+    for folder in ("worker", "producer"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "worker")
+    # Servers of whoever else works on this machine have another folder's name.
+    settings = Settings(state_dir=Path(f"state-{os.getpid()}"))
+    _, first = find_server(settings)
+    try:
+        assert caplog.messages == []
+        monkeypatch.chdir(tmp_path / "producer")
+        _, second = find_server(settings)
+        second.stop()
+        assert f"another embedded server runs in {tmp_path / 'worker' / settings.state_dir}:" in caplog.text
+        assert f"started: in {tmp_path / 'producer' / settings.state_dir}" in caplog.text
+    finally:
+        first.stop()

@@ -110,6 +110,19 @@ def test_a_queue_is_well_while_its_jobs_are_young_and_somebody_listens() -> None
     assert "no node listens to slow" in unheard.advice
 
 
+def test_without_a_worker_a_server_elsewhere_is_named() -> None:
+    assert "server runs in /srv" in checks.check_workers([], [], None, "another server runs in /srv").advice
+    assert checks.check_workers([NODE], [], None, "another server runs in /srv").advice == ""
+
+
+def test_a_queue_that_a_function_names_and_nobody_listens_to_is_named_before_anything_waits_there() -> None:
+    (check,) = checks.check_listeners({NODE.queues[0]: "add", "gpu": "draw"}, [NODE])
+    assert (check.verdict, check.found) == ("warn", "no node listens to gpu (as of draw)")
+    assert "--queues gpu" in check.advice
+    assert list(checks.check_listeners({NODE.queues[0]: "add"}, [NODE])) == []
+    assert list(checks.check_listeners({"gpu": "draw"}, [])) == [], "that no node is up is said already"
+
+
 def test_dead_letters_are_a_warning() -> None:
     assert checks.check_dead(0).verdict == "ok"
     assert checks.check_dead(3).verdict == "warn"

@@ -5,6 +5,7 @@ import gc
 import weakref
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -13,6 +14,7 @@ from redis.exceptions import AuthenticationError, ResponseError
 from dispatcher.client import collector as module
 from dispatcher.client.collector import POLL_LIMIT, SLACK, TURN, Collector, Pending
 from dispatcher.client.flights import Flight
+from dispatcher.client.silence import Silence
 from dispatcher.errors import Acceptance, ServerAuthError, ServerError, ServerUnreachableError
 from dispatcher.settings import Settings
 from dispatcher.testing import FakeClock
@@ -97,6 +99,27 @@ async def test_an_announced_outcome_is_there(rig: Rig) -> None:
     assert pending.meta == meta_of("a", "1")
     assert pending.news.is_set()
     assert rig.ledger.reads == []
+
+
+async def test_what_is_looked_for_in_vain_is_wondered_about_since_it_was_first_awaited(rig: Rig) -> None:
+    wondered: list[float | None] = []
+
+    async def look(since: float | None) -> None:
+        wondered.append(since)
+
+    rig.collector._silence = cast("Silence", SimpleNamespace(look=look))
+    began = rig.clock.monotonic()
+    first = rig.collector.expect("a")
+    rig.clock.advance(1)
+    second = rig.collector.expect("b")
+    await rig.next_look()
+    rig.ledger.stored["a"] = meta_of("a", "1")
+    await rig.next_look()
+    rig.ledger.stored["b"] = meta_of("b", "1")
+    await rig.next_look()
+    assert wondered == [began, began + 1, None]
+    assert first.meta is not None
+    assert second.meta is not None
 
 
 async def test_the_first_outcome_stands(rig: Rig) -> None:
