@@ -16,7 +16,7 @@ from dispatcher.selection.example import Example
 from dispatcher.selection.feedback import Feedback, FeedbackLog
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model
-from dispatcher.selection.retraining import Gathered, Score, challenge, gather, rate
+from dispatcher.selection.retraining import Challenger, Score, challenge_fairly, rate
 from dispatcher.selection.rules import KeywordRule
 
 T = TypeVar("T")
@@ -44,18 +44,16 @@ class Asked:
 class Ended:
     """How a training ended."""
 
-    gathered: Gathered
-    challenger: Score
+    challenger: Challenger
     #: The version in use; None where there was none, and the challenger was compared with the untrained selector.
     champion: str | None
     before: Score
     #: The version that the challenger was saved under; None where it was not.
     version: str | None
-    model: Model
 
     @property
     def better(self) -> bool:
-        return self.challenger.beats(self.before)
+        return self.challenger.score.beats(self.before)
 
 
 class AlreadyTrainingError(CommandError):
@@ -84,29 +82,29 @@ async def retrain(asked: Asked, place: ModelPlace, now: datetime, progress: Call
 async def _retrain(asked: Asked, place: ModelPlace, now: datetime, progress: Callable[[str], None]) -> Ended:
     progress("reading what was said")
     feedback, position = ([], "") if place.log is None else await _read(place.log)
-    gathered = gather(asked.registry, asked.rows, feedback)
     champion, model_before = await _champion(place, progress)
 
-    def work(step: Callable[[str], None]) -> tuple[Model, Score, Score]:
+    def work(step: Callable[[str], None]) -> tuple[Challenger, Score]:
         meaning = asked.meaning()
-        model, score = challenge(
+        made = challenge_fairly(
             asked.registry,
-            gathered,
+            asked.rows,
+            feedback,
+            model_before,
             rules=asked.rules,
             validation=asked.validation,
             meaning=meaning,
             progress=step,
         )
         step("judging the one before")
-        before = rate(asked.registry, model_before, gathered.held_out, rules=asked.rules, meaning=meaning)
-        return model, score, before
+        return made, rate(asked.registry, model_before, made.gathered.held_out, rules=asked.rules, meaning=meaning)
 
-    model, challenger, before = await _on_thread(work, progress)
-    ended = Ended(gathered=gathered, challenger=challenger, champion=champion, before=before, version=None, model=model)
+    challenger, before = await _on_thread(work, progress)
+    ended = Ended(challenger=challenger, champion=champion, before=before, version=None)
     if asked.dry_run or not ended.better:
         # What is not better is not kept: it would take the place of a model to roll back to.
         return ended
-    made = replace(model, position=position).store(now)
+    made = replace(challenger.model, position=position).store(now)
     await place.store.save(made, promote=True)
     return replace(ended, version=made.version)
 
@@ -116,7 +114,7 @@ async def _read(log: FeedbackLog) -> tuple[list[Feedback], str]:
     found: list[Feedback] = []
     at = log.start
     while entries := await log.read(at, CHUNK):
-        found += [entry.feedback for entry in entries]
+        found += [replace(e.feedback, source=e.feedback.source or e.producer) for e in entries]
         at = entries[-1].position
     return found, at
 

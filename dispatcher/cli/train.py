@@ -137,16 +137,18 @@ def _draw(ended: "Ended", plots: Path | None) -> list[str]:
         return []
     plots.mkdir(parents=True, exist_ok=True)
     path = plots / "learning-curves.png"
-    pictures.plot_learning_curves(ended.model.curves, path)
+    pictures.plot_learning_curves(ended.challenger.model.curves, path)
     return [str(path)]
 
 
 def _data(ended: "Ended", asked: "Asked") -> dict[str, object]:
+    gathered = ended.challenger.gathered
     return {
-        "texts": dict(ended.gathered.sources),
-        "examples": len(ended.gathered.examples),
-        "held_out": len(ended.gathered.held_out),
-        "challenger": _score_data(ended.challenger),
+        "texts": dict(gathered.sources),
+        "examples": len(gathered.examples),
+        "held_out": len(gathered.held_out),
+        "sources_left_out": list(ended.challenger.left_out),
+        "challenger": _score_data(ended.challenger.score),
         "champion": ended.champion,
         "before": _score_data(ended.before),
         "better": ended.better,
@@ -163,13 +165,13 @@ def _show(output: "Output", ended: "Ended", asked: "Asked") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    gathered = ended.gathered
+    gathered = ended.challenger.gathered
     where = ", ".join(f"{count:,} {source}" for source, count in gathered.sources.items())
     output.screen.print(
         f"{len(gathered.examples):,} examples, {len(gathered.held_out):,} held out ({where})", markup=False
     )
     table = Table("on what was held out", "before", "challenger", box=None, pad_edge=False)
-    before, challenger = ended.before, ended.challenger
+    before, challenger = ended.before, ended.challenger.score
     rows = [
         ("model", ended.champion or "(untrained)", ended.version or "(not kept)"),
         ("told rightly", f"{before.accuracy:.1%}", f"{challenger.accuracy:.1%}"),
@@ -180,6 +182,8 @@ def _show(output: "Output", ended: "Ended", asked: "Asked") -> None:
     for cells in rows:
         table.add_row(*map(Text, cells))
     output.screen.print(table)
+    for source in ended.challenger.left_out:
+        output.note(f"left out: what {source!r} said, which made a model worse on what others confirmed")
     if ended.version is not None:
         output.note(f"better: {ended.version} is in use now")
     elif ended.better:

@@ -19,9 +19,9 @@ from dispatcher.selection.evaluation import Evaluation, Judged, Labelled, judge,
 from dispatcher.selection.example import Example
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.meaning import Meaning
+from dispatcher.selection.misled import Lessons, confirmed, find_misleader, is_right
 from dispatcher.selection.model import Model
 from dispatcher.selection.rules import KeywordRule, compile_rules
-from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.training import train
 from dispatcher.selection.words import normalise
@@ -36,6 +36,8 @@ SAID: Final = 0.5
 LEAST: Final = 1e-3
 
 
+#: Sources that are left out of a training, at most.
+MAX_LEFT_OUT: Final = 3
 #: Accuracies that differ by less are the same.
 SAME: Final = 1e-9
 #: The share by which a loss must be lower to count.
@@ -70,6 +72,17 @@ class Score:
         if abs(self.accuracy - other.accuracy) < SAME:
             return self.loss < other.loss * (1 - MARGIN)
         return self.accuracy > other.accuracy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Challenger:
+    """A new model, and what it was made of."""
+
+    model: Model
+    score: Score
+    gathered: Gathered
+    #: Sources whose feedback was left out: each alone had made the model worse for the others.
+    left_out: tuple[str, ...]
 
 
 def gather(registry: Registry, rows: Iterable[Labelled], feedback: Iterable[Feedback]) -> Gathered:
@@ -171,6 +184,47 @@ def challenge(  # noqa: PLR0913 - all of one training
     return replace(model, metrics=metrics), score
 
 
+def challenge_fairly(  # noqa: PLR0913 - all of one training
+    registry: Registry,
+    rows: Sequence[Labelled],
+    feedback: Sequence[Feedback],
+    champion: Model | None,
+    *,
+    rules: Sequence[KeywordRule] = (),
+    validation: Sequence[Example] = (),
+    meaning: Meaning | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Challenger:
+    """Gather, train and rate a model; again without a source that alone has misled it (`misled`).
+
+    Raises:
+        ModelError: there is too little to learn from, or too many sources mislead.
+    """
+    left_out: list[str] = []
+    asked = confirmed(registry, rows, feedback)
+    texts = [one.row for one in asked]
+
+    def ask(model: Model | None) -> tuple[Judged, ...]:
+        return judge(Cascade(registry, rules, meaning=meaning, model=model), texts) if feedback else ()
+
+    before = ask(champion)
+    while len(left_out) <= MAX_LEFT_OUT:
+        heard = [said for said in feedback if said.source not in left_out]
+        gathered = gather(registry, rows, heard)
+        model, score = challenge(
+            registry, gathered, rules=rules, validation=validation, meaning=meaning, progress=progress
+        )
+        progress("asking for what others confirmed")
+        misleader = find_misleader(asked, before, ask(model), Lessons(registry, rows, heard)) if feedback else None
+        if misleader is None:
+            return Challenger(model=model, score=score, gathered=gathered, left_out=tuple(left_out))
+        left_out.append(misleader)
+    msg = (
+        f"what {', '.join(map(repr, left_out))} said makes a model worse on what others confirmed: look at the feedback"
+    )
+    raise ModelError(msg)
+
+
 def _without(examples: Sequence[Example], held_out: Sequence[Labelled]) -> list[Example]:
     """Examples but those whose texts were held out: a model that learnt them would be rated too well."""
     texts = {normalise(row.text) for row in held_out}
@@ -188,16 +242,10 @@ def rate(
     """How good a model is; None: what the functions say of themselves."""
     judged = judge(Cascade(registry, rules, meaning=meaning, model=model), held_out)
     return Score(
-        accuracy=sum(map(_is_right, judged)) / len(judged),
+        accuracy=sum(map(is_right, judged)) / len(judged),
         loss=sum(map(_loss, judged)) / len(judged),
         evaluation=summarise(judged),
     )
-
-
-def _is_right(judged: Judged) -> bool:
-    if judged.expected is None:
-        return judged.decision is Decision.ABSTAIN
-    return judged.predicted in judged.accepted
 
 
 def _loss(judged: Judged) -> float:
