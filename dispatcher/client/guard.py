@@ -56,13 +56,17 @@ class Guard:
         self._texts = {text: self._texts[text] for text in chosen[:MAX_TEXTS]}
         self._before: dict[str, bool] = {}
 
-    def begin(self) -> None:
-        """Remember what is right now."""
-        self._before = self._look()
+    def begin(self, *, taught: bool = False) -> None:
+        """Remember what is right now; where the selector was taught already, what would be had it not been.
+
+        A producer that starts reads what was said before: if that misleads, it must not be what others are measured by.
+        """
+        untaught = getattr(self._selector, "untaught", None) if taught else None
+        self._before = self._look(self._selector if untaught is None else untaught())
 
     def find_fall(self) -> Fall | None:
         """How far the accuracy fell since; None where it did not, or no further than it may."""
-        now = self._look()
+        now = self._look(self._selector)
         both = now.keys() & self._before.keys()
         before_right = sum(self._before[text] for text in both)
         now_right = sum(now[text] for text in both)
@@ -71,10 +75,10 @@ class Guard:
             return None
         return Fall(before=before_right / len(both), now=now_right / len(both), texts=len(both))
 
-    def _look(self) -> dict[str, bool]:
+    def _look(self, selector: Selector) -> dict[str, bool]:
         """Whether each text is told rightly; those of functions that there no longer are, are left out."""
         return {
-            text: _is_right(self._selector.select(text), function)
+            text: _is_right(selector.select(text), function)
             for text, function in self._texts.items()
             if function is None or function in self._registry
         }

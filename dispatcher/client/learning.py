@@ -27,8 +27,9 @@ CHAMPION_EVERY: Final = 5
 CHUNK: Final = 500
 #: Feedback of before that a selector learns again, at most: the newest.
 MAX_SINCE: Final = 20_000
-#: Feedbacks learnt between two looks of the guard.
+#: Feedbacks learnt between two looks of the guard, by whomever and by one source.
 GUARD_EVERY: Final = 200
+GUARD_FROM_ONE: Final = 50
 #: Sources that are counted, and that are ignored, at most.
 MAX_SOURCES: Final = 1_000
 MAX_IGNORED: Final = 100
@@ -68,7 +69,9 @@ class Learning:
         self._mark = 0
         self._guard: Guard | None = None
         self._unguarded = 0
+        #: By source, since the model and since the guard's last look.
         self._said: Counter[str] = Counter()
+        self._said_unguarded: Counter[str] = Counter()
         self._ignored: frozenset[str] = frozenset()
         #: Held while a feedback is logged and learnt, and while a model is changed: a model that comes knows what was
         #: said before it.
@@ -155,7 +158,7 @@ class Learning:
         self._first.set()
         if self._guard is None:
             await self._set_guard()
-        elif self._unguarded >= GUARD_EVERY:
+        if self._unguarded >= GUARD_EVERY or max(self._said_unguarded.values(), default=0) >= GUARD_FROM_ONE:
             await self._look_at_guard()
 
     async def catch_up(self) -> None:
@@ -193,6 +196,7 @@ class Learning:
             self._position = position
             self._mark = sum(_digest(entry.position) for entry in entries) % 2**64
             self._forget_sources()
+            self._count([entry.feedback.source or entry.producer for entry in entries])
             self._guard = None
         logger.info("model_in_use", extra={"version": model.version, "learnt_since": len(entries)})
 
@@ -243,22 +247,19 @@ class Learning:
         else:
             await asyncio.to_thread(_learn_all, self._selector, [feedback for _, feedback, _ in heard])
         self._mark = (self._mark + sum(_digest(position) for position, _, _ in heard)) % 2**64
-        self._unguarded += len(heard)
-        self._said.update(source for _, _, source in heard)
-        if len(self._said) > MAX_SOURCES:
-            self._said = Counter(dict(self._said.most_common(MAX_SOURCES // 2)))
+        self._count([source for _, _, source in heard])
 
     # --- what bounds it -------------------------------------------------------------------------------------------
 
     async def _set_guard(self) -> None:
         guard = Guard(self._selector, self._registry, self._model)
-        self._unguarded = 0
-        await asyncio.to_thread(guard.begin)
+        await asyncio.to_thread(guard.begin, taught=self._unguarded > 0)
         self._guard = guard
 
     async def _look_at_guard(self) -> None:
         assert self._guard is not None  # noqa: S101 - set at the first look
         self._unguarded = 0
+        self._said_unguarded.clear()
         fall = await asyncio.to_thread(self._guard.find_fall)
         if fall is not None:
             await self._set_back(fall)
@@ -280,8 +281,14 @@ class Learning:
             extra={"before": fall.before, "now": fall.now, "texts": fall.texts, "ignored_sources": len(loudest)},
         )
 
+    def _count(self, sources: Sequence[str]) -> None:
+        self._unguarded += len(sources)
+        self._said = _counted(self._said, sources)
+        self._said_unguarded = _counted(self._said_unguarded, sources)
+
     def _forget_sources(self) -> None:
         self._said.clear()
+        self._said_unguarded.clear()
         self._ignored = frozenset()
         self._unguarded = 0
 
@@ -289,6 +296,11 @@ class Learning:
 def _learn_all(selector: LearningSelector, feedbacks: Sequence[Feedback]) -> None:
     for feedback in feedbacks:
         selector.learn(feedback)
+
+
+def _counted(said: Counter[str], sources: Sequence[str]) -> Counter[str]:
+    said.update(sources)
+    return said if len(said) <= MAX_SOURCES else Counter(dict(said.most_common(MAX_SOURCES // 2)))
 
 
 def _loudest(said: Counter[str]) -> list[str]:

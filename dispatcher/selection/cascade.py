@@ -249,6 +249,21 @@ class Cascade:
             self._fingerprint = (revision, fingerprint)
         return fingerprint
 
+    def untaught(self) -> "Cascade":
+        """Another one of the same model, that has learnt nothing since: to compare this one with, not for long."""
+        with self._lock:
+            return Cascade(
+                self._registry,
+                [compiled.rule for compiled in self._rules],
+                meaning=self._find_meaning(),
+                model=self._model,
+                tiers=self._tiers,
+                thresholds=self._thresholds,
+                act_at=self._act_at,
+                ask_at=self._ask_at,
+                cache=SelectionCache(0),
+            )
+
     # --- the registry -------------------------------------------------------------------------------------------
 
     @property

@@ -243,6 +243,13 @@ class TestInTheBackground:
         assert learning._task is None
 
 
+async def _flood(log: MemoryFeedbackLog, source: str, times: int) -> None:
+    """Say of texts like those of the model that they mean another function."""
+    for n in range(times):
+        tail = ("it", "them", "this now", "all of that", "something", "the thing")[n % 6]
+        await log.append(right(f"wug {tail}", "mail.send", source), producer="other")
+
+
 async def _turn() -> None:
     """One turn of the loop, and a moment for threads, whatever `asyncio.sleep` is now."""
     await asyncio.to_thread(lambda: None)
@@ -257,9 +264,7 @@ class TestBeingMisled:
         await store.save(stored(one.registry, "wug", "weather"), promote=True)
         await one.look()
         before = one.selects("wug them all")
-        for n in range(40):
-            tail = ("it", "them", "this now", "all of that", "something", "the thing")[n % 6]
-            await log.append(right(f"wug {tail}", "mail.send", "mallory"), producer="other")
+        await _flood(log, "mallory", 40)
         with caplog.at_level(logging.WARNING, logger=module.__name__):
             await one.look()
         assert any(message.startswith("learning_set_back") for message in caplog.messages)
@@ -269,6 +274,23 @@ class TestBeingMisled:
         await one.look()
         assert one.selects("wug something") == "weather"
         assert one.selects("frobnicate the gizmo", "ann") == "weather"
+
+    async def test_one_source_alone_is_looked_at_sooner(self, log, store, caplog) -> None:
+        one = Producer("one", log, store)
+        await store.save(stored(one.registry, "wug", "weather"), promote=True)
+        await one.look()
+        await _flood(log, "mallory", 60)
+        await one.look()
+        assert any(message.startswith("learning_set_back") for message in caplog.messages)
+        assert one.selects("wug them all") == "weather"
+
+    async def test_who_starts_after_a_flood_is_not_misled_by_it_either(self, log, store, caplog) -> None:
+        one = Producer("one", log, store)
+        await store.save(stored(one.registry, "wug", "weather"), promote=True)
+        await _flood(log, "mallory", 60)
+        await one.look()
+        assert any(message.startswith("learning_set_back") for message in caplog.messages)
+        assert one.selects("wug them all") == "weather"
 
     async def test_good_feedback_is_kept(self, log, store, caplog, monkeypatch) -> None:
         monkeypatch.setattr(module, "GUARD_EVERY", 30)
