@@ -158,7 +158,7 @@ class Learning:
         self._first.set()
         if self._guard is None:
             await self._set_guard()
-        if self._unguarded >= GUARD_EVERY or max(self._said_unguarded.values(), default=0) >= GUARD_FROM_ONE:
+        if self._is_to_be_guarded:
             await self._look_at_guard()
 
     async def catch_up(self) -> None:
@@ -169,6 +169,9 @@ class Learning:
         """
         await self._look_at_champion()
         await self._look_at_log()
+        if self._is_to_be_guarded:
+            await self._set_guard()
+            await self._look_at_guard()
 
     async def _look_at_champion(self) -> None:
         assert self._store is not None  # noqa: S101 - who looks is connected
@@ -250,6 +253,10 @@ class Learning:
         self._count([source for _, _, source in heard])
 
     # --- what bounds it -------------------------------------------------------------------------------------------
+
+    @property
+    def _is_to_be_guarded(self) -> bool:
+        return self._unguarded >= GUARD_EVERY or max(self._said_unguarded.values(), default=0) >= GUARD_FROM_ONE
 
     async def _set_guard(self) -> None:
         guard = Guard(self._selector, self._registry, self._model)

@@ -292,6 +292,13 @@ class TestBeingMisled:
         assert any(message.startswith("learning_set_back") for message in caplog.messages)
         assert one.selects("wug them all") == "weather"
 
+    async def test_who_selects_a_few_texts_and_is_gone_is_not_misled_either(self, log, store) -> None:
+        one = Producer("one", log, store)
+        await store.save(stored(one.registry, "wug", "weather"), promote=True)
+        await _flood(log, "mallory", 60)
+        await one.learning.catch_up()
+        assert one.selects("wug them all") == "weather"
+
     async def test_good_feedback_is_kept(self, log, store, caplog, monkeypatch) -> None:
         monkeypatch.setattr(module, "GUARD_EVERY", 30)
         one = Producer("one", log, store)
