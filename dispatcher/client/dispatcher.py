@@ -440,6 +440,7 @@ class Dispatcher:
         *,
         format: ToolFormat | None = None,  # noqa: A002 - the word everybody uses
         timeout: timedelta | None = None,
+        only: Collection[str] | None = None,
     ) -> list[dict[str, object]]:
         """Run every tool call in an LLM's response at once, and give the tool results in the same format.
 
@@ -450,11 +451,12 @@ class Dispatcher:
             response: from OpenAI (Chat Completions or Responses), Anthropic or MCP, as an object or as data.
             format: which of them; found out when None.
             timeout: for all of them together; None waits until each job's deadline.
+            only: names of the functions that this model was offered: it may name others. None: all.
 
         Raises:
             InvalidToolCallError: the response is of none of these formats.
         """
-        return await run_tool_calls(self, response, format, timeout)
+        return await run_tool_calls(self, response, format, timeout, only)
 
     def map(
         self,

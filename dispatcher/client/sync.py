@@ -239,9 +239,10 @@ class SyncDispatcher:
         *,
         format: ToolFormat | None = None,  # noqa: A002 - the word everybody uses
         timeout: timedelta | None = None,
+        only: Collection[str] | None = None,
     ) -> list[dict[str, object]]:
         """See `Dispatcher.run_tool_calls`."""
-        return self.run(self._inner.run_tool_calls(response, format=format, timeout=timeout))
+        return self.run(self._inner.run_tool_calls(response, format=format, timeout=timeout, only=only))
 
     def map(
         self,

@@ -25,10 +25,15 @@ from tests.unit.client.fakes import ADDRESS, settle
 registry = Registry()
 
 
-@registry.function
+@registry.function(aliases=["say"])
 def echo(text: str) -> str:
     """Say it again."""
     return text
+
+
+@registry.function
+def other() -> None:
+    """Do something else."""
 
 
 class FakeHandle:
@@ -88,6 +93,16 @@ async def test_results_come_in_the_order_of_the_calls_under_their_ids(dispatcher
     results = results_of(await dispatcher.run("a", "b", "c"))
     assert [result["tool_use_id"] for result in results] == ["id-0", "id-1", "id-2"]
     assert [str(result["content"]) for result in results] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("only", "runs"), [(["echo"], True), (["say"], True), (["other", "gone"], False), ([], False)])
+async def test_a_function_that_the_model_was_not_offered_is_not_run_and_is_unknown_to_it(
+    dispatcher: FakeDispatcher, only: list[str], runs: bool
+) -> None:
+    calls = [{"type": "tool_use", "id": "1", "name": "echo", "input": {"text": "a"}}]
+    (result,) = results_of(await run_tool_calls(cast("Dispatcher", dispatcher), calls, "anthropic", None, only))
+    assert dispatcher.dispatched == (["a"] if runs else [])
+    assert runs or "no function is registered as 'echo'" in str(result["content"])
 
 
 async def test_all_calls_are_under_way_at_once(dispatcher: FakeDispatcher) -> None:
