@@ -164,8 +164,10 @@ class Bulk(Generic[R]):
             if self._size.known:
                 await self._room.wait()
                 continue
+            # Not `wait_for`: where there is room in the turn it is cancelled in, Python 3.11's goes on uncancelled.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._room.wait(), UNKNOWN_SECONDS)
+                async with asyncio.timeout(UNKNOWN_SECONDS):
+                    await self._room.wait()
             self._unknown_jobs *= 2
 
     def _is_full(self) -> bool:

@@ -238,8 +238,10 @@ class Collector:
     async def _poll(self) -> None:
         interval = self._settings.poll_interval_seconds
         while True:
+            # Not `wait_for`: where it is wanted in the turn it is cancelled in, Python 3.11's goes on uncancelled.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), interval)
+                async with asyncio.timeout(interval):
+                    await self._wanted.wait()
             self._wanted.clear()
             try:
                 since = await self._read_store()

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, cast
 
@@ -273,6 +274,27 @@ async def test_stopping_early_cancels_what_is_under_way_and_reads_no_more() -> N
     assert dispatcher.jobs[0].cancelled == []
     assert all(job.cancelled == ["map was stopped early"] for job in dispatcher.jobs[1:])
     assert len(taken) <= 11
+
+
+async def test_stopping_in_the_turn_in_which_there_is_room_again_reads_no_more() -> None:
+    dispatcher, taken = FakeDispatcher(), []
+
+    def given() -> Iterator[dict[str, object]]:
+        for row in rows(1_000):
+            taken.append(row)
+            yield row
+
+    async def take_one() -> None:
+        async with aclosing(cast("AsyncGenerator[Outcome[int], None]", dispatcher.bulk().run(given()))) as outcomes:
+            await anext(outcomes)
+
+    running = asyncio.create_task(take_one())
+    await settle()
+    dispatcher.jobs[0].end()
+    done, _ = await asyncio.wait({running}, timeout=2)
+    assert done, "the rows are still read, for nobody"
+    assert len(taken) <= UNKNOWN_JOBS + 1
+    assert all(job.cancelled for job in dispatcher.jobs[1:])
 
 
 async def test_a_consumer_that_is_cancelled_cancels_what_is_under_way() -> None:

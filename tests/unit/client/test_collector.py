@@ -122,6 +122,17 @@ async def test_what_is_looked_for_in_vain_is_wondered_about_since_it_was_first_a
     assert second.meta is not None
 
 
+async def test_closing_in_the_turn_in_which_an_outcome_is_asked_for_ends(rig: Rig) -> None:
+    pending = rig.collector.expect("a")
+    await settle()
+    rig.collector.fetch_soon(pending)
+    # Its wait is over now, and it has not gone on yet.
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(rig.collector.close())
+    done, _ = await asyncio.wait({closing}, timeout=2)
+    assert done
+
+
 async def test_the_first_outcome_stands(rig: Rig) -> None:
     pending = rig.collector.expect("a")
     rig.announcements.announce("a", meta_of("a", "1"))
