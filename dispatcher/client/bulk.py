@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dispatcher.client.cached_rows import LOOKED_UP, CachedRows
 from dispatcher.client.job_size import JobSize
@@ -33,6 +33,8 @@ LINGER = 0.05
 #: Jobs under way before any has ended, and seconds until they may be twice as many: how long a call takes is not known,
 #: and jobs of one quick call each would be dear.
 UNKNOWN_JOBS, UNKNOWN_SECONDS = 32, 0.1
+#: Why jobs of a map are cancelled.
+STOPPED = "map was stopped early"
 
 
 class Bulk(Generic[R]):
@@ -85,6 +87,9 @@ class Bulk(Generic[R]):
         self._ended: deque[Part[R]] = deque()
         self._rows = self._bytes = 0
         self._unknown_jobs = UNKNOWN_JOBS
+        #: What has jobs accepted now, and whether nobody wants their outcomes.
+        self._accepting: set[asyncio.Task[Any] | None] = set()
+        self._stopped = False
         #: Something ended: for who waits for outcomes, and for who waits for room.
         self._news, self._room = asyncio.Event(), asyncio.Event()
 
@@ -206,14 +211,22 @@ class Bulk(Generic[R]):
         return part.read(self._function, await self._run_job(part.calls, None))
 
     async def _run_job(self, calls: list[Call[R]], idempotency_key: str | None) -> JobRun:
-        handle = await self._dispatcher.dispatch_job(
-            calls, deadline=self._deadline, priority="bulk", idempotency_key=idempotency_key
-        )
+        task = asyncio.current_task()
+        self._accepting.add(task)
+        try:
+            handle = await self._dispatcher.dispatch_job(
+                calls, deadline=self._deadline, priority="bulk", idempotency_key=idempotency_key
+            )
+        finally:
+            self._accepting.discard(task)
+        if self._stopped:
+            await handle.cancel(STOPPED)
+            raise asyncio.CancelledError
         try:
             record = await handle.record()
         except asyncio.CancelledError:
             # Whoever iterates has stopped: what is left must not run for nobody.
-            await asyncio.shield(handle.cancel("map was stopped early"))
+            await asyncio.shield(handle.cancel(STOPPED))
             raise
         if not handle.repeated:
             self._size.learn(record, len(calls))
@@ -257,9 +270,12 @@ class Bulk(Generic[R]):
     async def _end(self, reader: asyncio.Task[None]) -> None:
         if self._stale is not None:
             self._stale.cancel()
+        self._stopped = True
         left = [reader, *(part.outcomes for part in self._parts if part.outcomes is not None)]
         for task in left:
-            task.cancel()
+            # A job on its way to the ledger is accepted, whoever stops waiting: it is cancelled when it is there.
+            if task not in self._accepting:
+                task.cancel()
         # Until their jobs are cancelled: the dispatcher may be closed next.
         await asyncio.gather(*left, return_exceptions=True)
         if self._report is not None:

@@ -297,6 +297,24 @@ async def test_stopping_in_the_turn_in_which_there_is_room_again_reads_no_more()
     assert all(job.cancelled for job in dispatcher.jobs[1:])
 
 
+async def test_a_job_on_its_way_to_the_ledger_is_cancelled_too() -> None:
+    gate = asyncio.Event()
+
+    class Slow(FakeDispatcher):
+        async def dispatch_job(self, calls: list[Call[int]], **options: Any) -> FakeJob:
+            await gate.wait()
+            return await super().dispatch_job(calls, **options)
+
+    dispatcher = Slow()
+    running = asyncio.create_task(collect(dispatcher.bulk(3, 1).run(rows(100)), []))
+    await settle()
+    running.cancel()
+    await settle()
+    gate.set()
+    await asyncio.gather(running, return_exceptions=True)
+    assert [job.cancelled for job in dispatcher.jobs] == [["map was stopped early"]] * 3
+
+
 async def test_a_consumer_that_is_cancelled_cancels_what_is_under_way() -> None:
     dispatcher = FakeDispatcher()
     running = asyncio.create_task(collect(dispatcher.bulk(5, 1).run(rows(100)), []))
