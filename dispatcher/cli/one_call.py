@@ -10,7 +10,7 @@ import typer
 
 from dispatcher.cli.command import FAILED
 from dispatcher.cli.loading import Loaded
-from dispatcher.cli.nodes import nodes_alive
+from dispatcher.cli.nodes import who_is_missing
 from dispatcher.cli.output import Output, error_data
 from dispatcher.cli.server import ServerInUse
 from dispatcher.cli.session import with_dispatcher
@@ -79,10 +79,8 @@ async def _wait(handle: Handle[object], asked: Asked, server: ServerInUse, outpu
     result = asyncio.ensure_future(handle.result(asked.timeout))
     try:
         done, _ = await asyncio.wait({result}, timeout=WONDER_SECONDS + (asked.delay or timedelta(0)).total_seconds())
-        if not done and not await nodes_alive(server):
-            output.note(
-                f"job {handle.id} is accepted, and no worker is up; start one in another terminal: dispatcher worker"
-            )
+        if not done and (missing := await who_is_missing(server, (await handle.status()).queue)):
+            output.note(f"job {handle.id} is accepted, and {missing}")
         await asyncio.wait({result})
     except asyncio.CancelledError:
         result.cancel()

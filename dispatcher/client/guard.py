@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from dispatcher.registry.registry import Registry
+from dispatcher.selection.example import MAX_LOSS, MIN_LOST, TAIL
 from dispatcher.selection.selection import Decision, Selection
 from dispatcher.selection.selector import Selector
 
@@ -13,12 +14,6 @@ if TYPE_CHECKING:
 
 #: Texts that are selected again at each look. With a sentence encoder a look takes about a second, on a thread.
 MAX_TEXTS: Final = 200
-#: The accuracy may fall by so much.
-MAX_LOSS: Final = 0.02
-#: With few texts one that changed its mind is more than that; so many must at least.
-MIN_LOST: Final = 3
-#: Put behind a registered example: a text that is known word for word says nothing about the rest.
-_TAIL: Final = ", thanks"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +40,7 @@ class Guard:
         #: The right function of each; None where no function fits.
         self._texts: dict[str, str | None] = {}
         for function in registry:
-            self._texts.update((example + _TAIL, function.name) for example in function.options.examples)
+            self._texts.update((example + TAIL, function.name) for example in function.options.examples)
         if model is not None:
             names = (*model.functions, None)
             columns = (int(column) for column in model.examples.columns)

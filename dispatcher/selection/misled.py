@@ -13,20 +13,16 @@ from typing import Final
 
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.evaluation import Judged, Labelled
+from dispatcher.selection.example import MAX_LOSS, MIN_LOST, TAIL
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.words import normalise, words
 
 #: Texts that are asked about again, at most; with a sentence encoder two models take about five seconds for them.
 MAX_TEXTS: Final = 400
-#: So many texts must be lost, and this share: as for the guard of learning in use.
-MIN_LOST: Final = 3
-MAX_LOSS: Final = 0.02
 #: Texts of any one source that count: with fewer than `MIN_LOST` nobody can have another left out.
 OF_ONE: Final = MIN_LOST - 1
 #: Texts most like one that was lost, by which is told who taught it.
 NEAREST: Final = 5
-#: Put behind a registered example: a text that is known word for word says nothing about the rest.
-TAIL: Final = ", thanks"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
