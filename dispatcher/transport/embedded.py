@@ -384,7 +384,9 @@ def find_server(settings: Settings) -> tuple[str, EmbeddedServer | None]:
         return settings.url.get_secret_value(), None
     server = EmbeddedServer.attach_or_start(settings.state_dir)
     if server.is_owner and (elsewhere := mention_elsewhere(settings)):
-        logger.warning("embedded_server_started: in %s, while %s", settings.state_dir.absolute(), elsewhere)
+        folder = str(settings.state_dir.absolute())
+        told = {"folder": folder, "reason": elsewhere}
+        logger.warning("embedded_server_started: in %s, while %s", folder, elsewhere, extra=told)
     return server.url, server
 
 
