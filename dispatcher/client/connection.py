@@ -71,8 +71,9 @@ class Connection:
         app, origin = create_app(settings, url, registry), f"producer-{producer[:8]}"
         self.publisher = Publisher(Broker(app, origin=origin))
         self.turns = Turns(TURN)
-        admission = Admission(self.ledger, commands, self.publisher, origin=origin, list_prefix=list_prefix(settings))
-        self.acceptor = Acceptor(admission, clock, self.address, settings.dispatch_timeout_seconds)
+        prefix, timeout = list_prefix(settings), settings.dispatch_timeout_seconds
+        admission = Admission(self.ledger, commands, self.publisher, origin=origin, list_prefix=prefix)
+        self.acceptor = Acceptor(admission, clock, self.address, timeout, alone=prefix is not None)
         self.collector = Collector(
             Announcements(self._subscriber, self._keys, producer),
             self.ledger,

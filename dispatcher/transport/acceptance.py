@@ -17,6 +17,8 @@ from dispatcher.transport.script import milliseconds
 
 def words_of(jobs: Sequence[Job]) -> list[str | int]:
     """For jobs side by side that have much in common: how many they are, what that is, and what is each job's own."""
+    if len(jobs) == 1:
+        return [1, *_in_common(jobs[0]), *_own(jobs[0])]
     words: list[str | int] = []
     for common, alike in groupby(jobs, _in_common):
         own = [_own(job) for job in alike]
