@@ -112,7 +112,8 @@ class Acceptor:
             await self._send([(job, answer)])
         finally:
             self._alone = None
-            alone.set_result(None)
+            if not alone.done():  # whoever closes may have been cancelled
+                alone.set_result(None)
         return answer.result()
 
     def submit(self, job: Job, receiver: Receiver) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-#: The line of a script before which stands what it does for the commonest case, and ends with.
+#: Stands in a script between what it does in the commonest case, where it ends, and what it does in all others.
 ALL_OTHERS: Final = "\n--- All others.\n"
 
 
@@ -49,11 +49,17 @@ def with_common(common: str, own: str) -> str:
 def _needed(blocks: Sequence[str], text: str) -> list[str]:
     """Those of the common part that a text uses, or that they use themselves."""
     needed: list[str] = []
+    used = _words(text)
     for block in reversed(blocks):
-        code = re.sub(r"--.*|'[^'\n]*'", "", "\n".join([*needed, text]))  # neither comments nor what stands in quotes
-        if any(re.search(rf"\b{name}\b", code) for name in _defined(block)):
+        if not used.isdisjoint(_defined(block)):
             needed.insert(0, block)
+            used |= _words(block)
     return needed
+
+
+def _words(text: str) -> set[str]:
+    """Those of the code: neither comments nor what stands in quotes."""
+    return set(re.findall(r"\w+", re.sub(r"--.*|'[^'\n]*'", "", text)))
 
 
 def _defined(block: str) -> list[str]:
