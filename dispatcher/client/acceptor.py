@@ -37,6 +37,29 @@ class Receiver(Protocol):
 _Waiting = tuple[Job, Receiver]
 
 
+class _Answer:
+    """What one caller is told that waits for it itself."""
+
+    __slots__ = ("_answer",)
+
+    def __init__(self) -> None:
+        self._answer: Accepted | Exception | None = None
+
+    def done(self) -> bool:
+        return self._answer is not None
+
+    def set_result(self, result: Accepted) -> None:
+        self._answer = result
+
+    def set_exception(self, exception: Exception) -> None:
+        self._answer = exception
+
+    def result(self) -> Accepted:
+        if not isinstance(self._answer, Accepted):
+            raise self._answer or asyncio.InvalidStateError
+        return self._answer
+
+
 class Acceptor:
     """Accepts jobs for one producer, in its event loop.
 
@@ -45,9 +68,11 @@ class Acceptor:
         clock: for how long it is tried.
         address: of the server, for errors.
         timeout: seconds that the server may be away.
+        alone: whether a caller may ask the admission itself; not where something is done after the server's answer, as
+            a caller may be cancelled before.
     """
 
-    def __init__(self, admission: Admission, clock: Clock, address: str, timeout: float) -> None:
+    def __init__(self, admission: Admission, clock: Clock, address: str, timeout: float, *, alone: bool = True) -> None:
         self._admission = admission
         self._clock = clock
         self._address = address
@@ -55,6 +80,11 @@ class Acceptor:
         self._waiting: list[_Waiting] = []
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._may_be_alone = alone
+        #: Whether what was sent last was one job: then the next one is not kept waiting for others.
+        self._was_alone = False
+        #: Done when the one that was sent by its caller has its answer; None while there is none such.
+        self._alone: asyncio.Future[None] | None = None
         self._closed = False
 
     async def accept(self, job: Job) -> Accepted:
@@ -65,9 +95,26 @@ class Acceptor:
             ServerError: the server cannot be reached within the time for a dispatch; `accepted` says what is known.
             SettingsError: closed before this one was sent.
         """
+        if self._was_alone and not (self._waiting or self._tasks or self._alone or self._closed):
+            return await self._accept_alone(job)
         future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self.submit(job, future)
         return await future
+
+    async def _accept_alone(self, job: Job) -> Accepted:
+        """As `accept`, at once and in the caller's own task.
+
+        Another task, and two turns of the loop, take as long as sending it does (`benchmarks.calls --only single`).
+        """
+        alone = self._alone = asyncio.get_running_loop().create_future()
+        answer = _Answer()
+        try:
+            await self._send([(job, answer)])
+        finally:
+            self._alone = None
+            if not alone.done():  # whoever closes may have been cancelled
+                alone.set_result(None)
+        return answer.result()
 
     def submit(self, job: Job, receiver: Receiver) -> None:
         """Have one job accepted, without waiting: the receiver is told what `accept` returns or raises.
@@ -86,8 +133,9 @@ class Acceptor:
     async def close(self) -> None:
         """Take nothing more, and wait for the answers that are on their way."""
         self._closed = True
-        while self._waiting or self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._waiting or self._tasks or self._alone:
+            alone = [] if self._alone is None else [self._alone]
+            await asyncio.gather(*self._tasks, *alone, return_exceptions=True)
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -96,6 +144,7 @@ class Acceptor:
 
     async def _flush(self) -> None:
         waiting, self._waiting = group(self._waiting, lambda one: one[0]), []
+        self._was_alone = self._may_be_alone and len(waiting) == 1
         for start in range(BATCH, len(waiting), BATCH):
             self._start(self._send(waiting[start : start + BATCH]))
         await self._send(waiting[:BATCH])
@@ -105,9 +154,10 @@ class Acceptor:
             await self._exchange(batch)
         finally:
             # Whatever went wrong, nobody waits for ever.
-            broken_off = ServerUnreachableError(self._address, "it was broken off", accepted=Acceptance.UNKNOWN)
             for _, receiver in batch:
-                _fail(receiver, broken_off)
+                if not receiver.done():
+                    problem = ServerUnreachableError(self._address, "it was broken off", accepted=Acceptance.UNKNOWN)
+                    receiver.set_exception(problem)
 
     async def _exchange(self, batch: Sequence[_Waiting]) -> None:
         known = Acceptance.NO

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dispatcher.client.cached_rows import LOOKED_UP, CachedRows
 from dispatcher.client.job_size import JobSize
+from dispatcher.client.map_options import WINDOW, MapOptions, make_report
 from dispatcher.client.map_progress import Report
 from dispatcher.client.parts import JobRun, Part
 from dispatcher.errors import ArgumentIssue, CallRefusedError, InvalidArgumentsError
@@ -280,3 +281,27 @@ class Bulk(Generic[R]):
         await asyncio.gather(*left, return_exceptions=True)
         if self._report is not None:
             self._report.close()
+
+
+def make_bulk(
+    dispatcher: "Dispatcher",
+    function: Function[..., R],
+    rows: object,
+    options: MapOptions,
+    *,
+    ordered: bool,
+    cached: "CachedCalls | None",
+    resuming: "Resuming | None",
+) -> Bulk[R]:
+    """One run of `map`, as its options say."""
+    return Bulk(
+        dispatcher,
+        function,
+        window=options.get("window", WINDOW),
+        calls_per_job=options.get("calls_per_job"),
+        deadline=options.get("deadline"),
+        ordered=ordered,
+        cached=cached,
+        resuming=resuming,
+        report=make_report(function.name, rows, options, dispatcher.clock),
+    )

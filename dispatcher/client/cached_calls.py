@@ -34,7 +34,7 @@ from dispatcher.transport.cache import (
 from dispatcher.transport.outcomes import CallRecord, JobRecord
 
 if TYPE_CHECKING:
-    from dispatcher.client.dispatcher import Dispatcher
+    from dispatcher.client.producer import Producer
     from dispatcher.transport.replies import Accepted
 
 logger = logging.getLogger(__name__)
@@ -48,12 +48,12 @@ class CachedCalls:
     """Of one producer.
 
     Args:
-        dispatcher: whose they are.
+        producer: whose they are.
         cache: where they are looked for.
     """
 
-    def __init__(self, dispatcher: "Dispatcher", cache: ResultCache) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, producer: "Producer", cache: ResultCache) -> None:
+        self._producer = producer
         self._cache = cache
         self.released = Released()
         #: What flights have asked for.
@@ -62,7 +62,7 @@ class CachedCalls:
     @property
     def clock(self) -> Clock:
         """The dispatcher's."""
-        return self._dispatcher.clock
+        return self._producer.clock
 
     async def close(self) -> None:
         """Wait for what flights have asked for: what is taken up again is accepted, or ends."""
@@ -78,8 +78,8 @@ class CachedCalls:
         priority: Priority | None,
     ) -> Handle[R]:
         """As `Dispatcher.dispatch`, for a function that keeps its results."""
-        dispatcher = self._dispatcher
-        function = dispatcher.registry.get(call.function)
+        producer = self._producer
+        function = producer.registry.get(call.function)
         # One that is to run later is not to have what runs now.
         may_share = not delay
         queue = function.options.queue_of(priority or function.options.priority)
@@ -88,21 +88,21 @@ class CachedCalls:
         if kept is not None:
             return kept
         if not may_share:
-            return await dispatcher.dispatch_job([call], deadline=deadline, delay=delay, priority=priority)
+            return await producer.dispatch_job([call], deadline=deadline, delay=delay, priority=priority)
         if found.job_id is not None and found.deadline_at is not None:
-            default = timedelta(seconds=dispatcher.settings.default_deadline_seconds)
+            default = timedelta(seconds=producer.settings.default_deadline_seconds)
             left = time_left(function, deadline, default=default, now=self.clock.now())
             interest = self._share(found.job_id, call, priority).join(left, leads=False)
-            return Handle(dispatcher, interest, function, found.deadline_at, time_left=left, shared=True)
-        job, pending, accepted = await dispatcher._accept(  # noqa: SLF001 - two halves of one thing
+            return Handle(producer, interest, function, found.deadline_at, time_left=left, shared=True)
+        job, pending, accepted = await producer._accept(  # noqa: SLF001 - two halves of one thing
             [call], deadline=deadline, priority=priority, shared=True
         )
         if accepted.entry is not None:
             kept = self._ended(function, accepted.entry)
-            return kept or await dispatcher.dispatch_job([call], deadline=deadline, priority=priority)
+            return kept or await producer.dispatch_job([call], deadline=deadline, priority=priority)
         interest = self._flight(pending, call, priority, accepted).join(job.deadline, leads=accepted.new)
         return Handle(
-            dispatcher,
+            producer,
             interest,
             function,
             accepted.deadline_at,
@@ -123,9 +123,9 @@ class CachedCalls:
 
     async def cancel(self, job_id: str, reason: str, *, hard: bool) -> str:
         """Give a job up, as far as no other producer shares it."""
-        dispatcher = self._dispatcher
-        return await dispatcher._give_up(  # noqa: SLF001 - two halves of one thing
-            job_id, reason, hard=hard, producer=dispatcher.producer
+        producer = self._producer
+        return await producer._give_up(  # noqa: SLF001 - two halves of one thing
+            job_id, reason, hard=hard, producer=producer.producer
         )
 
     def rejoin(self, flight: Flight) -> None:
@@ -142,20 +142,20 @@ class CachedCalls:
         task.add_done_callback(self._tasks.discard)
 
     async def _rejoin(self, flight: Flight) -> None:
-        dispatcher = self._dispatcher
+        producer = self._producer
         try:
-            await dispatcher.ledger.run(dispatcher.commands.rejoin(flight.source.job_id, dispatcher.producer))
+            await producer.ledger.run(producer.commands.rejoin(flight.source.job_id, producer.producer))
         except NOT_READ as error:
             # The outcome is found in the store all the same, a little later.
             _log(flight.call.function, error)
         # It may have ended before.
-        dispatcher.collector.fetch_soon(flight.source)
+        producer.collector.fetch_soon(flight.source)
 
     async def _take_up(self, flight: Flight, left: Sequence[Interest], meta: bytes) -> None:
         first = max(left, key=lambda interest: interest.over_at)
         seconds = max(first.over_at - self.clock.monotonic(), 0.001)
         try:
-            _, pending, accepted = await self._dispatcher._accept(  # noqa: SLF001 - two halves of one thing
+            _, pending, accepted = await self._producer._accept(  # noqa: SLF001 - two halves of one thing
                 [flight.call], deadline=timedelta(seconds=seconds), priority=flight.priority, shared=True
             )
             if accepted.entry is not None:
@@ -183,7 +183,7 @@ class CachedCalls:
         return self._share(accepted.job_id, call, priority)
 
     def _share(self, job_id: str, call: Call[Any], priority: Priority | None) -> Flight:
-        collector = self._dispatcher.collector
+        collector = self._producer.collector
         pending = collector.expect(job_id)
         # It may have ended before we were registered with it.
         collector.fetch_soon(pending)
@@ -208,7 +208,7 @@ class CachedCalls:
         pending = Pending(str(uuid.uuid4()), self.clock.monotonic())
         pending.resolve(b"")
         record = JobRecord(attempts=0, calls=(ended,))
-        return Handle(self._dispatcher, pending, function, self.clock.now(), cached=True, record=record)
+        return Handle(self._producer, pending, function, self.clock.now(), cached=True, record=record)
 
     def _meta(self, job_id: str, ended: CallRecord) -> bytes:
         return outcomes.encode(job_id, JobRecord(attempts=0, calls=(ended,)), self.clock.now()).encode()

@@ -29,6 +29,25 @@ R = TypeVar("R")
 JOBS, OUTCOMES = 100, 25
 
 
+async def gather(dispatcher: "Dispatcher", calls: Sequence[Call[R]]) -> list[Outcome[R]]:
+    """As `Dispatcher.gather`."""
+    registry = dispatcher.registry
+    names = {call.function for call in calls}
+    if any(name in registry and registry.get(name).options.cache is not None for name in names):
+        return await gather_each(dispatcher, calls)
+    return await Gathering(dispatcher, calls).run()
+
+
+async def gather_each(dispatcher: "Dispatcher", calls: Sequence[Call[R]]) -> list[Outcome[R]]:
+    """As `gather`, with a task for each call."""
+
+    async def run(call: Call[R]) -> Outcome[R]:
+        handle = await dispatcher.dispatch(call)
+        return await handle.outcome()
+
+    return list(await asyncio.gather(*(run(call) for call in calls)))
+
+
 class _Gathered(Pending):
     """One of the calls: hears that its job was accepted, and how it ended."""
 
@@ -136,7 +155,7 @@ class Gathering(Generic[R]):
         seconds = job.deadline.total_seconds() + DEADLINE_GRACE.total_seconds()
         one = _Gathered(self, index, job.id, dispatcher.clock.monotonic(), seconds=seconds)
         self._collector.register(one)
-        dispatcher._acceptor.submit(job, one)  # noqa: SLF001
+        dispatcher._connected.acceptor.submit(job, one)  # noqa: SLF001
 
     def note_accepted(self, one: _Gathered, accepted: "Accepted") -> None:
         """One of the calls has a job."""

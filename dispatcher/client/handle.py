@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dispatcher.client.flights import Interest
+from dispatcher.client.verdicts import Opinion
 from dispatcher.errors import (
     CallCancelledError,
     CallExpiredError,
@@ -24,7 +25,7 @@ from dispatcher.transport.outcomes import CallRecord, JobRecord
 if TYPE_CHECKING:
     from dispatcher.client.chooser import Chooser
     from dispatcher.client.collector import Pending
-    from dispatcher.client.dispatcher import Dispatcher
+    from dispatcher.client.producer import Producer
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -39,7 +40,7 @@ class Handle(Generic[R_co]):
 
     def __init__(
         self,
-        dispatcher: "Dispatcher",
+        producer: "Producer",
         pending: "Pending",
         function: Function[..., Any],
         deadline_at: datetime,
@@ -50,9 +51,9 @@ class Handle(Generic[R_co]):
         shared: bool = False,
         record: JobRecord | None = None,
     ) -> None:
-        self._dispatcher = dispatcher
+        self._producer = producer
         #: The one that brings this outcome: a dispatcher that is started again has another.
-        self._collector = dispatcher.collector
+        self._collector = producer.collector
         self._pending = pending
         self._function = function
         self._outcome: Outcome[R_co] | None = None
@@ -61,11 +62,11 @@ class Handle(Generic[R_co]):
         #: When the job expires, aware, in UTC, by the server's clock.
         self.deadline_at = deadline_at
         if time_left is None:
-            time_left = max(deadline_at - dispatcher.clock.now(), timedelta(0))
+            time_left = max(deadline_at - producer.clock.now(), timedelta(0))
         # On a clock of our own, which may be set otherwise than the server's.
         # As seconds: the longest timedelta there is has no longer one.
         wait_seconds = time_left.total_seconds() + DEADLINE_GRACE.total_seconds()
-        self._over_at = dispatcher.clock.monotonic() + wait_seconds
+        self._over_at = producer.clock.monotonic() + wait_seconds
         #: Whether the idempotency key named a job that existed already; this is a handle on that job.
         self.repeated = repeated
         #: Whether the outcome came from the result cache; the ledger then knows no job of this id.
@@ -155,7 +156,7 @@ class Handle(Generic[R_co]):
             UnknownJobError: its record is older than outcomes are kept.
             ServerError: the server cannot be asked.
         """
-        return await self._dispatcher.status(self.id)
+        return await self._producer.status(self.id)
 
     async def cancel(self, reason: str = "", *, hard: bool = False) -> bool:
         """Cancel the job.
@@ -177,7 +178,7 @@ class Handle(Generic[R_co]):
             return False
         if isinstance(self._pending, Interest):
             return await self._pending.give_up(reason, hard=hard)
-        return await self._dispatcher.cancel(self.id, reason, hard=hard)
+        return await self._producer.cancel(self.id, reason, hard=hard)
 
     async def feedback(
         self,
@@ -199,9 +200,8 @@ class Handle(Generic[R_co]):
                 "give `dispatcher.feedback(selection, …)` the selection itself"
             )
             raise NoSelectionError(msg)
-        await self._dispatcher.feedback(
-            self.selection, right=right, function=function, nothing=nothing, state=self._state, source=source
-        )
+        opinion = Opinion(right=right, function=function, nothing=nothing)
+        await self._producer._learn(self.selection, opinion, self._state, source)  # noqa: SLF001 - two halves of one thing
 
     def _note_misfit(self, outcome: Outcome[Any]) -> None:
         """Arguments that the worker found not to fit speak against the function that was selected."""
@@ -211,7 +211,7 @@ class Handle(Generic[R_co]):
             self._chooser.note_misfit(self.selection, self._state)
 
     async def _wait(self, timeout: timedelta | None) -> bytes:
-        pending, clock, collector = self._pending, self._dispatcher.clock, self._collector
+        pending, clock, collector = self._pending, self._producer.clock, self._collector
         if pending.meta is not None:
             # Thousands may find theirs at once.
             await collector.turns.take()
@@ -225,7 +225,7 @@ class Handle(Generic[R_co]):
             if not heard:
                 if timeout is None:
                     # Past its deadline it has an outcome, or has had one, longer ago than outcomes are kept.
-                    await self._dispatcher.status(self.id)
+                    await self._producer.status(self.id)
                 raise OutcomeTimeoutError(self.id, timedelta(seconds=round(clock.monotonic() - began, 3)))
             collector.explain_silence()
             await asyncio.sleep(0)  # what stood in the way is gone: who woke this wait says so in its turn

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, get_args
 
+from typing_extensions import TypedDict
+
 from dispatcher.errors import CallRefusedError
 from dispatcher.model.call import Call
 from dispatcher.model.ids import new_id
@@ -18,6 +20,46 @@ R = TypeVar("R")
 LONGEST_KEY = 1_000
 #: Characters of a reason for cancelling that are kept.
 LONGEST_REASON = 1_000
+
+
+class JobOptions(TypedDict, total=False):
+    """How calls are dispatched, as `Dispatcher.dispatch` says; what is left out is None, the function's own."""
+
+    idempotency_key: str | None
+    deadline: timedelta | datetime | None
+    delay: timedelta | None
+    priority: Priority | None
+
+
+def choose_job(
+    function: Function[..., Any],
+    calls: Sequence[Call[R]],
+    options: JobOptions,
+    *,
+    producer: str,
+    default_deadline: timedelta,
+    now: datetime,
+    shared: bool = False,
+) -> Job:
+    """As `make_job`, by the options of a dispatch.
+
+    Raises:
+        CallRefusedError: as `make_job`, `time_left` and `check_delay` do.
+    """
+    deadline, delay = options.get("deadline"), options.get("delay")
+    left = time_left(function, deadline, default=default_deadline, now=now)
+    if deadline is None and delay is not None:
+        check_delay(function, left, delay)
+    return make_job(
+        function,
+        calls,
+        producer=producer,
+        deadline=left,
+        delay=delay,
+        priority=options.get("priority"),
+        idempotency_key=options.get("idempotency_key"),
+        shared=shared,
+    )
 
 
 def make_job(

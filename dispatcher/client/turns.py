@@ -8,7 +8,8 @@ class Turns:
     """Hands out turns, first come, first served. For one event loop.
 
     Args:
-        at_once: steps in one turn of the loop.
+        at_once: steps in one turn of the loop, at most. Steps of several turns are counted together until there are so
+            many: of those that come one by one, nearly none costs the loop a turn.
     """
 
     def __init__(self, at_once: int) -> None:
@@ -18,15 +19,17 @@ class Turns:
 
     async def take(self) -> None:
         """Wait until it is this step's turn: not at all, while few want one."""
-        loop = asyncio.get_running_loop()
-        if self._taken == 0:
-            loop.call_soon(self._next)
         if self._taken < self._at_once:
-            self._taken += 1
+            self._count()
             return
-        turn = loop.create_future()
+        turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         await turn
+
+    def _count(self) -> None:
+        self._taken += 1
+        if self._taken == self._at_once:
+            asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:
         self._taken = 0
@@ -34,6 +37,4 @@ class Turns:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
-                self._taken += 1
-        if self._taken:
-            asyncio.get_running_loop().call_soon(self._next)
+                self._count()

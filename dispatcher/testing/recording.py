@@ -6,12 +6,14 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, Unpack, cast
 
 from dispatcher.client.cached_calls import to_invalidate
 from dispatcher.client.collector import Collector, Pending
 from dispatcher.client.dispatcher import Dispatcher
+from dispatcher.client.gathering import gather_each
 from dispatcher.client.handle import Handle
+from dispatcher.client.jobs import JobOptions
 from dispatcher.client.sync import SyncDispatcher
 from dispatcher.clock import Clock
 from dispatcher.errors import IdempotencyConflictError, UnknownJobError
@@ -116,40 +118,23 @@ class RecordingDispatcher(Dispatcher):
 
     async def start(self) -> None:
         self._chooser.connect(self._feedback_log)
-        self._url = "recording"
+        self._is_started = True
 
     async def close(self) -> None:
-        self._url = None
+        self._is_started = False
         await self._chooser.close()
 
-    async def dispatch_job(
-        self,
-        calls: list[Call[R]],
-        *,
-        idempotency_key: str | None = None,
-        deadline: timedelta | datetime | None = None,
-        delay: timedelta | None = None,
-        priority: Priority | None = None,
-    ) -> Handle[R]:
+    async def dispatch_job(self, calls: list[Call[R]], **options: Unpack[JobOptions]) -> Handle[R]:
         """Record the calls, and answer them."""
         self._must_be_started()
         function = self.registry.get(calls[0].function)
+        idempotency_key = options.get("idempotency_key")
         if idempotency_key is not None:
             known = self._known(function, idempotency_key, calls)
             if known is not None:
                 return known
         job_id = str(uuid.uuid4())
-        self.calls += [
-            DispatchedCall(
-                call=call,
-                job_id=job_id,
-                idempotency_key=idempotency_key,
-                deadline=deadline,
-                delay=delay,
-                priority=priority,
-            )
-            for call in calls
-        ]
+        self.calls += [DispatchedCall(call=call, job_id=job_id, **options) for call in calls]
         pending = Pending(job_id, self.clock.monotonic())
         if function.name in self._answers:
             entries = [await self._entry(function, call) for call in calls]
@@ -163,7 +148,7 @@ class RecordingDispatcher(Dispatcher):
 
     async def gather(self, *calls: Call[R]) -> list[Outcome[R]]:
         """Record the calls, and answer them."""
-        return await self._gather_each(calls)
+        return await gather_each(self, calls)
 
     async def handle(self, job_id: str) -> Handle[object]:
         """The handle on a job that was dispatched here."""

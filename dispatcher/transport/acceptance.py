@@ -17,6 +17,8 @@ from dispatcher.transport.script import milliseconds
 
 def words_of(jobs: Sequence[Job]) -> list[str | int]:
     """For jobs side by side that have much in common: how many they are, what that is, and what is each job's own."""
+    if len(jobs) == 1:
+        return [1, *_in_common(jobs[0]), *_own(jobs[0])]
     words: list[str | int] = []
     for common, alike in groupby(jobs, _in_common):
         own = [_own(job) for job in alike]
@@ -28,14 +30,14 @@ def words_of(jobs: Sequence[Job]) -> list[str | int]:
 
 def _in_common(job: Job) -> tuple[str | int, ...]:
     """Queue, delay, deadline, the number of words that follow, and these: fields of the record, as name and value."""
-    fields: dict[str, str | int] = {"function": job.function, "producer": job.producer}
+    fields: tuple[str | int, ...] = ("function", job.function, "producer", job.producer)
     # What is not said is one call, delivered at least once.
     if len(job.calls) != 1:
-        fields["calls"] = len(job.calls)
+        fields += ("calls", len(job.calls))
     if job.delivery != "at_least_once":
-        fields["delivery"] = job.delivery
-    words = [part for pair in fields.items() for part in pair]
-    return job.queue, milliseconds(job.delay), milliseconds(job.deadline), len(words), *words
+        fields += ("delivery", job.delivery)
+    delay_ms = milliseconds(job.delay) if job.delay else 0
+    return job.queue, delay_ms, milliseconds(job.deadline), len(fields), *fields
 
 
 def _own(job: Job) -> tuple[str, str, str, str]:
@@ -46,6 +48,8 @@ def _own(job: Job) -> tuple[str, str, str, str]:
 
 def _what_else(job: Job) -> str:
     """A job's idempotency key, and how its calls are cached, as JSON text; empty for neither."""
+    if job.idempotency_key is None and not job.topics:
+        return ""
     said: dict[str, str] = {}
     if job.idempotency_key is not None:
         said["idempotency_key"] = job.idempotency_key
@@ -55,7 +59,7 @@ def _what_else(job: Job) -> str:
         said |= {"topics": topics_text(job.topics), "fn": job.function}
     if job.topics and job.flight:
         said |= {"name": job.flight, "producer": job.producer}
-    return json.dumps(said) if said else ""
+    return json.dumps(said)
 
 
 def _idempotency_name(function: str, key: str) -> str:

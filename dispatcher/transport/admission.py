@@ -10,7 +10,7 @@ from typing import TypeVar
 from dispatcher.model.job import Job
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.ledger import AsyncLedger
-from dispatcher.transport.message import Message, write_message
+from dispatcher.transport.message import Message, write_message, write_plain_message
 from dispatcher.transport.publisher import Publisher
 from dispatcher.transport.replies import Accepted, WakeUp
 
@@ -76,12 +76,20 @@ class Admission:
         return [
             Message(
                 list_key=self._list_prefix + jobs[first].queue,
-                text=write_message(_wake_up(jobs[first : last + 1]), self._origin),
+                text=self._text(jobs[first : last + 1]),
                 first=first,
                 last=last,
             )
             for first, last in _parts(jobs)
         ]
+
+    def _text(self, jobs: Sequence[Job]) -> str:
+        if len(jobs) > 1:
+            return write_message(_wake_up(jobs), self._origin)
+        (job,) = jobs
+        return write_plain_message(
+            job.id, job.arguments_shown, function=job.function, queue=job.queue, origin=self._origin
+        )
 
     def _publish(self, jobs: Sequence[Job], answers: Sequence[Accepted | Exception]) -> None:
         answered = zip(jobs, answers, strict=True)

@@ -32,11 +32,10 @@ class Commands:
         self.keys = Keys(settings.namespace, settings.result_prefix)
         self._settings = settings
         self._clock = clock or SystemClock()
-
-    @property
-    def _keep_ms(self) -> int:
-        """How long after its deadline a job's record is kept: it may still become a dead letter then."""
-        return max(self._settings.dead_letter_ttl_seconds, self._settings.result_ttl_seconds) * 1000
+        #: How long after its deadline a job's record is kept: it may still become a dead letter then.
+        self._keep_ms = max(settings.dead_letter_ttl_seconds, settings.result_ttl_seconds) * 1000
+        #: What acceptances begin with.
+        self._bounds = settings.idempotency_ttl_seconds * 1000, settings.max_backlog, self._keep_ms
 
     def accept(self, job: Job) -> Command[Accepted]:
         """Accept a job. Its wake-up is to be published by the caller.
@@ -61,16 +60,11 @@ class Commands:
             jobs: at most as many as one script may take without holding up the server.
             messages: their wake-ups, where the broker is this server; each is for jobs that stand together.
         """
-        settings = self._settings
-        queues = list(dict.fromkeys(message.list_key for message in messages))
-        args: list[str | int] = [
-            settings.idempotency_ttl_seconds * 1000,
-            settings.max_backlog,
-            self._keep_ms,
-            len(jobs),
-        ]
-        args += words_of(jobs)
+        args: list[str | int] = [*self._bounds, len(jobs), *words_of(jobs)]
+        queues: list[str] = []
         for message in messages:
+            if message.list_key not in queues:
+                queues.append(message.list_key)
             # Lua counts from 1, and the first key is the prefix.
             args += (queues.index(message.list_key) + 2, message.first + 1, message.last + 1, message.text)
 

@@ -128,7 +128,7 @@ class _Shown:
 class TestTheModelInUse:
     async def test_it_is_swapped_in_every_producer_and_rolled_back(self, producers, rig) -> None:
         one, other = await producers(), await producers()
-        store = RedisModelStore(one._client, rig.keys, one.settings)
+        store = RedisModelStore(one.ledger.client, rig.keys, one.settings)
         first = stored(one.registry, "wug", "weather")
         second = stored(one.registry, "wug", "mail.send", day=1)
         assert (await one.select("wug the lot")).function is None
@@ -148,7 +148,7 @@ class TestTheModelInUse:
 
     async def test_what_was_said_since_it_was_trained_is_learnt_on_top(self, producers, rig) -> None:
         one = await producers()
-        store = RedisModelStore(one._client, rig.keys, one.settings)
+        store = RedisModelStore(one.ledger.client, rig.keys, one.settings)
         await one.feedback(await one.select("frobnicate the gizmo", ANN), function="mail.send", state=ANN)
         await store.save(stored(one.registry, "wug", "weather"), promote=True)
         await until(selects(one, "wug the lot", "weather"))
@@ -156,7 +156,7 @@ class TestTheModelInUse:
 
     async def test_the_event_loop_is_not_held_while_it_comes(self, producers, rig) -> None:
         one = await producers()
-        store = RedisModelStore(one._client, rig.keys, one.settings)
+        store = RedisModelStore(one.ledger.client, rig.keys, one.settings)
         await one.select("anything")
         model = stored(one.registry, "wug", "weather")
         longest = 0.0
@@ -188,7 +188,7 @@ class TestNobodyWhoOnlyCalls:
 class TestTheTrainingLock:
     async def test_one_trains_at_a_time(self, producers, rig, client: redis.Redis) -> None:
         one = await producers()
-        lock, other = (TrainingLock(one._client, Keys(rig.settings.namespace)) for _ in range(2))
+        lock, other = (TrainingLock(one.ledger.client, Keys(rig.settings.namespace)) for _ in range(2))
         async with lock.held() as taken:
             assert taken
             assert 0 < client.ttl(rig.keys.trainer) <= 60

@@ -226,7 +226,7 @@ class TestCancelling:
         async def refuse(job: Job) -> Accepted:
             raise BacklogFullError(job.queue, 1)
 
-        monkeypatch.setattr(both[1]._acceptor, "accept", refuse)
+        monkeypatch.setattr(both[1]._connected.acceptor, "accept", refuse)
         await both[0].cancel(leader.id, "by the operator", hard=True)
         assert await follower.outcome(SOON) == Cancelled(reason="by the operator", attempts=1)
         assert "shared_call_not_taken_up" in caplog.messages

@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 from redis.exceptions import ConnectionError as ServerGoneError
 
 from dispatcher.client.acceptor import Acceptor
 from dispatcher.client.collector import Collector
-from dispatcher.client.dispatcher import TURN, Dispatcher
+from dispatcher.client.connection import TURN, Connection
+from dispatcher.client.dispatcher import Dispatcher
 from dispatcher.client.turns import Turns
 from dispatcher.model.job import Job, JobState, JobStatus
 from dispatcher.registry.registry import Registry
@@ -161,18 +163,18 @@ class NoServerDispatcher(Dispatcher):
         self.announcements = FakeAnnouncements()
 
     async def start(self) -> None:
-        self._url = self.address = ADDRESS
+        self._is_started, self.address = True, ADDRESS
         self.ledger = cast("AsyncLedger", self.fake_ledger)
-        self._turns = Turns(TURN)
         admission = cast("Admission", self.fake_ledger)
-        self._acceptor = Acceptor(admission, self.clock, self.address, self.settings.dispatch_timeout_seconds)
+        acceptor = Acceptor(admission, self.clock, self.address, self.settings.dispatch_timeout_seconds)
+        self._connection = cast("Connection", SimpleNamespace(turns=Turns(TURN), acceptor=acceptor))
         self.collector = make_collector(self.announcements, self.fake_ledger, self.settings, self.fake_clock)
         await self.collector.start()
 
     async def close(self) -> None:
-        if self._url is not None:
-            self._url = None
-            await self._acceptor.close()
+        if self._is_started:
+            self._is_started = False
+            await self._connected.acceptor.close()
             await self.collector.close()
 
 

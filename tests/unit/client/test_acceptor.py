@@ -220,3 +220,86 @@ async def test_nothing_is_taken_after_closing(acceptor: Acceptor, ledger: FakeLe
     with pytest.raises(SettingsError, match="closed"):
         await acceptor.accept(job("a"))
     assert ledger.batches == []
+
+
+class TestOneByOne:
+    """A job that came alone is followed by others that do: they are not kept waiting for company."""
+
+    @pytest.fixture(autouse=True)
+    async def one_came_alone(self, acceptor: Acceptor, ledger: FakeLedger) -> None:
+        await accept_all(acceptor, "a")
+        ledger.batches.clear()
+
+    async def test_the_next_is_sent_before_the_loop_turns(self, acceptor: Acceptor, ledger: FakeLedger) -> None:
+        accepting = asyncio.create_task(acceptor.accept(job("b")))
+        await asyncio.sleep(0)
+        assert ledger.batches == [["b"]]
+        assert (await accepting).job_id == "b"
+
+    async def test_those_that_come_while_it_is_on_its_way_share_a_round_trip(
+        self, acceptor: Acceptor, ledger: FakeLedger
+    ) -> None:
+        answers = await accept_all(acceptor, "b", "c", "d")
+        assert ledger.batches == [["b"], ["c", "d"]]
+        assert [answer.job_id for answer in answers if isinstance(answer, Accepted)] == ["b", "c", "d"]
+        await accept_all(acceptor, "e", "f")
+        assert ledger.batches[2:] == [["e", "f"]], "after company, company is expected"
+
+    async def test_a_short_interruption_is_not_seen(self, acceptor: Acceptor, ledger: FakeLedger) -> None:
+        ledger.failures = [connection_broke(), never_connected()]
+        assert (await acceptor.accept(job("b"))).job_id == "b"
+        assert ledger.batches == [["b"]] * 3
+
+    async def test_a_refusal_is_raised(self, acceptor: Acceptor, ledger: FakeLedger, clock: FakeClock) -> None:
+        ledger.answers["b"] = BacklogFullError("default", 5)
+        with pytest.raises(BacklogFullError):
+            await acceptor.accept(job("b"))
+        ledger.failure = never_connected()
+        ledger.before = lambda: clock.advance(TIMEOUT)
+        with pytest.raises(ServerUnreachableError) as caught:
+            await acceptor.accept(job("c"))
+        assert caught.value.accepted is Acceptance.NO
+
+    async def test_it_is_not_sent_again_when_its_caller_is_cancelled(
+        self, acceptor: Acceptor, ledger: FakeLedger
+    ) -> None:
+        ledger.failure = never_connected()
+        accepting = asyncio.create_task(acceptor.accept(job("b")))
+        await settle()
+        accepting.cancel()
+        await asyncio.gather(accepting, return_exceptions=True)
+        sent = len(ledger.batches)
+        await settle()
+        assert accepting.cancelled()
+        assert len(ledger.batches) == sent
+        ledger.failure = None
+        assert (await acceptor.accept(job("c"))).job_id == "c"
+
+    async def test_closing_waits_for_its_answer(self, acceptor: Acceptor, ledger: FakeLedger) -> None:
+        ledger.gate.clear()
+        accepting = asyncio.create_task(acceptor.accept(job("b")))
+        await settle()
+        closing = asyncio.create_task(acceptor.close())
+        await settle()
+        assert not closing.done()
+        ledger.gate.set()
+        await closing
+        assert ledger.under_way == 0
+        assert (await accepting).job_id == "b"
+        with pytest.raises(SettingsError, match="closed"):
+            await acceptor.accept(job("c"))
+
+    async def test_where_something_is_done_after_the_answer_it_goes_the_usual_way(
+        self, ledger: FakeLedger, clock: FakeClock
+    ) -> None:
+        acceptor = Acceptor(cast("Admission", ledger), clock, ADDRESS, TIMEOUT, alone=False)
+        await acceptor.accept(job("b"))
+        ledger.gate.clear()
+        accepting = asyncio.create_task(acceptor.accept(job("c")))
+        await settle()
+        accepting.cancel()
+        await settle()
+        assert ledger.under_way == 1, "its answer is still waited for"
+        ledger.gate.set()
+        await acceptor.close()
+        assert ledger.under_way == 0

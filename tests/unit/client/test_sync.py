@@ -42,11 +42,11 @@ def dispatcher() -> Iterator[RecordingSyncDispatcher]:
 
 
 def methods_of(cls: type) -> dict[str, Callable[..., Any]]:
-    return {name: member for name, member in vars(cls).items() if not name.startswith("_") and callable(member)}
+    return {name: member for name, member in inspect.getmembers(cls, callable) if not name.startswith("_")}
 
 
 def properties_of(cls: type) -> set[str]:
-    return {name for name, member in vars(cls).items() if not name.startswith("_") and isinstance(member, property)}
+    return {name for name, _ in inspect.getmembers(cls, lambda member: isinstance(member, property)) if name[0] != "_"}
 
 
 def parameters_of(function: Callable[..., Any]) -> list[tuple[str, object, object, str]]:

@@ -15,7 +15,7 @@ from dispatcher.transport.admission import ALONE, TOGETHER, Admission, group
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.guard import check
 from dispatcher.transport.ledger import AsyncLedger
-from dispatcher.transport.message import OTHERS_HEADER, named_jobs, write_message
+from dispatcher.transport.message import OTHERS_HEADER, named_jobs, write_message, write_plain_message
 from dispatcher.transport.publisher import Publisher
 from dispatcher.transport.replies import WakeUp
 from dispatcher.transport.script import Command
@@ -157,3 +157,15 @@ def test_what_is_written_passes_the_guard(others: tuple[str, ...]) -> None:
     assert verdict.payload is not None, verdict.reason
     payload = cast("dict[str, Any]", verdict.payload)
     assert named_jobs(payload["headers"]["id"], payload["headers"]) == ["job-1", *others]
+
+
+@pytest.mark.parametrize("shown", ["{}", '{"a":"\u00e4 \\"\n"}', "x" * 2_000])
+def test_what_is_written_for_a_job_alone_is_what_is_written_for_any(shown: str) -> None:
+    for job_id in ("job-1", "job-2"):
+        text = write_plain_message(job_id, shown, function="add", queue="default.high", origin="producer-1")
+        any_text = write_message(WakeUp(job_id=job_id, function="add", queue="default.high", shown=shown), "producer-1")
+        ours, theirs = json.loads(text), json.loads(any_text)
+        tags = {one["properties"].pop("delivery_tag") for one in (ours, theirs)}
+        assert ours == theirs
+        assert len(tags) == 2, "each delivery has a tag of its own"
+        assert len(text) == len(any_text)

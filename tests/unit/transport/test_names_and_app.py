@@ -22,7 +22,7 @@ from dispatcher.transport.app import CELERY_DEFAULT_QUEUE, create_app, queue_nam
 from dispatcher.transport.commands import Commands, milliseconds
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.replies import STATUS_FIELDS, Accepted, Lease, NoLease, WakeUp, read_status
-from dispatcher.transport.script import script, with_common
+from dispatcher.transport.script import ALL_OTHERS, script, with_common
 
 LUA = Path(dispatcher.transport.__file__).parent / "lua"
 NAMES = sorted(path.stem for path in LUA.glob("*.lua") if path.stem != "common")
@@ -86,16 +86,29 @@ class TestScripts:
         assert "-- Returns" in text or name == "garbage"
 
     def test_a_script_ends_with_its_own_part_and_is_read_once(self) -> None:
-        made = script("lease")
-        assert made.text.endswith((LUA / "lease.lua").read_text())
+        made = script("heartbeat")
+        assert made.text.endswith((LUA / "heartbeat.lua").read_text())
         assert len(made.sha) == 40
-        assert script("lease") is made
+        assert script("heartbeat") is made
 
     def test_a_script_gets_of_the_common_part_what_it_uses_and_no_more(self) -> None:
         needed, through_it, spoken_of = "local A = 1", "local function b()\n\n  return A\nend", "local function c() end"
         own = "-- c, told of and not called\nreturn b()\n"
         common = f"{needed}\n\n{spoken_of}\n\n{through_it}\n"
         assert with_common(common, own) == f"{needed}\n\n{through_it}\n\n{own}"
+
+    def test_what_it_does_at_once_comes_before_what_only_all_others_need(self) -> None:
+        both, others = "local A = 1", "local function b()\n  return A\nend"
+        own = f"if KEYS[2] then return A end\n{ALL_OTHERS}\nreturn b()\n"
+        made = with_common(f"{both}\n\n{others}\n", own)
+        assert made == f"{both}\n\nif KEYS[2] then return A end\n\n{others}\n\nreturn b()\n"
+
+    @pytest.mark.parametrize("name", ["accept", "lease", "settle"])
+    def test_what_a_call_runs_makes_no_function_for_a_plain_job(self, name: str) -> None:
+        straight, mark, _ = (LUA / f"{name}.lua").read_text().partition(ALL_OTHERS)
+        assert mark
+        before, _, _ = script(name).text.partition(straight.rpartition("\n\n")[2])
+        assert "function" not in re.sub(r"--.*|'[^'\n]*'", "", before + straight)
 
     @pytest.mark.parametrize("name", NAMES)
     def test_each_defines_whatever_it_uses_of_the_common_part_before_it_uses_it(self, name: str) -> None:
