@@ -18,7 +18,7 @@ Source: Arora, Liang and Ma 2017, "A Simple but Tough-to-Beat Baseline for Sente
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -220,13 +220,16 @@ def load_meaning(name: str | None = None, *, threads: int = 1) -> Meaning:
     return meaning_of(make_encoder(name if name is not None else default_name(), threads=threads))
 
 
-def default_name() -> str:
+def default_name(*, without: Collection[str] = ()) -> str:
     """The name of the best mixture of the encoders that are installed.
+
+    Args:
+        without: extras whose encoders are left out.
 
     Raises:
         ModelError: none is.
     """
-    installed = {offer.name for offer in find_encoders()}
+    installed = {offer.name for offer in find_encoders() if offer.extra not in without}
     for mixture in MIXTURES:
         if mixture.keys() <= installed:
             return " + ".join(f"{share:g}*{name}" for name, share in mixture.items())
