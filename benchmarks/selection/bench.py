@@ -12,7 +12,7 @@ from benchmarks.selection.figures import Figure
 from benchmarks.selection.kinds import Row
 from dispatcher.clock import Clock
 from dispatcher.errors import ModelError
-from dispatcher.selection.encoders import CachedEncoder, CombinedEncoder, Encoder, make_encoder
+from dispatcher.selection.encoders import CachedEncoder, CombinedEncoder, Encoder, e5, find_encoders, make_encoder
 from dispatcher.selection.encoders.combined import weighted_parts
 from dispatcher.selection.meaning import Meaning, default_name, meaning_of
 from dispatcher.selection.model import Model
@@ -69,12 +69,18 @@ class Bench:
 
     @cached_property
     def meaning(self) -> Meaning | None:
-        """Sentence vectors, kept in a folder; None where no encoder is installed."""
+        """Sentence vectors, kept in a folder, by the best encoders but e5; None where none is installed."""
         try:
-            return self.meaning_named(default_name())
+            return self.meaning_named(default_name(without=[e5.EXTRA]))
         except ModelError as error:
             self.note(str(error))
             return None
+
+    @cached_property
+    def meaning_with_e5(self) -> Meaning | None:
+        """The same with e5 beside the others: what is used by default where it is installed; None where it is not."""
+        installed = any(offer.name == e5.NAME for offer in find_encoders())
+        return self.meaning_named(default_name()) if installed else None
 
     def meaning_named(self, name: str) -> Meaning:
         """The sentence vectors of an encoder, kept in a folder: those of each part of a mixture by themselves.

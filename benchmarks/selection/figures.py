@@ -87,6 +87,11 @@ def crossed(language: str) -> str:
     return f"tested in {language}"
 
 
+def beside_e5(run: str) -> str:
+    """The same run with the extra `embedding-e5` beside the others."""
+    return f"{run}, with e5"
+
+
 FAST_TIERS: Final = "by words only"
 WITH_MINILM: Final = "with MiniLM"
 WITH_ALL: Final = "with all encoders"

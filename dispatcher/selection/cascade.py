@@ -243,7 +243,7 @@ class Cascade:
                 [rule.rule for rule in self._rules],
                 None if self._tiers is None else sorted(self._tiers),
                 (self._thresholds, self._act_at, self._ask_at),
-                "" if meaning is None else meaning.name,
+                None if meaning is None else (meaning.name, meaning.has_glossary),
             )
             fingerprint = hashlib.sha256(repr(parts).encode("utf-8", "replace")).digest()
             self._fingerprint = (revision, fingerprint)

@@ -7,8 +7,11 @@
 An encoder makes one vector of a text, however much it says: what a long one says last, or beside the point, drowns the
 rest. So what a function does, what it is called, and all that is known of it each speak for themselves.
 
-A request in another script than the examples' has a head of its own, over the numbers of multilingual encoders alone:
-the one above leans on what an encoder for English says, which is not there then.
+A request in another script than the examples' has a head of its own, F, over the numbers of multilingual encoders
+alone: the one above leans on what an encoder for English says, which is not there then. Where a dictionary gave that
+encoder something to read, both heads speak, and err at different texts:
+
+    logit(f) = (1 - GLOSSED) (w · F[f] + c[f]) + GLOSSED (v(text) · H[f] + b[f])    w: what multilingual encoders say
 
 Source: Snell, Swersky and Zemel 2017, "Prototypical Networks for Few-shot Learning", for means of examples as a start.
 """
@@ -35,6 +38,8 @@ RATE: Final = 2.0
 BIAS: Final = 0.02
 #: Gradients by a logit that are left: each costs a row of both heads.
 NEGLIGIBLE: Final = 4e-3
+#: What the head for English counts of a foreign request that was read word for word.
+GLOSSED: Final = 0.4
 #: Up to so many functions for each candidate one product with the whole head is quicker than rows of it.
 SMALL: Final = 8
 
@@ -95,18 +100,23 @@ class Embedding:
 
     def logits(self, vector: Floats, *, foreign: bool = False) -> Floats:
         """Shape (functions,)."""
-        head, bias = (self._foreign_head, self._foreign_bias) if foreign else (self._head, self._bias)
-        product: Floats = head @ vector
-        product += bias
-        return product
+        if not foreign:
+            product: Floats = self._head @ vector
+            product += self._bias
+            return product
+        own: Floats = self._foreign_head @ self.meaning.foreign(vector)
+        own += self._foreign_bias
+        return _blend(own, self.logits(vector)) if self.meaning.has_english(vector) else own
 
     def first_logits(self, vector: Floats, *, foreign: bool = False) -> Floats:
         """The logits before anything was learnt, shape (functions,)."""
-        found: Floats = self._start @ vector
-        if foreign:
-            # The vector is zero where the two differ otherwise.
-            found *= self._foreign_scale
-        return found
+        if not foreign:
+            found: Floats = self._start @ vector
+            return found
+        own: Floats = self._start @ self.meaning.foreign(vector)
+        # The vector is zero where the two differ otherwise.
+        own *= self._foreign_scale
+        return _blend(own, self.first_logits(vector)) if self.meaning.has_english(vector) else own
 
     def learn(self, vector: Floats, gradient: Mapping[int, float], weight: float = 1.0) -> None:
         """One stochastic step.
@@ -139,7 +149,11 @@ class Embedding:
         found = _among(self._head, self._bias, vectors, candidates)
         if foreign.any():
             own = None if candidates is None else candidates[foreign]
-            found[foreign] = _among(self._foreign_head, self._foreign_bias, vectors[foreign], own)
+            abroad = self.meaning.foreign(vectors[foreign])
+            said = _among(self._foreign_head, self._foreign_bias, abroad, own)
+            glossed = self.meaning.has_english(vectors[foreign])
+            said[glossed] = _blend(said[glossed], found[foreign][glossed])
+            found[foreign] = said
         return found
 
     def learn_together(self, vectors: Floats, candidates: Integers | None, gradient: Floats) -> None:
@@ -172,6 +186,11 @@ class Embedding:
             # What is taught in one language holds in the others.
             self._foreign_head[positions] -= steps @ self.meaning.foreign(vectors)
             self._foreign_bias[positions] -= by_bias
+
+
+def _blend(foreign: Floats, english: Floats) -> Floats:
+    """What both heads say of a foreign request that was read word for word."""
+    return foreign + np.float32(GLOSSED) * (english - foreign)
 
 
 def _ratio(foreign: Floats, start: Floats) -> Floats:

@@ -8,13 +8,17 @@ vectors crowd in one corner of their space, and a request differs from a descrip
 vector that are 0 stay 0: there an encoder could read nothing.
 
 An encoder for English makes something of a text in Chinese about a film with an English title, and it is of no use: a
-text of which a good part is in another script is read by the multilingual encoders alone.
+text of which a good part is in another script is read by the multilingual encoders alone. Where there is a dictionary,
+the encoder for English reads a Chinese text word for word in English:
+
+    request      v  = what multilingual encoders say of the text, and what the one for English says of its gloss,
+                      each as long beside the other as in the gloss's own v
 
 Source: Arora, Liang and Ma 2017, "A Simple but Tough-to-Beat Baseline for Sentence Embeddings".
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,8 +28,10 @@ from dispatcher.errors import ModelError
 from dispatcher.selection.encoders.available import find_encoders, make_encoder
 from dispatcher.selection.encoders.combined import exchange, weighted_parts
 from dispatcher.selection.encoders.encoder import Encoder, Rows, unit
+from dispatcher.selection.encoders.glossary import Glossary, find_glossary
 from dispatcher.selection.encoders.minilm import NAMES, MiniLM
 from dispatcher.selection.loss import Floats
+from dispatcher.selection.stored import Array
 from dispatcher.selection.words import is_foreign
 
 #: How many descriptions the general mean is worth beside the registry's own.
@@ -58,7 +64,14 @@ _COMMON: Final = Path(__file__).with_name("common") / "vectors.npz"
 class Meaning:
     """An encoder, and what requests have in common."""
 
-    def __init__(self, encoder: Encoder, common: Floats, *, multilingual: Floats | None = None) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        common: Floats,
+        *,
+        multilingual: Floats | None = None,
+        glossary: Glossary | None = None,
+    ) -> None:
         """Take an encoder.
 
         Args:
@@ -66,8 +79,10 @@ class Meaning:
             common: g, shape (dimension,).
             multilingual: 1 for the numbers that texts in any language have, 0 for those of English alone; None where
                 that is not known, or there is none of the first kind.
+            glossary: gives the English of a text to encoders for English alone; None where there are none of them.
         """
         self.encoder = encoder
+        self._glossary = glossary
         self._multilingual = multilingual
         self._common = common.astype(np.float32)
         self._remembered: OrderedDict[str, Floats] = OrderedDict()
@@ -89,7 +104,7 @@ class Meaning:
         if row is None:
             known = self._remembered.get(text)
             encoded = self.encoder.encode([text]) if known is None else known[None]
-            row = self._readable([text], _without(encoded, self._common))[0]
+            row = self._readable([text], _without(encoded, self._common), self.encoder.encode)[0]
             self._requested[text] = row
             if len(self._requested) > MAX_REQUESTED:
                 self._requested.popitem(last=False)
@@ -97,7 +112,7 @@ class Meaning:
 
     def requests(self, texts: Sequence[str]) -> Floats:
         """V of each text, shape (texts, dimension)."""
-        return self._readable(texts, _without(self._encode(texts), self._common))
+        return self._readable(texts, _without(self._encode(texts), self._common), self._encode)
 
     @property
     def adaptable(self) -> tuple[slice, float] | None:
@@ -125,7 +140,10 @@ class Meaning:
         if self._adapted is None or self._adapted[0] is not weights:
             part = MiniLM(adapted=weights)
             encoder = exchange(self.encoder, part)
-            self._adapted = weights, Meaning(encoder, self._common, multilingual=self._multilingual)
+            self._adapted = (
+                weights,
+                Meaning(encoder, self._common, multilingual=self._multilingual, glossary=self._glossary),
+            )
         return self._adapted[1]
 
     @property
@@ -141,17 +159,40 @@ class Meaning:
         """Whether a text is left to the multilingual encoders."""
         return self._multilingual is not None and is_foreign(text)
 
+    @property
+    def has_glossary(self) -> bool:
+        """Whether Chinese is read in English too, by a dictionary."""
+        return self._glossary is not None
+
+    def has_english(self, vectors: Floats) -> Array:
+        """Whether an encoder for English says anything of requests; shape (requests,), of one request a number."""
+        if self._multilingual is None:
+            return np.ones(vectors.shape[:-1], dtype=bool)
+        return np.asarray((vectors * (1 - self._multilingual)).any(axis=-1))
+
     def descriptions(self, texts: Sequence[str]) -> Floats:
         """V' of each text of a registry, shape (texts, dimension)."""
         encoded = self._encode(texts)
         mean = (encoded.sum(axis=0) + np.float32(MEAN_WEIGHT) * self._common) / np.float32(len(texts) + MEAN_WEIGHT)
         return _without(encoded, mean)
 
-    def _readable(self, texts: Sequence[str], rows: Floats) -> Floats:
-        """Only what encoders say of texts that they can read."""
+    def _readable(self, texts: Sequence[str], rows: Floats, encode: Callable[[Sequence[str]], Rows]) -> Floats:
+        """Only what encoders say of texts that they can read, by themselves or in English."""
         foreign = [place for place, text in enumerate(texts) if self.is_foreign(text)]
         if foreign:
-            rows[foreign] = self.foreign(rows[foreign])
+            rows[foreign] = self._glossed([texts[place] for place in foreign], self.foreign(rows[foreign]), encode)
+        return rows
+
+    def _glossed(self, texts: Sequence[str], rows: Floats, encode: Callable[[Sequence[str]], Rows]) -> Floats:
+        """Requests in other languages, with what an encoder for English says of their glosses, where they have one."""
+        if self._glossary is None or self._multilingual is None:
+            return rows
+        glosses = [self._glossary.gloss(text) for text in texts]
+        glossed = [place for place, gloss in enumerate(glosses) if gloss]
+        if glossed:
+            english = _without(encode([glosses[place] for place in glossed]), self._common)
+            shared = np.linalg.norm(english * self._multilingual, axis=1, keepdims=True)
+            rows[glossed] = unit(english * (1 - self._multilingual) + rows[glossed] * shared)
         return rows
 
     def _encode(self, texts: Sequence[str]) -> Floats:
@@ -179,13 +220,16 @@ def load_meaning(name: str | None = None, *, threads: int = 1) -> Meaning:
     return meaning_of(make_encoder(name if name is not None else default_name(), threads=threads))
 
 
-def default_name() -> str:
+def default_name(*, without: Collection[str] = ()) -> str:
     """The name of the best mixture of the encoders that are installed.
+
+    Args:
+        without: extras whose encoders are left out.
 
     Raises:
         ModelError: none is.
     """
-    installed = {offer.name for offer in find_encoders()}
+    installed = {offer.name for offer in find_encoders() if offer.extra not in without}
     for mixture in MIXTURES:
         if mixture.keys() <= installed:
             return " + ".join(f"{share:g}*{name}" for name, share in mixture.items())
@@ -203,7 +247,10 @@ def meaning_of(encoder: Encoder) -> Meaning:
         if common.shape == (encoder.dimension,):
             kinds = [np.full(len(known[_key(name)]), MULTILINGUAL in name, dtype=np.float32) for name, _ in parts]
             multilingual = np.concatenate(kinds)
-            return Meaning(encoder, common, multilingual=multilingual if multilingual.any() else None)
+            if not multilingual.any():
+                return Meaning(encoder, common)
+            glossary = None if multilingual.all() else find_glossary()
+            return Meaning(encoder, common, multilingual=multilingual, glossary=glossary)
     return Meaning(encoder, np.zeros(encoder.dimension, dtype=np.float32))
 
 

@@ -154,9 +154,17 @@ class TwoLanguages:
         return unit(np.concatenate((english, self._any.encode(translated)), axis=1))
 
 
-def make_two_languages(dimension: int = 48) -> Meaning:
+class WordByWord:
+    """A dictionary of the few words that there are; a text without any of them has no English."""
+
+    def gloss(self, text: str) -> str:
+        return " ".join(DICTIONARY[word] for word in re.findall("|".join(DICTIONARY), text))
+
+
+def make_two_languages(dimension: int = 48, *, glossary: WordByWord | None = None) -> Meaning:
     multilingual = np.repeat(np.array([0, 1], dtype=np.float32), dimension)
-    return Meaning(TwoLanguages(dimension), np.zeros(2 * dimension, dtype=np.float32), multilingual=multilingual)
+    common = np.zeros(2 * dimension, dtype=np.float32)
+    return Meaning(TwoLanguages(dimension), common, multilingual=multilingual, glossary=glossary)
 
 
 def make_meaning(dimension: int = 48) -> Meaning:

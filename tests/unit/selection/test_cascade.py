@@ -18,7 +18,16 @@ from dispatcher.selection.scores import ranked
 from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState, LearningSelector
 from dispatcher.selection.snapshot import Snapshot
-from tests.unit.selection.making import DESCRIPTIONS, add, make_meaning, make_registry, sentences, trained
+from tests.unit.selection.making import (
+    DESCRIPTIONS,
+    WordByWord,
+    add,
+    make_meaning,
+    make_registry,
+    make_two_languages,
+    sentences,
+    trained,
+)
 
 NAMES = tuple(DESCRIPTIONS)
 KINDS = ("words", "meaning", "trained words", "trained meaning")
@@ -207,8 +216,10 @@ def test_equal_selectors_have_equal_fingerprints_and_others_have_not():
         make_cascade(tiers={"lexical"}),
         make_cascade(act_at=0.9),
         make_cascade(registry=Registry()),
+        Cascade(make_registry(), meaning=make_two_languages()),
+        Cascade(make_registry(), meaning=make_two_languages(glossary=WordByWord())),
     ]
-    assert len({fingerprint, *(other.fingerprint for other in others)}) == 5
+    assert len({fingerprint, *(other.fingerprint for other in others)}) == 7
 
 
 # --- the registry changes

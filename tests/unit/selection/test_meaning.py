@@ -21,7 +21,8 @@ from dispatcher.selection import (
 )
 from dispatcher.selection.card import Card
 from dispatcher.selection.distance import Distance
-from dispatcher.selection.embedding import SCALE, Embedding, render
+from dispatcher.selection.embedding import GLOSSED, SCALE, Embedding, render
+from dispatcher.selection.encoders.combined import CombinedEncoder
 from dispatcher.selection.encoders.encoder import unit
 from dispatcher.selection.gaussian import fit_gaussian
 from dispatcher.selection.latent import Latent, find_basis, project
@@ -31,7 +32,7 @@ from dispatcher.selection.neighbours import Neighbours
 from dispatcher.selection.network import LENGTH, Layered, Network, make_up
 from dispatcher.selection.optimisers import Adam, fit
 from dispatcher.selection.softmax import Read
-from tests.unit.selection.making import HashedEncoder, make_cards, make_meaning, make_two_languages
+from tests.unit.selection.making import HashedEncoder, WordByWord, make_cards, make_meaning, make_two_languages
 
 
 def directions(seed: int, *shape: int) -> np.ndarray:
@@ -123,6 +124,34 @@ def test_without_a_multilingual_encoder_no_text_is_foreign():
     assert make_two_languages().is_foreign("播放一首歌")
 
 
+def test_with_a_dictionary_the_english_encoder_reads_a_foreign_text_word_for_word():
+    meaning, alone = make_two_languages(glossary=WordByWord()), make_two_languages()
+    english, glossed, without_a_word = meaning.requests(["play", "播放", "这些"])
+    assert unit(glossed[:48]) == pytest.approx(unit(english[:48]), abs=1e-5)
+    assert np.linalg.norm(glossed) == pytest.approx(1, abs=1e-4)
+    assert meaning.foreign(glossed) == pytest.approx(alone.request("播放"), abs=1e-5)
+    assert meaning.request("播放") == pytest.approx(glossed, abs=1e-5)
+    assert without_a_word == pytest.approx(alone.request("这些"), abs=1e-5)
+    assert meaning.has_english(np.stack([english, glossed, without_a_word])).tolist() == [True, True, False]
+    assert meaning.requests(["play"]) == pytest.approx(alone.requests(["play"]))
+
+
+@pytest.mark.parametrize(
+    ("names", "glossed"),
+    [
+        (("minilm-l6-int8/1", "use-multilingual-v3/1"), True),
+        (("minilm-l6-int8/1",), False),
+        (("use-multilingual-v3/1", "e5-small-multilingual-q4/1"), False),
+    ],
+)
+def test_the_dictionary_is_for_an_english_encoder_beside_a_multilingual_one(names, glossed, monkeypatch):
+    monkeypatch.setattr(meaning_module, "find_glossary", WordByWord)
+    sizes = {"minilm-l6-int8/1": 384, "use-multilingual-v3/1": 512, "e5-small-multilingual-q4/1": 384}
+    encoders = [HashedEncoder(sizes[name], name=name) for name in names]
+    encoder = CombinedEncoder(encoders) if len(encoders) > 1 else encoders[0]
+    assert meaning_of(encoder).has_glossary is glossed
+
+
 # --- the head
 
 
@@ -207,6 +236,16 @@ def test_what_is_taught_in_english_is_known_in_other_languages():
     embedding.learn(embedding.meaning.request("play"), {1: -0.8, 2: 0.5})
     gained = embedding.logits(abroad, foreign=True) - before
     assert gained[1] > 0 > gained[2]
+
+
+@pytest.mark.parametrize(("glossary", "share"), [(None, 0.0), (WordByWord(), GLOSSED)])
+def test_of_a_text_read_word_for_word_both_heads_speak(glossary, share):
+    embedding = Embedding(make_cards(), make_two_languages(glossary=glossary))
+    weather = embedding.meaning.request("天气")
+    before = embedding.logits(weather, foreign=True)
+    embedding.load(weather[None], np.array([1.0], np.float32), {0: 3})
+    gained = embedding.logits(weather, foreign=True) - before
+    assert gained[3] == pytest.approx(share * 2, abs=1e-3)
 
 
 def test_what_was_learnt_for_other_languages_is_loaded_by_function():

@@ -9,7 +9,7 @@ from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.rehearsal import Rehearsal
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.unsaid import FAVOUR, FIRST, Unsaid, beliefs, share_out, spread
-from tests.unit.selection.making import make_cards, make_meaning, make_two_languages
+from tests.unit.selection.making import WordByWord, make_cards, make_meaning, make_two_languages
 
 NEW = "kindly handle the usual business"
 
@@ -179,10 +179,11 @@ def test_texts_learnt_together_are_learnt_as_one_by_one():
         assert all_at_once.logits(vector, foreign=foreign) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("glossary", [None, WordByWord()], ids=["alone", "glossed"])
 @pytest.mark.parametrize("small", [0, 8])
-def test_each_text_has_the_logits_of_the_head_of_its_language(small, monkeypatch):
+def test_each_text_has_the_logits_of_the_head_of_its_language(small, glossary, monkeypatch):
     monkeypatch.setattr("dispatcher.selection.embedding.SMALL", small)
-    embedding = Embedding(make_cards(), make_two_languages())
+    embedding = Embedding(make_cards(), make_two_languages(glossary=glossary))
     vectors = embedding.meaning.requests(["zany tunes", "播放一首歌"])
     embedding.learn(vectors[0], {0: 0.5, 2: -0.5})
     candidates = np.array([[0, 2], [2, 5]])
@@ -202,9 +203,10 @@ def test_a_foreign_text_of_before_is_learnt_again_with_another(monkeypatch):
     assert gained[1] > gained[0]
 
 
+@pytest.mark.parametrize("glossary", [None, WordByWord()], ids=["alone", "glossed"])
 @pytest.mark.parametrize(("text", "foreign"), [("play a song", False), ("播放一首歌", True)])
-def test_what_was_thought_of_a_text_first_is_what_its_starting_head_says(text, foreign):
-    embedding = Embedding(make_cards(), make_two_languages())
+def test_what_was_thought_of_a_text_first_is_what_its_starting_head_says(text, foreign, glossary):
+    embedding = Embedding(make_cards(), make_two_languages(glossary=glossary))
     vector = embedding.meaning.request(text)
     before = embedding.logits(vector, foreign=foreign)
     embedding.learn(vector, {0: -0.9, 1: 0.9})
