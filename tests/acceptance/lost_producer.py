@@ -9,7 +9,7 @@ import signal
 import sys
 
 from dispatcher import Dispatcher
-from dispatcher.client import dispatcher as dispatcher_module
+from dispatcher.client import connection
 from dispatcher.transport.publisher import Publisher
 from tests.acceptance.functions import hold, registry
 
@@ -19,7 +19,7 @@ def die(*_: object) -> None:
 
 
 async def main(label: str) -> None:
-    dispatcher_module.list_prefix = lambda _: None
+    connection.list_prefix = lambda _: None
     Publisher.put = die
     async with Dispatcher(registry) as dispatcher:
         await dispatcher.dispatch(hold.call(label, 0), idempotency_key=label)
