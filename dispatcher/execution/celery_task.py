@@ -7,7 +7,7 @@ Celery's own.
 
 import json
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -124,6 +124,15 @@ class FunctionTask(Task):
         if self.request.get(WAKE_UP_HEADER) is not None:
             return self._report(self._run_wake_up())
         return self._run_plain(args, kwargs)
+
+    def ask_early(self, request: Mapping[str, Any]) -> None:
+        """Ask for the job of a message that is about to be run by this thread, where it names but one.
+
+        Args:
+            request: as Celery hands it to a process of its pool.
+        """
+        if WAKE_UP_HEADER in request and len(named_jobs(request["id"], request)) == 1:
+            self._executor().ask_early(request["id"], request["hostname"] or "")
 
     def _run_wake_up(self) -> Ending:
         request, executor = self.request, self._executor()

@@ -32,21 +32,40 @@ class Held:
         Raises:
             redis.RedisError: there is no connection, it broke, or the server was silent for too long.
         """
+        return self.receive(self.send(commands), len(commands))
+
+    def send(self, commands: Sequence[Words]) -> Connection:
+        """Send commands together, and do not wait: what is given is to be given to `receive`, or to `drop`.
+
+        Raises:
+            redis.RedisError: there is no connection, or it broke.
+        """
         packed = b"".join(map(pack, commands))
         connection = self._take()
         try:
             connection.send_packed_command([packed])
-            replies = [_read(connection) for _ in commands]
         except BaseException:
-            # What else it would have said is nobody's.
-            connection.disconnect()
-            self._pool.release(connection)
+            self.drop(connection)
+            raise
+        return connection
+
+    def receive(self, connection: Connection, count: int) -> list[Any]:
+        """Read the replies to so many commands that were sent; otherwise as `exchange`."""
+        try:
+            replies = [_read(connection) for _ in range(count)]
+        except BaseException:
+            self.drop(connection)
             raise
         if self._keep and not self._kept:
             self._kept.append(connection)
         else:
             self._pool.release(connection)
         return replies
+
+    def drop(self, connection: Connection) -> None:
+        """Close it: what it would still say is nobody's."""
+        connection.disconnect()
+        self._pool.release(connection)
 
     def _take(self) -> Connection:
         if self._kept:
@@ -59,8 +78,7 @@ class Held:
             if not connection.can_read():
                 return connection
         # Closed by the server, or it says what nobody asked.
-        connection.disconnect()
-        self._pool.release(connection)
+        self.drop(connection)
         return self._pool.get_connection()
 
 

@@ -5,9 +5,11 @@
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import redis
+from redis.connection import Connection
 from redis.exceptions import NoScriptError
 
 from dispatcher.errors import DispatcherError
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis as AsyncRedis
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[T]):
+    """A command that was sent, and whose answer nobody has read."""
+
+    command: Command[T]
+    connection: Connection
 
 
 class Ledger:
@@ -43,13 +53,29 @@ class Ledger:
         Raises:
             redis.RedisError: as redis-py raised it; callers wrap it with `connection.server_errors`.
         """
-        words = _words(command)
-        (reply,) = self._held.exchange([words])
+        return self.answer(self.ask(command))
+
+    def ask(self, command: Command[T]) -> Asked[T]:
+        """Send one command; what it comes to is waited for with `answer`, unless it is forgotten with `forget`.
+
+        Raises:
+            redis.RedisError: there is no connection, or it broke.
+        """
+        return Asked(command, self._held.send([_words(command)]))
+
+    def answer(self, asked: Asked[T]) -> T:
+        """The answer to a command that was sent; otherwise as `run`."""
+        command = asked.command
+        (reply,) = self._held.receive(asked.connection, 1)
         if isinstance(reply, NoScriptError):
-            (reply,) = self._held.exchange([("EVAL", script(command.script).text, *words[2:])])
+            (reply,) = self._held.exchange([("EVAL", script(command.script).text, *_words(command)[2:])])
         if isinstance(reply, Exception):
             raise reply
         return command.read(reply)
+
+    def forget(self, asked: Asked[T]) -> None:
+        """Nobody waits for the answer."""
+        self._held.drop(asked.connection)
 
     def run_many_settled(self, commands: Sequence[Command[T]]) -> list[T | Exception]:
         """Run commands in one round trip, in order; a failure of one is its own entry and spoils no other.
