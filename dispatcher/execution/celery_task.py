@@ -94,6 +94,12 @@ class ShownRequest(Request):
             named = {name: HIDDEN if name in sensitive else value for name, value in self.kwargs.items()}
             self._argsrepr, self._kwargsrepr = saferepr(tuple(shown)), saferepr(named)
 
+    def on_given(self) -> None:
+        """A process that was free has it. The node may fetch another message, as when it hears that it was begun."""
+        fetches = getattr(getattr(self._message.channel, "qos", None), "can_consume", None)
+        if not self.task.acks_late and (fetches is None or not fetches()):
+            self.acknowledge()
+
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002
         """A cold shutdown. Celery would write that it tries again where a job's outcome belongs; the ledger tries."""
         super().cancel(pool, signal, emit_retry=emit_retry and WAKE_UP_HEADER not in self.request_dict)

@@ -4,8 +4,9 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from dispatcher.clock import Clock
 from dispatcher.execution.ending import Ending, ending_of_look, ending_of_refusal
 from dispatcher.execution.run import new_nonce
 from dispatcher.transport.commands import Commands
@@ -20,12 +21,18 @@ logger = logging.getLogger(__name__)
 NO_ANSWER: tuple[type[Exception], ...] = (*SERVER_FAILURES, ValueError, TypeError, LookupError)
 
 
+#: Seconds for which an answer is good. Nobody keeps the lease until the job is run.
+GOOD_SECONDS: Final = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class _Early:
     """A job that was asked for before it is run."""
 
     job_id: str
     nonce: str
+    #: On the monotonic clock.
+    at: float
     asked: Asked[Lease | NoLease]
 
 
@@ -35,12 +42,16 @@ class Leases:
     Args:
         ledger: a connection of this process's own.
         commands: builds the requests.
-        persist: runs one, bearing an outage; None if it lasts too long.
+        clock: for how long an answer is good.
+        persist: runs a request, bearing an outage; None if it lasts too long.
     """
 
-    def __init__(self, ledger: Ledger, commands: Commands, persist: Callable[[Command[Any]], Any]) -> None:
+    def __init__(
+        self, ledger: Ledger, commands: Commands, clock: Clock, persist: Callable[[Command[Any]], Any]
+    ) -> None:
         self._ledger = ledger
         self._commands = commands
+        self._clock = clock
         self._persist = persist
         self._early: _Early | None = None
 
@@ -49,10 +60,13 @@ class Leases:
 
         Nothing else changes by it: where it cannot be sent for now, or its answer is lost, `ask` asks, again.
         """
-        self._take_early(None)
+        if self._early is not None and self._early.job_id == job_id:
+            return
+        self._forget()
         nonce = new_nonce()
         with suppress(*SERVER_FAILURES):
-            self._early = _Early(job_id, nonce, self._ledger.ask(self._commands.lease(job_id, worker, nonce)))
+            asked = self._ledger.ask(self._commands.lease(job_id, worker, nonce))
+            self._early = _Early(job_id, nonce, self._clock.monotonic(), asked)
 
     def ask(self, job_id: str, worker: str) -> Lease | Ending:
         """Ask for a job; what the ledger wants looked at first is looked at, and asked for again."""
@@ -72,20 +86,21 @@ class Leases:
         return answer
 
     def _first_answer(self, job_id: str, worker: str) -> tuple[str, Lease | NoLease | None]:
-        early = self._take_early(job_id)
-        if early is None:
+        early = self._early
+        if early is None or early.job_id != job_id:
+            self._forget()
             nonce = new_nonce()
             return nonce, self._persist(self._commands.lease(job_id, worker, nonce))
-        try:
-            return early.nonce, self._ledger.answer(early.asked)
-        except NO_ANSWER:
-            # The same request: under its nonce it is one, however often it is made.
-            return early.nonce, self._persist(early.asked.command)
+        if self._clock.monotonic() < early.at + GOOD_SECONDS:
+            self._early = None
+            with suppress(*NO_ANSWER):
+                return early.nonce, self._ledger.answer(early.asked)
+        self._forget()
+        # The same request: under its nonce it is one, however often it is made.
+        return early.nonce, self._persist(early.asked.command)
 
-    def _take_early(self, job_id: str | None) -> _Early | None:
-        """What was sent for, if it was this job; for another one's answer nobody waits any more."""
+    def _forget(self) -> None:
+        """Nobody waits any more for what was sent for."""
         early, self._early = self._early, None
-        if early is not None and early.job_id != job_id:
+        if early is not None:
             self._ledger.forget(early.asked)
-            return None
-        return early

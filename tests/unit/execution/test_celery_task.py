@@ -187,6 +187,20 @@ class TestRequests:
         assert (request.content_type, request.content_encoding) == (None, None)
         assert (request.args, request.kwargs) == ([], {})
 
+    @pytest.mark.parametrize(
+        ("fetches", "late", "acknowledged"), [(False, False, 1), (True, False, 0), (False, True, 0)]
+    )
+    def test_a_message_in_a_process_makes_room_for_another_where_none_is_left(
+        self, monkeypatch: pytest.MonkeyPatch, fetches: bool, late: bool, acknowledged: int
+    ) -> None:
+        request, noted = self.request(ShownRequest), []
+        request._on_ack = lambda *_: noted.append("acknowledged")
+        monkeypatch.setattr(request._message.channel.qos, "can_consume", lambda: fetches)
+        monkeypatch.setattr(request.task, "acks_late", late)
+        request.on_given()
+        request.on_given()
+        assert len(noted) == acknowledged
+
     def test_another_body_is_decoded_as_ever(self) -> None:
         own = self.request(ShownRequest, base64.b64encode(b"[[1],{},{}]").decode())
         celerys = self.request(Request, base64.b64encode(b"[[1],{},{}]").decode())

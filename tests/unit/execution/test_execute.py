@@ -85,6 +85,21 @@ class TestTheLease:
         assert made.ledger.unread == []
         assert [command.args[-1] for command in made.ledger.asked_for("lease")] == ["job-1"]
 
+    def test_who_is_told_twice_of_a_job_asks_once(self, bench: Benches) -> None:
+        made = bench(lease_of("do"))
+        made.executor.ask_early("job-1", "worker-1")
+        made.executor.ask_early("job-1", "worker-1")
+        assert len(made.ledger.unread) == 1
+
+    def test_an_early_answer_that_waited_is_not_trusted(self, bench: Benches) -> None:
+        made = bench(lease_of("do"))
+        made.executor.ask_early("job-1", "worker-1")
+        (early,) = made.ledger.unread
+        made.clock.advance(2)
+        assert made.run().what == "succeeded"
+        assert made.ledger.unread == []
+        assert [command.args for command in made.ledger.asked_for("lease")] == [early.args]
+
     def test_each_job_is_asked_for_anew(self, bench: Benches) -> None:
         made = bench(lease_of("do"))
         made.executor.ask_early("job-1", "worker-1")
