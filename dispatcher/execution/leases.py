@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 from dispatcher.clock import Clock
@@ -25,15 +24,15 @@ NO_ANSWER: tuple[type[Exception], ...] = (*SERVER_FAILURES, ValueError, TypeErro
 GOOD_SECONDS: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
 class _Early:
     """A job that was asked for before it is run."""
 
-    job_id: str
-    nonce: str
-    #: On the monotonic clock.
-    at: float
-    asked: Asked[Lease | NoLease]
+    def __init__(self, job_id: str, nonce: str, at: float, asked: Asked[Lease | NoLease]) -> None:
+        self.job_id = job_id
+        self.nonce = nonce
+        #: On the monotonic clock.
+        self.at = at
+        self.asked = asked
 
 
 class Leases:

@@ -5,7 +5,6 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import redis
@@ -16,7 +15,6 @@ from dispatcher.errors import DispatcherError
 from dispatcher.model.job import JobStatus
 from dispatcher.transport.held import Held
 from dispatcher.transport.keys import Keys
-from dispatcher.transport.line import Line
 from dispatcher.transport.replies import STATUS_FIELDS, read_status
 from dispatcher.transport.script import Command, script
 from dispatcher.transport.wire import Words
@@ -27,12 +25,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
 class Asked(Generic[T]):
     """A command that was sent, and whose answer nobody has read."""
 
-    command: Command[T]
-    connection: Connection
+    def __init__(self, command: Command[T], connection: Connection) -> None:
+        self.command = command
+        self.connection = connection
 
 
 class Ledger:
@@ -98,6 +96,8 @@ class AsyncLedger:
     """Runs commands from an event loop."""
 
     def __init__(self, client: "AsyncRedis") -> None:
+        from dispatcher.transport.line import Line  # noqa: PLC0415 - most workers need none
+
         self.client = client
         self._line = Line(client)
 
