@@ -11,11 +11,11 @@ Three of the ways of Celery's own pool hold a single call up (`benchmarks.calls 
 """
 
 import mmap
+import select
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from select import PIPE_BUF
 from typing import Any, Final
 
 from billiard.pool import ACK, READY, TASK
@@ -29,8 +29,8 @@ from dispatcher.transport.message import OTHERS_HEADER, WAKE_UP_HEADER
 
 #: Seconds until a node looks at what its processes have begun, where nothing wakes it up before.
 LOOK: Final = 0.05
-
-
+#: Bytes that a pipe takes at once, or not at all.
+AT_ONCE: Final = getattr(select, "PIPE_BUF", 512)
 #: What a process is told beside its jobs: of one that it is about to be given, and of one whose beginning it notes.
 EARLY: Final = "early"
 QUIET: Final = "quiet"
@@ -236,7 +236,7 @@ class Pool(asynpool.AsynPool):
             on_given = getattr(request, "on_given", None) if self._free() else None
             send(message if on_given is None else (QUIET, message[1]))
             header, body, size = job._payload  # noqa: SLF001
-            if len(header) + size <= PIPE_BUF:  # a pipe takes so much at once, or nothing
+            if len(header) + size <= AT_ONCE:
                 job._payload = memoryview(bytes(header) + bytes(body)), body[:0], 0  # noqa: SLF001
             # It passes over processes that are busy. One whose pipe is full is written to when the poller says so.
             hub.consolidate_callback(self._pipes_for(job))

@@ -164,14 +164,16 @@ class Channel(kombu_redis.Channel):
         payload = self._checked(queue, raw)
         if payload is None:
             raise Empty
-        self._foretell(payload["headers"])
+        self._foretell(queue, payload["headers"])
         self._deliver_guarded(queue, raw, payload)
         return True
 
-    def _foretell(self, headers: Mapping[str, Any]) -> None:
+    def _foretell(self, queue: str, headers: Mapping[str, Any]) -> None:
         amqp = None if self._celery_app is None else self._celery_app.amqp
-        if WAKE_UP_HEADER in headers and isinstance(amqp, GuardedAMQP) and amqp.on_wake_up is not None:
-            amqp.on_wake_up(headers)
+        on_wake_up = amqp.on_wake_up if isinstance(amqp, GuardedAMQP) else None
+        # Among control messages anything may call itself a wake-up.
+        if on_wake_up is not None and WAKE_UP_HEADER in headers and self._is_task_queue(queue):
+            on_wake_up(headers)
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:  # noqa: ARG002 - kombu's signature
         with self.conn_or_acquire() as client:

@@ -17,7 +17,7 @@ from dispatcher.transport.lanes import Lanes
 from dispatcher.transport.message import BODY, write_message
 from dispatcher.transport.poller import LeanPoller
 from dispatcher.transport.replies import WakeUp
-from tests.malformed import message
+from tests.malformed import ABSENT, message
 
 
 def guarded_app(url: str) -> Celery:
@@ -86,31 +86,30 @@ def delivered(payload: dict[str, Any]) -> Message:
 def test_who_wants_to_is_told_of_wake_ups_before_celery_is_given_them(monkeypatch: pytest.MonkeyPatch) -> None:
     app = guarded_app("redis://localhost:1")
     app.conf.task_default_queue = "a"
+    wake_up = write_message(WakeUp(job_id="job-1", function="celery.accumulate", queue="a", shown=""), "producer-1")
+    unknown = write_message(WakeUp(job_id="job-2", function="nobody.has.it", queue="a", shown=""), "producer-1")
+    control = message(headers={"dispatcher_job": 1, "task": ABSENT, "id": ABSENT})
+    control["body"] = base64.b64encode(b"{}").decode()
     order: list[object] = []
-    replies = iter(
-        [
-            write_message(WakeUp(job_id="job-1", function="celery.accumulate", queue="a", shown=""), "producer-1"),
-            write_message(WakeUp(job_id="job-2", function="nobody.has.it", queue="a", shown=""), "producer-1"),
-            json.dumps(message(headers={"task": "celery.accumulate", "id": "a-plain-call"})),
-        ]
-    )
     channel: Any = Channel.__new__(Channel)
     channel.connection = SimpleNamespace(client=app.connection_for_read())
     channel._garbage_sink = None
     channel._queue_cycle = Lanes()
-    monkeypatch.setattr(channel, "_read_reply", lambda: (b"a", next(replies).encode()))
     monkeypatch.setattr(channel, "_flush_brpop_reauth", lambda: None)
     monkeypatch.setattr(channel, "_deliver_guarded", lambda *_: order.append("given"))
-    assert channel._brpop_read()
-    app.amqp.on_wake_up = lambda headers: order.append(headers["id"])
-    replies = iter(
-        [write_message(WakeUp(job_id="job-1", function="celery.accumulate", queue="a", shown=""), "p"), *replies]
-    )
-    assert channel._brpop_read()
-    with pytest.raises(Empty):
+
+    def read(queue: str, text: str) -> None:
+        monkeypatch.setattr(channel, "_read_reply", lambda: (queue.encode(), text.encode()))
         channel._brpop_read()
-    assert channel._brpop_read()
-    assert order == ["given", "job-1", "given", "given"]
+
+    read("a", wake_up)
+    app.amqp.on_wake_up = lambda headers: order.append(headers["id"])  # type: ignore[attr-defined]
+    read("a", wake_up)
+    with pytest.raises(Empty):
+        read("a", unknown)
+    read("a", json.dumps(message(headers={"task": "celery.accumulate", "id": "a-plain-call"})))
+    read("node.reply.celery.pidbox", json.dumps(control))
+    assert order == ["given", "job-1", "given", "given", "given"]
 
 
 def test_the_body_of_a_wake_up_is_not_decoded_and_each_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
