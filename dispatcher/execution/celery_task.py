@@ -7,7 +7,7 @@ Celery's own.
 
 import json
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -94,6 +94,12 @@ class ShownRequest(Request):
             named = {name: HIDDEN if name in sensitive else value for name, value in self.kwargs.items()}
             self._argsrepr, self._kwargsrepr = saferepr(tuple(shown)), saferepr(named)
 
+    def on_given(self) -> None:
+        """A process that was free has it. The node may fetch another message, as when it hears that it was begun."""
+        fetches = getattr(getattr(self._message.channel, "qos", None), "can_consume", None)
+        if not self.task.acks_late and (fetches is None or not fetches()):
+            self.acknowledge()
+
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002
         """A cold shutdown. Celery would write that it tries again where a job's outcome belongs; the ledger tries."""
         super().cancel(pool, signal, emit_retry=emit_retry and WAKE_UP_HEADER not in self.request_dict)
@@ -124,6 +130,15 @@ class FunctionTask(Task):
         if self.request.get(WAKE_UP_HEADER) is not None:
             return self._report(self._run_wake_up())
         return self._run_plain(args, kwargs)
+
+    def ask_early(self, request: Mapping[str, Any]) -> None:
+        """Ask for the job of a message that is about to be run by this thread, where it names but one.
+
+        Args:
+            request: as Celery hands it to a process of its pool.
+        """
+        if WAKE_UP_HEADER in request and len(named_jobs(request["id"], request)) == 1:
+            self._executor().ask_early(request["id"], request["hostname"] or "")
 
     def _run_wake_up(self) -> Ending:
         request, executor = self.request, self._executor()

@@ -15,15 +15,14 @@ from dispatcher.execution.context import Attempt
 from dispatcher.execution.coroutines import CoroutineRunner
 from dispatcher.execution.ending import (
     Ending,
-    ending_of_look,
     ending_of_record,
-    ending_of_refusal,
     error_text,
 )
 from dispatcher.execution.failure import describe
 from dispatcher.execution.invoke import AnyFunction
+from dispatcher.execution.leases import NO_ANSWER, Leases
 from dispatcher.execution.retry import Final, Retry, RetryDecision, decide
-from dispatcher.execution.run import Problem, Run, Settlement, new_nonce
+from dispatcher.execution.run import Problem, Run, Settlement
 from dispatcher.model.envelope import Envelope, EnvelopeError
 from dispatcher.model.job import CANCELLED_BY_PRODUCER, JobState
 from dispatcher.registry.registry import Registry
@@ -33,7 +32,7 @@ from dispatcher.transport.commands import Commands
 from dispatcher.transport.failure import SERVER_FAILURES, translate
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.outcomes import CallRecord, JobRecord
-from dispatcher.transport.replies import Lease, NoLease, WakeUp
+from dispatcher.transport.replies import Lease, WakeUp
 from dispatcher.transport.script import Command
 
 __all__ = ["AnyFunction", "Ending", "Executor"]
@@ -46,8 +45,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 #: Commands after which nothing is lost when they are given up.
 ASKING = frozenset({"lease", "look"})
-#: No answer, or one that cannot be read because a job's record is not as we write it.
-NO_ANSWER: tuple[type[Exception], ...] = (*SERVER_FAILURES, ValueError, TypeError, LookupError)
 
 
 class Executor:
@@ -88,6 +85,7 @@ class Executor:
         self._maker = CallMaker(self._coroutines, self._supervisor, self._clock, settings)
         self._in_pool_process = in_pool_process
         self._runs: dict[Attempt, Run] = {}
+        self._leases = Leases(ledger, self._commands, self._clock, self.persist)
 
     def connect(self) -> None:
         """Connect to the ledger, so that the first call need not.
@@ -97,9 +95,13 @@ class Executor:
         """
         self._ledger.client.ping()
 
+    def ask_early(self, job_id: str, worker: str) -> None:
+        """Ask for a job that `execute` is about to be called for, by this thread: the server is at it meanwhile."""
+        self._leases.ask_early(job_id, worker)
+
     def execute(self, job_id: str, worker: str) -> Ending:
         """Run the job that a wake-up names, if it is to be run."""
-        leased = self._lease(job_id, worker)
+        leased = self._leases.ask(job_id, worker)
         if isinstance(leased, Ending):
             return leased
         (run,) = self.begin([leased])
@@ -192,24 +194,6 @@ class Executor:
             self._supervisor.release(attempt)
 
     # The steps.
-
-    def _lease(self, job_id: str, worker: str) -> Lease | Ending:
-        """Ask for the job; what the ledger wants looked at first is looked at, and asked for again."""
-        nonce = new_nonce()
-        answer = self.persist(self._commands.lease(job_id, worker, nonce))
-        if isinstance(answer, NoLease) and answer.reason == "look":
-            looked = self.persist(self._commands.look(job_id))
-            if looked is None or looked.action in {"expired", "cancelled", "gave_up"}:
-                logger.info("wake_up_late", extra={"job_id": job_id, "reason": looked.action if looked else "unknown"})
-                return Ending(what="dropped", text="late") if looked is None else ending_of_look(looked)
-            # It waits again, perhaps because of this very look: the wake-up in hand is as good as any.
-            answer = self.persist(self._commands.lease(job_id, worker, nonce))
-        if answer is None:
-            return Ending(what="dropped", text="the ledger cannot be reached")
-        if isinstance(answer, NoLease):
-            logger.info("wake_up_dropped", extra={"job_id": job_id, "reason": answer.reason})
-            return ending_of_refusal(answer.reason)
-        return answer
 
     def begin(self, leases: Sequence[Lease]) -> list[Run]:
         """Keep the leases of jobs from now on, and find out what is to be called."""

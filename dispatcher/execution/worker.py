@@ -22,7 +22,7 @@ from dispatcher.execution.event_pace import EventPace
 from dispatcher.execution.execute import Executor
 from dispatcher.execution.lean_hub import LeanHub
 from dispatcher.execution.log_lines import show_fields
-from dispatcher.execution.prompt_writes import PromptWrites
+from dispatcher.execution.prompt_pool import PromptPool
 from dispatcher.execution.revocation import Revocations
 from dispatcher.execution.sweeper import Sweeper
 from dispatcher.registry.registry import Registry
@@ -168,7 +168,7 @@ def make_worker_app(registry: Registry, settings: Settings, url: str, *, name: s
     offer_asyncio_pool()
     app = create_app(settings, url, registry, name=name)
     side = WorkerSide(app, registry, settings, url)
-    app.steps["worker"].update((LeanHub, PromptWrites))
+    app.steps["worker"].update((LeanHub, PromptPool))
     app.steps["consumer"].add(EventPace)
     celery_task.register(app, registry, side.executor)
     # weak=False: the signals are all that keeps the worker's side alive.

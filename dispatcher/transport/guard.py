@@ -17,13 +17,15 @@ from math import isfinite
 from typing import Any, Final, NoReturn
 
 import kombu.utils.json
+from pydantic_core import from_json
 
 from dispatcher.registry.strict_json import is_deeper
-from dispatcher.transport.message import BODY_TEXT
+from dispatcher.transport.message import BODY_TEXT, write_message
 from dispatcher.transport.message_shape import (
     CONTROL_HEADERS,
     DELIVERY_INFO,
     HEADERS,
+    MAX_RETRIES,
     PROPERTIES,
     RESERVED_HEADERS,
     Refused,
@@ -32,9 +34,11 @@ from dispatcher.transport.message_shape import (
     check_small,
     check_task_name,
     described,
+    is_name,
     quoted,
     refuse,
 )
+from dispatcher.transport.replies import WakeUp
 
 #: Levels of objects and arrays in a message, its body apart: headers with a small value of their own inside.
 MESSAGE_DEPTH: Final = 16
@@ -42,6 +46,10 @@ MESSAGE_DEPTH: Final = 16
 BODY_DEPTH: Final = 128
 #: Celery's own are 20; tracing and stamps add a few.
 MAX_HEADERS: Final = 128
+
+#: A wake-up that says nothing yet, and how each begins.
+_WAKE_UP: Final[dict[str, Any]] = json.loads(write_message(WakeUp(job_id="", function="", queue="", shown=""), ""))
+_WAKE_UP_BEGINS: Final = b'{"body":"%s",' % BODY_TEXT.encode()
 
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -89,6 +97,10 @@ def _judge(check_it: Callable[..., dict[str, Any]], raw: bytes, max_bytes: int, 
 
 
 def _check_task(raw: bytes, known_tasks: Container[str] | None) -> dict[str, Any]:
+    wake_up = _read_wake_up(raw)
+    if wake_up is not None:
+        check_task_name(wake_up["headers"]["task"], known_tasks, "task")
+        return wake_up
     payload, headers = _read_message(raw)
     task = headers.get("task")
     if task is None:
@@ -110,6 +122,41 @@ def _check_task(raw: bytes, known_tasks: Container[str] | None) -> dict[str, Any
         refuse(f"body's args and kwargs must be an array and an object, not {_shape(args)} and {_shape(kwargs)}")
     check_embed(embed)
     return payload
+
+
+def _read_wake_up(raw: bytes) -> dict[str, Any] | None:
+    """A plain wake-up, as producers publish by the thousand; None for all else, also for one that is not quite one.
+
+    It differs from others in a few names, a number and a text. To look at these, and whether the rest is the same,
+    takes a third of the time that all checks take, before a call has begun (benchmark: single).
+    """
+    if not raw.startswith(_WAKE_UP_BEGINS) or b"\\u" in raw:
+        return None
+    try:
+        given = from_json(raw, cache_strings=False)  # its cache would take 0.3 MB
+        told, properties = given["headers"], given["properties"]
+        job_id, task, shown, origin, retries = (
+            told["id"], told["task"], told["kwargsrepr"], told["origin"], told["retries"],
+        )  # fmt: skip
+        queue, tag = properties["delivery_info"]["routing_key"], properties["delivery_tag"]
+    except (ValueError, TypeError, LookupError):
+        return None
+    wake_up = _WAKE_UP | {
+        "headers": _WAKE_UP["headers"]
+        | {"id": job_id, "root_id": job_id, "task": task, "kwargsrepr": shown, "origin": origin, "retries": retries}
+        | {"timelimit": [None, None]},
+        "properties": _WAKE_UP["properties"]
+        | {"correlation_id": job_id, "delivery_info": {"exchange": "", "routing_key": queue}, "delivery_tag": tag},
+    }
+    # Ours is what is handed on: JSON's `true` and `1.0` are equal to 1 as well.
+    fits = (
+        wake_up == given
+        and all(map(is_name, (job_id, task, origin, queue, tag)))
+        and type(shown) is str
+        and type(retries) is int
+        and 0 <= retries <= MAX_RETRIES
+    )
+    return wake_up if fits else None
 
 
 def _check_control(raw: bytes, command: bool) -> dict[str, Any]:  # noqa: FBT001 - private, named at its one caller

@@ -12,7 +12,7 @@ costs a reconnection, never the worker.
 
 import logging
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from functools import cached_property
 from queue import Empty
 from typing import Any, Final
@@ -31,7 +31,7 @@ from dispatcher.settings import Settings
 from dispatcher.transport import guard
 from dispatcher.transport.connection import NO_DRIVER_INFO
 from dispatcher.transport.garbage import GarbageSink
-from dispatcher.transport.message import BODY_TEXT, new_body
+from dispatcher.transport.message import BODY_TEXT, WAKE_UP_HEADER, new_body
 from dispatcher.transport.poller import LeanPoller
 from dispatcher.transport.wire import pack
 
@@ -164,8 +164,16 @@ class Channel(kombu_redis.Channel):
         payload = self._checked(queue, raw)
         if payload is None:
             raise Empty
+        self._foretell(queue, payload["headers"])
         self._deliver_guarded(queue, raw, payload)
         return True
+
+    def _foretell(self, queue: str, headers: Mapping[str, Any]) -> None:
+        amqp = None if self._celery_app is None else self._celery_app.amqp
+        on_wake_up = amqp.on_wake_up if isinstance(amqp, GuardedAMQP) else None
+        # Among control messages anything may call itself a wake-up.
+        if on_wake_up is not None and WAKE_UP_HEADER in headers and self._is_task_queue(queue):
+            on_wake_up(headers)
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:  # noqa: ARG002 - kombu's signature
         with self.conn_or_acquire() as client:
@@ -318,6 +326,9 @@ class GuardedConnection(kombu.Connection):
 
 class GuardedAMQP(AMQP):
     """Celery's side of the broker, with guarded connections."""
+
+    #: Called with the headers of a wake-up that has passed the guard, before Celery is given it.
+    on_wake_up: Callable[[Mapping[str, Any]], None] | None = None
 
     def __init__(self, app: Celery) -> None:
         super().__init__(app)

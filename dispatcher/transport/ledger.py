@@ -5,16 +5,16 @@
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import redis
+from redis.connection import Connection
 from redis.exceptions import NoScriptError
 
 from dispatcher.errors import DispatcherError
 from dispatcher.model.job import JobStatus
 from dispatcher.transport.held import Held
 from dispatcher.transport.keys import Keys
-from dispatcher.transport.line import Line
 from dispatcher.transport.outcomes import is_celerys_word
 from dispatcher.transport.replies import STATUS_FIELDS, read_status
 from dispatcher.transport.script import Command, script
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis as AsyncRedis
 
 T = TypeVar("T")
+
+
+class Asked(Generic[T]):
+    """A command that was sent, and whose answer nobody has read."""
+
+    def __init__(self, command: Command[T], connection: Connection) -> None:
+        self.command = command
+        self.connection = connection
 
 
 class Ledger:
@@ -44,10 +52,22 @@ class Ledger:
         Raises:
             redis.RedisError: as redis-py raised it; callers wrap it with `connection.server_errors`.
         """
-        words = _words(command)
-        (reply,) = self._held.exchange([words])
+        return self.answer(self.ask(command))
+
+    def ask(self, command: Command[T]) -> Asked[T]:
+        """Send one command; what it comes to is waited for with `answer`, unless it is forgotten with `forget`.
+
+        Raises:
+            redis.RedisError: there is no connection, or it broke.
+        """
+        return Asked(command, self._held.send([_words(command)]))
+
+    def answer(self, asked: Asked[T]) -> T:
+        """The answer to a command that was sent; otherwise as `run`."""
+        command = asked.command
+        (reply,) = self._held.receive(asked.connection, 1)
         if isinstance(reply, NoScriptError):
-            (reply,) = self._held.exchange([("EVAL", script(command.script).text, *words[2:])])
+            (reply,) = self._held.exchange([("EVAL", script(command.script).text, *_words(command)[2:])])
         if isinstance(reply, Exception):
             raise reply
         return command.read(reply)
@@ -62,6 +82,10 @@ class Ledger:
         if isinstance(row, Exception):
             raise row
         return read_status(job_id, row)
+
+    def forget(self, asked: Asked[T]) -> None:
+        """Nobody waits for the answer."""
+        self._held.drop(asked.connection)
 
     def run_many_settled(self, commands: Sequence[Command[T]]) -> list[T | Exception]:
         """Run commands in one round trip, in order; a failure of one is its own entry and spoils no other.
@@ -84,6 +108,8 @@ class AsyncLedger:
     """Runs commands from an event loop."""
 
     def __init__(self, client: "AsyncRedis") -> None:
+        from dispatcher.transport.line import Line  # noqa: PLC0415 - most workers need none
+
         self.client = client
         self._line = Line(client)
 

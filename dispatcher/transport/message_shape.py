@@ -152,13 +152,14 @@ def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_name(value: object) -> bool:
+def is_name(value: object) -> bool:
+    """Whether Celery can take it for an id or a name."""
     # Printable leaves out NUL, line ends, invisible characters and surrogates.
     return isinstance(value, str) and 0 < len(value) <= MAX_NAME_CHARACTERS and value.isprintable()
 
 
 def _is_name_or_empty(value: object) -> bool:
-    return value is None or value == "" or _is_name(value)
+    return value is None or value == "" or is_name(value)
 
 
 def _is_text(value: object) -> bool:
@@ -208,7 +209,7 @@ def _whole(highest: int, *, none: bool = True) -> Field:
     return Field(fits, f"a whole number from 0 to {highest}")
 
 
-_NAME = Field(_is_name, f"a printable string of 1 to {MAX_NAME_CHARACTERS} characters")
+_NAME = Field(is_name, f"a printable string of 1 to {MAX_NAME_CHARACTERS} characters")
 _NAME_OR_EMPTY = Field(_is_name_or_empty, f"a printable string of at most {MAX_NAME_CHARACTERS} characters, or null")
 _TEXT = Field(_is_text, "a string or null")
 _FLAG = Field(_is_flag, "a boolean or null")

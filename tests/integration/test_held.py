@@ -34,6 +34,14 @@ def test_commands_are_answered_in_order_and_a_refusal_is_an_entry(held: Held) ->
     assert isinstance(refused, ResponseError)
 
 
+def test_what_was_sent_is_answered_later_and_nobody_else_reads_it(held: Held) -> None:
+    sent = held.send([("ECHO", "early")])
+    assert held.exchange([("ECHO", "meanwhile")]) == [b"meanwhile"]
+    assert held.receive(sent, 1) == [b"early"]
+    held.drop(held.send([("ECHO", "nobody's")]))
+    assert held.exchange([("ECHO", "next")]) == [b"next"]
+
+
 def test_one_connection_serves_all_exchanges_of_a_thread(held: Held, client: redis.Redis) -> None:
     ids = {held.exchange([("CLIENT", "ID")])[0] for _ in range(5)}
     assert len(ids) == 1

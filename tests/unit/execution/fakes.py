@@ -7,6 +7,7 @@ from typing import Any
 
 from dispatcher.model.envelope import Envelope
 from dispatcher.transport import outcomes
+from dispatcher.transport.ledger import Asked
 from dispatcher.transport.outcomes import CallRecord, JobRecord
 from dispatcher.transport.replies import Lease, Looked
 from dispatcher.transport.script import Command
@@ -48,6 +49,8 @@ class FakeLedger:
             **{name: value if isinstance(value, list) else [value] for name, value in answers.items()},
         }
         self.asked: list[Command[Any]] = []
+        #: Sent, and not waited for.
+        self.unread: list[Command[Any]] = []
 
     def run(self, command: Command[Any]) -> Any:
         self.asked.append(command)
@@ -59,6 +62,18 @@ class FakeLedger:
             return answer(command)
         several = command.script == "settle" and len(command.keys) > 2
         return [answer] * (len(command.keys) - 1) if several else answer
+
+    def ask(self, command: Command[Any]) -> Asked[Any]:
+        """Its answer is made when it is read, as `run` makes it."""
+        self.unread.append(command)
+        return Asked(command, None)  # type: ignore[arg-type]  # there is no connection
+
+    def answer(self, asked: Asked[Any]) -> Any:
+        self.unread.remove(asked.command)
+        return self.run(asked.command)
+
+    def forget(self, asked: Asked[Any]) -> None:
+        self.unread.remove(asked.command)
 
     def run_many_settled(self, commands: list[Command[Any]]) -> list[Any]:
         return [self.run(command) for command in commands]

@@ -19,7 +19,7 @@ from dispatcher import Registry, RetryPolicy
 from dispatcher.execution import celery_task
 from dispatcher.execution.celery_task import FunctionTask, JobFailed, ShownRequest, register
 from dispatcher.execution.ending import Ending
-from dispatcher.transport.message import BODY, BODY_TEXT, WAKE_UP_HEADER, write_message
+from dispatcher.transport.message import BODY, BODY_TEXT, OTHERS_HEADER, WAKE_UP_HEADER, write_message
 from dispatcher.transport.replies import WakeUp
 
 registry = Registry()
@@ -35,6 +35,7 @@ class FakeExecutor:
     def __init__(self, ending: Ending | None = None) -> None:
         self.ending = ending
         self.executed: list[tuple[str, str]] = []
+        self.early: list[tuple[str, str]] = []
         self.called: list[str] = []
         self.error: Exception | None = None
 
@@ -42,6 +43,9 @@ class FakeExecutor:
         self.executed.append((job_id, worker))
         assert self.ending is not None
         return self.ending
+
+    def ask_early(self, job_id: str, worker: str) -> None:
+        self.early.append((job_id, worker))
 
     def call_directly(self, _function: object, arguments: str, _job_id: str) -> str:
         self.called.append(arguments)
@@ -76,6 +80,16 @@ def test_a_wake_up_is_the_ledgers_whatever_arguments_it_carries() -> None:
     assert repr(task_with(executor, **WAKE_UP).run("nonsense", more=1)) == "3"
     assert executor.executed == [("job-1", "w@h")]
     assert executor.called == []
+
+
+def test_only_a_wake_up_for_one_job_asks_early() -> None:
+    executor = FakeExecutor()
+    task = task_with(executor)
+    task.ask_early({"id": "job-1", "hostname": "w@h", WAKE_UP_HEADER: 1})
+    task.ask_early({"id": "job-2", "hostname": None, WAKE_UP_HEADER: 1})
+    task.ask_early({"id": "job-3", "hostname": "w@h", WAKE_UP_HEADER: 1, OTHERS_HEADER: ["job-4"]})
+    task.ask_early({"id": "a-plain-call", "hostname": "w@h"})
+    assert executor.early == [("job-1", "w@h"), ("job-2", "")]
 
 
 def test_who_waits_for_the_outcome_goes_before_the_book_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,6 +186,20 @@ class TestRequests:
         assert request.body == BODY
         assert (request.content_type, request.content_encoding) == (None, None)
         assert (request.args, request.kwargs) == ([], {})
+
+    @pytest.mark.parametrize(
+        ("fetches", "late", "acknowledged"), [(False, False, 1), (True, False, 0), (False, True, 0)]
+    )
+    def test_a_message_in_a_process_makes_room_for_another_where_none_is_left(
+        self, monkeypatch: pytest.MonkeyPatch, fetches: bool, late: bool, acknowledged: int
+    ) -> None:
+        request, noted = self.request(ShownRequest), []
+        request._on_ack = lambda *_: noted.append("acknowledged")
+        monkeypatch.setattr(request._message.channel.qos, "can_consume", lambda: fetches)
+        monkeypatch.setattr(request.task, "acks_late", late)
+        request.on_given()
+        request.on_given()
+        assert len(noted) == acknowledged
 
     def test_another_body_is_decoded_as_ever(self) -> None:
         own = self.request(ShownRequest, base64.b64encode(b"[[1],{},{}]").decode())

@@ -54,6 +54,59 @@ class TestTheLease:
         assert made.run().what == "succeeded"
         assert len({command.args for command in made.ledger.asked_for("lease")}) == 1
 
+    def test_a_job_that_was_asked_for_early_is_asked_for_once(self, bench: Benches) -> None:
+        made = bench([lease_of("do", {"value": 1}), AssertionError("asked again")])
+        made.executor.ask_early("job-1", "worker-1")
+        (early,) = made.ledger.unread
+        assert made.run() == Ending(what="succeeded", text="1")
+        assert made.ledger.asked_for("lease") == [early]
+        assert early.args[0] == "worker-1"
+
+    def test_an_early_answer_that_was_lost_is_asked_for_again_under_its_nonce(self, bench: Benches) -> None:
+        made = bench([AWAY, lease_of("do")])
+        made.executor.ask_early("job-1", "worker-1")
+        assert made.run().what == "succeeded"
+        first, second = made.ledger.asked_for("lease")
+        assert first.args == second.args
+
+    def test_who_cannot_ask_early_asks_in_time(self, bench: Benches, monkeypatch: Patch) -> None:
+        made = bench(lease_of("do"))
+        monkeypatch.setattr(made.ledger, "ask", raises(AWAY))
+        made.executor.ask_early("job-1", "worker-1")
+        assert made.run().what == "succeeded"
+
+    def test_an_early_answer_is_for_its_own_job_only(self, bench: Benches) -> None:
+        made = bench(lease_of("do"))
+        made.executor.ask_early("job-0", "worker-1")
+        made.executor.ask_early("job-2", "worker-1")
+        (early,) = made.ledger.unread
+        assert early.args[-1] == "job-2", "nobody waits for the first any more"
+        assert made.run().what == "succeeded"
+        assert made.ledger.unread == []
+        assert [command.args[-1] for command in made.ledger.asked_for("lease")] == ["job-1"]
+
+    def test_who_is_told_twice_of_a_job_asks_once(self, bench: Benches) -> None:
+        made = bench(lease_of("do"))
+        made.executor.ask_early("job-1", "worker-1")
+        made.executor.ask_early("job-1", "worker-1")
+        assert len(made.ledger.unread) == 1
+
+    def test_an_early_answer_that_waited_is_not_trusted(self, bench: Benches) -> None:
+        made = bench(lease_of("do"))
+        made.executor.ask_early("job-1", "worker-1")
+        (early,) = made.ledger.unread
+        made.clock.advance(2)
+        assert made.run().what == "succeeded"
+        assert made.ledger.unread == []
+        assert [command.args for command in made.ledger.asked_for("lease")] == [early.args]
+
+    def test_each_job_is_asked_for_anew(self, bench: Benches) -> None:
+        made = bench(lease_of("do"))
+        made.executor.ask_early("job-1", "worker-1")
+        made.run()
+        made.run()
+        assert len({command.args for command in made.ledger.asked_for("lease")}) == 2
+
     def test_an_outage_that_lasts_drops_the_wake_up(self, bench: Benches) -> None:
         def away(_: object) -> None:
             made.clock.advance(6)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -48,6 +49,69 @@ def test_a_wake_ups_body_is_known_and_not_decoded(monkeypatch: pytest.MonkeyPatc
     wake_up = write_message(WakeUp(job_id="job-1", function=TASK, queue="default", shown="{}"), "producer-1")
     monkeypatch.setattr(guard, "_read_body", None)
     assert judged(wake_up.encode()) == Verdict(payload=json.loads(wake_up))
+
+
+WAKE_UPS = st.builds(
+    WakeUp,
+    job_id=st.uuids().map(str),
+    function=st.just(TASK),
+    queue=st.sampled_from(["default", "default.high", "pictures.bulk"]),
+    shown=st.text(max_size=60),
+    head=st.booleans(),
+    attempts=st.integers(0, 20_000),
+    others=st.lists(st.uuids().map(str), max_size=2).map(tuple),
+)
+
+
+@given(WAKE_UPS)
+def test_a_wake_up_is_judged_alike_on_the_short_way_and_on_the_long_one(wake_up: WakeUp) -> None:
+    text = write_message(wake_up, "producer-1").encode()
+    short = judged(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guard, "_read_wake_up", lambda _: None)
+        assert judged(text) == short
+    assert (short.payload is None) == (wake_up.attempts > 10_000)
+
+
+def test_a_plain_wake_up_takes_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = write_message(WakeUp(job_id="job-1", function=TASK, queue="default", shown="{'a': 'ä'}"), "producer-1")
+    monkeypatch.setattr(guard, "_read_message", None)
+    assert judged(text.encode()) == Verdict(payload=json.loads(text))
+
+
+def test_what_equals_a_wake_ups_number_becomes_that_number() -> None:
+    text = write_message(WakeUp(job_id="job-1", function=TASK, queue="a", shown=""), "producer-1")
+    payload: Any = judged(text.replace('"priority":0', '"priority":false').encode()).payload
+    assert payload == json.loads(text)
+    assert type(payload["properties"]["priority"]) is int
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        (("headers", "retries"), True),
+        (("headers", "retries"), "1"),
+        (("headers", "id"), "a\nb"),
+        (("headers", "task"), "celery.chunks"),
+        (("headers", "task"), "somebody.elses"),
+        (("headers", "kwargsrepr"), ["a"]),
+        (("headers", "kwargsrepr"), "\ud800"),
+        (("headers", "update"), 1),
+        (("properties", "delivery_tag"), ""),
+        (("properties", "delivery_info"), None),
+        (("properties", "delivery_info"), [[]]),
+        (("headers",), []),
+        (("content-encoding",), "latin-1"),
+    ],
+)
+def test_a_wake_up_that_was_tampered_with_is_refused(part: tuple[str, ...], value: object) -> None:
+    message = json.loads(write_message(WakeUp(job_id="job-1", function=TASK, queue="a", shown=""), "producer-1"))
+    place = message
+    for name in part[:-1]:
+        place = place[name]
+    place[part[-1]] = value
+    # As our producers write it: without blanks.
+    assert judged(json.dumps(message, separators=(",", ":")).encode()).payload is None
 
 
 @pytest.mark.parametrize("name", sorted(MALFORMED))

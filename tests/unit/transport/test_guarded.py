@@ -2,6 +2,8 @@
 
 import base64
 import json
+from queue import Empty
+from types import SimpleNamespace
 from typing import Any
 
 import kombu
@@ -11,9 +13,11 @@ from kombu.transport import memory
 
 from dispatcher.settings import Settings
 from dispatcher.transport.guarded import Channel, Message, Transport, use_guarded
+from dispatcher.transport.lanes import Lanes
 from dispatcher.transport.message import BODY, write_message
 from dispatcher.transport.poller import LeanPoller
 from dispatcher.transport.replies import WakeUp
+from tests.malformed import ABSENT, message
 
 
 def guarded_app(url: str) -> Celery:
@@ -77,6 +81,35 @@ def delivered(payload: dict[str, Any]) -> Message:
     message = Message(payload, channel=channel, accept={"application/json"})
     assert Channel.Message is Message
     return message
+
+
+def test_who_wants_to_is_told_of_wake_ups_before_celery_is_given_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = guarded_app("redis://localhost:1")
+    app.conf.task_default_queue = "a"
+    wake_up = write_message(WakeUp(job_id="job-1", function="celery.accumulate", queue="a", shown=""), "producer-1")
+    unknown = write_message(WakeUp(job_id="job-2", function="nobody.has.it", queue="a", shown=""), "producer-1")
+    control = message(headers={"dispatcher_job": 1, "task": ABSENT, "id": ABSENT})
+    control["body"] = base64.b64encode(b"{}").decode()
+    order: list[object] = []
+    channel: Any = Channel.__new__(Channel)
+    channel.connection = SimpleNamespace(client=app.connection_for_read())
+    channel._garbage_sink = None
+    channel._queue_cycle = Lanes()
+    monkeypatch.setattr(channel, "_flush_brpop_reauth", lambda: None)
+    monkeypatch.setattr(channel, "_deliver_guarded", lambda *_: order.append("given"))
+
+    def read(queue: str, text: str) -> None:
+        monkeypatch.setattr(channel, "_read_reply", lambda: (queue.encode(), text.encode()))
+        channel._brpop_read()
+
+    read("a", wake_up)
+    app.amqp.on_wake_up = lambda headers: order.append(headers["id"])  # type: ignore[attr-defined]
+    read("a", wake_up)
+    with pytest.raises(Empty):
+        read("a", unknown)
+    read("a", json.dumps(message(headers={"task": "celery.accumulate", "id": "a-plain-call"})))
+    read("node.reply.celery.pidbox", json.dumps(control))
+    assert order == ["given", "job-1", "given", "given", "given"]
 
 
 def test_the_body_of_a_wake_up_is_not_decoded_and_each_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
