@@ -457,8 +457,9 @@ def log_prior(labels: Integers, weights: Floats, size: int) -> Floats:
     A head that learns beside it learns what a text says, and not how often a function was asked for: that the prior
     tier knows, as far as it holds. A function's description counts as one example.
     """
-    prior: Floats = np.log(np.bincount(labels, weights, minlength=size) + 1).astype(np.float32)
-    return prior - prior.mean()
+    prior = np.log(np.bincount(labels, weights, minlength=size) + 1)
+    centred: Floats = (prior - prior.mean()).astype(np.float32)
+    return centred
 
 
 def _spread(head: tuple[Floats, Floats], vectors: Floats) -> float:
