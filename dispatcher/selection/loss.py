@@ -148,6 +148,9 @@ class Linear:
     l2: float
     #: W0, shape (width, classes).
     origin: Floats
+    #: What is added to the logits while it learns and is no part of the model, shape (classes,): what is known of the
+    #: classes without the text.
+    prior: Floats | float = 0.0
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -177,6 +180,6 @@ class Linear:
     def _data_loss(self, parameters: list[Floats], batch: Integers) -> tuple[float, Floats, Floats, Integers | None]:
         weights, bias = parameters
         inputs, rows = self.inputs.take(batch)
-        logits = inputs @ (weights if rows is None else weights[rows]) + bias
+        logits = inputs @ (weights if rows is None else weights[rows]) + (bias + self.prior)
         loss, by_logits = cross_entropy(logits, self.labels[batch], self.weights[batch])
         return loss, by_logits, inputs, rows

@@ -382,12 +382,13 @@ class _Trainer:
         rate: float,
         epochs: int,
     ) -> Fitted:
+        prior = log_prior(labels, weights, start.shape[1])
         weights = weights / np.float32(weights.mean())
-        objective = Linear(inputs=inputs, labels=labels, weights=weights, l2=l2, origin=start)
+        objective = Linear(inputs=inputs, labels=labels, weights=weights, l2=l2, origin=start, prior=prior)
         held_out = None
         if len(validation[1]) >= MIN_VALIDATION:
             ones = np.ones(len(validation[1]), np.float32)
-            held_out = Linear(inputs=validation[0], labels=validation[1], weights=ones, l2=0, origin=start)
+            held_out = Linear(inputs=validation[0], labels=validation[1], weights=ones, l2=0, origin=start, prior=prior)
         batch = 64 if len(labels) > MANY_TEXTS else 16
         return fit(
             objective, MiniBatch(batch, rate), validation=held_out, epochs=epochs, seed=self._seed, patience=epochs
@@ -448,6 +449,17 @@ class _Trainer:
             cards = [card for card in self._cards if card.name not in left_out]
             without = Snapshot(cards, rules=self._rules, meaning=self._meaning, model=forgetful)
         return look_at(snapshot, inside), replace(look_at(without, outside), logits={})
+
+
+def log_prior(labels: Integers, weights: Floats, size: int) -> Floats:
+    """The logarithm of how often each function is asked for, up to a number that is the same for all.
+
+    A head that learns beside it learns what a text says, and not how often a function was asked for: that the prior
+    tier knows, as far as it holds. A function's description counts as one example.
+    """
+    prior = np.log(np.bincount(labels, weights, minlength=size) + 1)
+    centred: Floats = (prior - prior.mean()).astype(np.float32)
+    return centred
 
 
 def _spread(head: tuple[Floats, Floats], vectors: Floats) -> float:

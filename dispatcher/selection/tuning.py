@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dispatcher.selection.abstention import SIGNALS, Numbers, fit_abstention
 from dispatcher.selection.example import Example
-from dispatcher.selection.fusion import TIERS, fit_fusion
+from dispatcher.selection.fusion import TIERS, fit_fusion, keep_pace
 from dispatcher.selection.loss import Floats, Integers, softmax
 from dispatcher.selection.measures import calibration, roc
 from dispatcher.selection.model import Model, Thresholds
@@ -78,7 +78,9 @@ def tune(model: Model, inside: HeldOut, outside: HeldOut) -> Model:
         outside: texts that ask for none.
     """
     learnt = [tier for tier in inside.logits if tier in model.fusion.weights]
-    fused = fit_fusion(learnt, [inside.logits[tier] for tier in learnt], inside.labels, start=model.fusion)
+    logits = [inside.logits[tier] for tier in learnt]
+    fused = fit_fusion(learnt, logits, inside.labels, start=model.fusion)
+    fused = keep_pace(fused, learnt, logits, start=model.fusion)
     model = replace(model, fusion=fused)
     signals = inside.signals(model)
     right, sure = _outcome(model, inside)

@@ -47,9 +47,10 @@ _SMALL_WORDS: Final = """
 I: 我; you: 你 您 你们; he: 他; she: 她; it: 它; we: 我们; they: 他们; self: 自己
 this: 这 这个; that: 那 那个; some: 些 一些; all: 所 所有 都; one: 一; a: 一个 一家
 is: 是; have: 有; not have: 没有; not: 不 没; do not: 别; and: 和 与; or: 或 或者; if: 如果; because: 因为; but: 但是
-want: 要 想; will: 会 将 将会; can: 能 可以; should: 应该; please: 请; help: 帮; let: 让; go: 去; come: 来; eat: 吃; see: 看
+want: 要 想; will: 会 将 将会; can: 能 可以; should: 应该; please: 请; help: 帮; let: 让
+go: 去; come: 来; eat: 吃; see: 看; good: 好
 in: 在 里 中 内; on: 上; down: 下; to: 到 给 对; from: 从; at: 于; for: 为; with: 跟 用; by: 被; than: 比; about: 关于
-also: 也; still: 还; again: 再; very: 很; most: 最; more: 更; too: 太; good: 好
+also: 也; still: 还; again: 再; very: 很; most: 最; more: 更; too: 太
 what: 什么; who: 谁; which: 哪 哪些; where: 哪里 哪儿; when: 什么时候; why: 为什么
 how: 怎么 怎么样 怎样 如何 多; how many: 几; how much: 多少
 now: 正在 现在; today: 今天; year: 年; month: 月; day: 日; number: 号; o'clock: 点; minute: 分; half: 半

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dispatcher.selection.abstention import SIGNALS, Abstention, energy, fit_abstention
 from dispatcher.selection.defaults import MEANING_ABSTENTION, WORDS_ABSTENTION
-from dispatcher.selection.fusion import MEANING, WORDS, Fusion, Weight, fit_fusion, share_of
+from dispatcher.selection.fusion import MEANING, WORDS, Fusion, Weight, fit_fusion, keep_pace, share_of
 from dispatcher.selection.model import Thresholds
 
 TWO = Fusion(weights={tier: Weight(untrained=0.5, trained=0.5) for tier in ("good", "noise")})
@@ -58,6 +58,26 @@ def test_what_untrained_functions_weigh_and_tiers_that_are_not_learnt_are_kept()
     fitted = fit_fusion(["good", "noise"], [good, noise], labels, start=start)
     assert fitted.weights["other"] == start.weights["other"]
     assert {weight.untrained for weight in fitted.weights.values()} == {0.5, 0.1}
+
+
+def test_where_trained_weights_grow_those_of_functions_with_few_examples_grow_as_far():
+    labels, good, _ = held_out(2_000)
+    start = Fusion(weights={**TWO.weights, "other": Weight(untrained=0.1, trained=0.9)})
+    tiers, small = ["good", "noise"], [good / 10, good / 10]
+    fitted = fit_fusion(tiers, small, labels, start=start)
+    grown = keep_pace(fitted, tiers, small, start=start)
+    growth = sum(fitted.weights[tier].trained for tier in tiers) / 1.0
+    assert growth > 2
+    assert [grown.weights[tier].untrained for tier in tiers] == pytest.approx([0.5 * growth] * 2, rel=0.01)
+    assert [grown.weights[tier].trained for tier in tiers] == [fitted.weights[tier].trained for tier in tiers]
+    assert grown.weights["other"] == start.weights["other"]
+
+
+def test_where_trained_weights_shrink_those_of_functions_with_few_examples_stay():
+    labels, good, noise = held_out(2_000)
+    large = [10 * good, 10 * noise]
+    fitted = fit_fusion(["good", "noise"], large, labels, start=TWO)
+    assert keep_pace(fitted, ["good", "noise"], large, start=TWO) == fitted
 
 
 def test_a_functions_weights_go_from_untrained_to_trained_with_its_examples():

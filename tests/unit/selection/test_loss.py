@@ -76,6 +76,7 @@ def make_linear(*, sparse: bool = False, l2: float = 0.3) -> Linear:
         weights=weights.astype(np.float32),
         l2=l2,
         origin=numbers(4, rows.shape[1], 3).astype(np.float32),
+        prior=np.log(np.array([3, 2, 1], dtype=np.float32)),
     )
 
 
@@ -210,6 +211,25 @@ def make_convex() -> Linear:
 def steepness(objective: Linear, parameters: list[np.ndarray]) -> float:
     _, slopes = objective.slopes(parameters, np.arange(len(objective)), np.random.default_rng(0))
     return max(float(np.abs(slope.values).max()) for slope in slopes)
+
+
+def test_what_is_known_without_the_text_is_not_learnt_again():
+    """Texts that are all alike, nine in ten of one class: they say nothing, and the prior says it all."""
+    labels = np.repeat([0, 1], [90, 10])
+    gaps = []
+    for prior in (0.0, np.log(np.array([90, 10], dtype=np.float32))):
+        alike = Linear(
+            inputs=Dense(np.ones((100, 1), np.float32)),
+            labels=labels,
+            weights=np.ones(100, np.float32),
+            l2=0.0,
+            origin=np.zeros((1, 2), np.float32),
+            prior=prior,
+        )
+        weights, bias = fit(alike, FullBatch(rate=0.5), epochs=300).parameters
+        learnt = weights[0] + bias
+        gaps.append(float(learnt[0] - learnt[1]))
+    assert gaps == pytest.approx([np.log(9), 0], abs=0.02)
 
 
 def test_full_batch_descent_comes_to_rest_where_the_loss_is_flat():

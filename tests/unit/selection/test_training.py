@@ -370,3 +370,16 @@ def test_training_learns_how_far_to_trust_rules():
         return train(make_cards(), sentences(held_out=False), rules=compiled).fusion.weights["keywords"].trained
 
     assert weight_of(1) < weight_of(0)
+
+
+@pytest.mark.parametrize("with_meaning", [False, True], ids=["words", "meaning"])
+def test_a_function_with_few_examples_is_found_beside_one_with_many(with_meaning):
+    """What is seldom asked for is found by what a text says: the heads do not learn what is asked for often."""
+    cards = [Card(name="many", description=""), Card(name="few", description="")]
+    often = [Example(text=f"alpha common {filling}", function="many") for filling in "abcdefghijklmnopqrstuvwxyz"]
+    rarely = [Example(text=f"omega common {filling}", function="few") for filling in "ab"]
+    model = train(cards, often + rarely, meaning=make_meaning() if with_meaning else None)
+    gaps = [model.ngrams_bias[0] - model.ngrams_bias[1]]
+    if with_meaning:
+        gaps.append(model.head_bias[0] - model.head_bias[1])
+    assert max(gaps) < 0.5 < np.log(len(often) / len(rarely))
