@@ -74,9 +74,9 @@ class Reading:
         return self.sum.met
 
     @lazily
-    def familiar(self) -> np.float32:
+    def familiar(self) -> float:
         """How much the tiers that count words should say: less where they know fewer than half of them."""
-        return self.language if self.foreign else np.float32(min(1.0, 2 * self.met))
+        return self.language if self.foreign else min(1.0, 2 * self.met)
 
     @lazily
     def foreign(self) -> bool:
@@ -85,15 +85,15 @@ class Reading:
         return embedding is not None and embedding.meaning.is_foreign(self.text)
 
     @lazily
-    def language(self) -> np.float32:
+    def language(self) -> float:
         """How far words and past calls hold in the language that it is in: for a foreign text, as its words were met.
 
         The Latin words in it are mostly names, of films, people or companies, and tell nothing of the rest.
         """
         if not self.foreign:
-            return np.float32(1)
+            return 1.0
         values = self._snapshot.ngrams.read(buckets(without_latin(self.text))).values
-        return np.float32(min(1.0, 2 * float(values @ values)))
+        return min(1.0, 2 * float(values @ values))
 
     @lazily
     def vector(self) -> Floats:
