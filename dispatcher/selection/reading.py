@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 from dispatcher.selection.bayes import states_of
-from dispatcher.selection.features import buckets, tokens
+from dispatcher.selection.features import MAX_CHARACTERS, buckets, tokens
 from dispatcher.selection.lexical import MAX_TERM_CHARACTERS, terms
 from dispatcher.selection.loss import Floats
 from dispatcher.selection.network import LENGTH
@@ -54,6 +54,15 @@ class Reading:
     @lazily
     def terms(self) -> list[str]:
         return terms(self.text[:MAX_TERM_CHARACTERS])
+
+    @lazily
+    def lexical(self) -> tuple[Floats, float]:
+        """What its terms say of each function, and the most that they could say of one."""
+        # Where words are written together (`countWords`), or a text is long, terms are not its tokens.
+        if self.text[1:].islower() and len(self.text) <= MAX_CHARACTERS and self.sum.terms is not None:
+            return self.sum.terms
+        lexicon = self._snapshot.lexicon
+        return lexicon.scores(self.terms), lexicon.most(self.terms)
 
     @lazily
     def tokens(self) -> list[str]:
@@ -118,7 +127,7 @@ class Reading:
         """The latent network's logits, likewise."""
         assert self._snapshot.latent is not None  # noqa: S101 - its callers look first
         if self._snapshot.softmax.is_dense:
-            return self._snapshot.latent.weigh(self.sum.tables[-1])
+            return self._snapshot.latent.weigh(*self.sum.tables[-2:])
         return self._snapshot.latent.logits(self.ngrams)
 
     @lazily

@@ -92,7 +92,7 @@ class Snapshot:
             self.ngrams = Ngrams.load(model.buckets, model.idf, model.unmet, columns)
         self.softmax = Softmax(self.cards, self.ngrams)
         self.bayes = Bayes(self.size, self.ngrams)
-        self._sums = Sums(self.ngrams)
+        self._sums = Sums(self.ngrams, self.lexicon)
         #: What `_sums` adds up, as it was when it was told: how often tables had changed, and the latent basis.
         self._summed: tuple[int, int, Latent | None] = (-1, -1, None)
         self.embedding: Embedding | None = None
@@ -187,7 +187,7 @@ class Snapshot:
     def _find_tiers(self) -> dict[str, Callable[[Reading], Floats]]:
         """How each tier that there is gives its logits."""
         found: dict[str, Callable[[Reading], Floats]] = {
-            fusion.LEXICAL: lambda reading: _as_far_as_read(self.lexicon.scores(reading.terms), reading),
+            fusion.LEXICAL: lambda reading: _as_far_as_read(reading.lexical[0], reading),
             fusion.NGRAMS: lambda reading: _weaken(self._softmax_logits(reading), reading.familiar),
         }
         if not self.shape.is_silent:
@@ -218,20 +218,20 @@ class Snapshot:
         return self._sums.read(found)
 
     def remember_words(self, texts: Iterable[str]) -> None:
-        """Have what the words of texts add up to at hand, until anything is learnt: of those that come again."""
+        """Have what the words of texts add up to at hand, until anything is learnt: the most frequent ones first."""
         if not self.softmax.is_dense:
             return
         counts = Counter(word for text in texts for word in set(tokens(text)))
         self._follow_tables()
-        self._sums.remember(word for word, texts_with_it in counts.most_common() if texts_with_it > 1)
+        self._sums.remember(word for word, _ in counts.most_common())
 
     def _follow_tables(self) -> None:
         """Have the tables that there are now added up."""
         changes, counted, latent = self._summed
         if changes != self.softmax.changes or counted != self.bayes.changes or latent is not self.latent:
             tables = [Table(self.softmax.table, by_idf=True), Table(self.bayes.table, by_idf=False)]
-            if self.latent is not None:
-                tables.append(Table(self.latent.basis, by_idf=True))
+            if self.latent is not None and self.softmax.is_dense:
+                tables += [Table(self.latent.basis, by_idf=True), Table(self.latent.inner_rows.cells, by_idf=True)]
             self._sums.use(tables if self.softmax.is_dense else ())
             self._summed = (self.softmax.changes, self.bayes.changes, self.latent)
 
@@ -298,7 +298,7 @@ class Snapshot:
                 votes.append(_favours(logits, first))
         terms = tiers.get(fusion.LEXICAL)
         if terms is not None:
-            found["coverage"] = terms.item(first) / max(1e-6, self.lexicon.most(reading.terms))
+            found["coverage"] = terms.item(first) / max(1e-6, reading.lexical[1])
             votes.append(_favours(terms, first))
         found["agreement"] = sum(votes) / max(1, len(votes))
         if fusion.KEYWORDS in tiers:

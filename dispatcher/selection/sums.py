@@ -3,6 +3,7 @@
 Most of a selection by words alone is adding up rows of tables: a hundred n-grams, each in another place of memory. Most
 n-grams are inside words, and words come again: what those of a frequent word add up to is remembered until anything is
 learnt (`benchmarks.selection`, speed). The frequent words of what a model was trained on are known before any text is.
+What a word says as a term is remembered with it: it is said where a text has no term twice.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,11 +13,13 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from dispatcher.selection.features import between, pairs_of, read_word
+from dispatcher.selection.lexical import Lexicon, term_of
 from dispatcher.selection.loss import Floats, Integers
 from dispatcher.selection.softmax import Ngrams, Read
+from dispatcher.selection.stored import Array
 
-#: Cells of what is remembered at most: 8 MB.
-MAX_CELLS: Final = 1 << 21
+#: Cells of what is remembered at most: 16 MB.
+MAX_CELLS: Final = 1 << 22
 #: Texts that a word is in before what it adds up to is remembered: that costs as much as a few of them save.
 OFTEN: Final = 4
 #: What rows are added up with where all count alike: a product is faster than a sum.
@@ -28,8 +31,8 @@ MAX_COUNTED: Final = 8_192
 class Table(NamedTuple):
     """What rows are added up of."""
 
-    #: Shape (n-grams, columns); n-grams that came later add nothing.
-    cells: Floats
+    #: Shape (n-grams, columns), of any precision; n-grams that came later add nothing.
+    cells: Array
     #: Whether each row counts by its idf, or all alike.
     by_idf: bool
 
@@ -37,7 +40,7 @@ class Table(NamedTuple):
 class _Ready(NamedTuple):
     """A table, as it is added up."""
 
-    cells: Floats
+    cells: Array
     by_idf: bool
     #: Whether rows can be taken from it as from one piece of memory: that is twice as fast.
     is_whole: bool
@@ -57,12 +60,14 @@ class _Word(NamedTuple):
     rows: Integers
     #: Where what they add up to is kept.
     slot: int
+    #: Empty where it means nothing.
+    term: str
 
 
 class Sum:
     """A text, added up."""
 
-    __slots__ = ("_ngrams", "_rows", "count", "length", "met", "tables", "unknown")
+    __slots__ = ("_ngrams", "_rows", "count", "length", "met", "tables", "terms", "unknown")
 
     def __init__(
         self,
@@ -74,6 +79,8 @@ class Sum:
     ) -> None:
         self._ngrams = ngrams
         self._rows = rows
+        #: What `Lexicon.scores` and `Lexicon.most` say of the words; None where they are no distinct terms.
+        self.terms: tuple[Floats, float] | None = None
         #: The buckets that have no row yet.
         self.unknown = unknown
         #: The sum of the rows of each table; empty where there is none.
@@ -102,13 +109,15 @@ class Sum:
 class Sums:
     """Adds up texts."""
 
-    def __init__(self, ngrams: Ngrams) -> None:
+    def __init__(self, ngrams: Ngrams, lexicon: Lexicon | None = None) -> None:
         self._ngrams = ngrams
+        self._lexicon = lexicon if lexicon is not None else Lexicon([])
         self._tables: Sequence[_Ready] = ()
         self._words: dict[str, _Word] = {}
         self._counts: dict[str, int] = {}
-        #: By slot: the sums of all tables, one after another, the sum of the squares of idf, and how many rows.
-        self._kept = np.empty((0, 2), dtype=np.float32)
+        #: By slot: the sums of all tables, one after another, what it says as a term, and the most that it could, the
+        #: sum of the squares of idf, and how many rows.
+        self._kept = np.empty((0, 3 + self._lexicon.size), dtype=np.float32)
 
     def __len__(self) -> int:
         """How many words are remembered."""
@@ -122,10 +131,12 @@ class Sums:
             _Ready(cells, by_idf, cells.flags.c_contiguous, len(cells) < size, begin, end)
             for (cells, by_idf), (begin, end) in zip(tables, spans, strict=True)
         ]
-        width = 2 + sum(table.cells.shape[1] for table in tables)
+        width = 3 + self._lexicon.size + sum(table.cells.shape[1] for table in tables)
         if self._kept.shape[1] != width:
             self._kept = np.empty((MAX_CELLS // width if tables else 0, width), dtype=np.float32)
         self._words.clear()
+        # Where feedback follows feedback, nothing is remembered that would be forgotten before it comes again.
+        self._counts.clear()
 
     def read(self, found: list[str]) -> Sum:
         """Add up a text.
@@ -133,19 +144,21 @@ class Sums:
         Args:
             found: its words, as `features.tokens` gives them.
         """
-        hashes, known, loose = [], [], []
+        hashes, known, loose, strangers = [], [], [], []
         for word in found:
             part = self._words.get(word)
             if part is None:
                 number, own = read_word(word)
                 loose.append(own)
+                strangers.append(word)
             else:
                 number = part.number
                 known.append(part)
             hashes.append(number)
         rows: Integers
         unknown: list[int]
-        if loose or not "".join(found).isascii():
+        joined = "".join(found)
+        if loose or not joined.isascii():
             rows, idf, strange = self._ngrams.look_up(np.concatenate([between(found, hashes), *loose]))
             unknown = strange.tolist()
         else:
@@ -154,9 +167,27 @@ class Sums:
         if known:
             slots = [part.slot for part in known]
             added += _ones(len(slots)).dot(self._kept.take(slots, axis=0))
-        if loose and self._tables:
-            self._count(found)
-        return Sum(self._ngrams, [rows, *[part.rows for part in known]], unknown, added, self._tables)
+        total = Sum(self._ngrams, [rows, *[part.rows for part in known]], unknown, added, self._tables)
+        if self._tables:
+            if loose:
+                self._count(found)
+            if joined.isascii() and joined.isalpha():
+                total.terms = self._add_terms(added, known, strangers)
+        return total
+
+    def _add_terms(
+        self, added: Floats, known: Sequence[_Word], strangers: Sequence[str]
+    ) -> tuple[Floats, float] | None:
+        """What the terms of words say together; None where there is one twice, which says nothing more."""
+        others = [term for term in map(term_of, strangers) if term]
+        terms = [word.term for word in known if word.term] + others
+        if len(set(terms)) < len(terms):
+            return None
+        scores, most = added[-3 - self._lexicon.size : -3], added.item(-3)
+        if others:
+            scores += self._lexicon.scores(others)
+            most += self._lexicon.most(others)
+        return scores, most
 
     def remember(self, words: Iterable[str]) -> None:
         """Remember words, as long as there is room; those with n-grams that were never met are passed over."""
@@ -168,9 +199,15 @@ class Sums:
             number, own = read_word(word)
             rows, idf, unknown = self._ngrams.look_up(own)
             if not len(unknown):
-                slot = len(self._words)
-                self._kept[slot] = self._add_up(rows, idf)
-                self._words[word] = _Word(number, rows, slot)
+                slot, term = len(self._words), term_of(word)
+                kept = self._kept[slot]
+                kept[:] = self._add_up(rows, idf)
+                if term:
+                    kept[-3 - self._lexicon.size : -3], kept[-3] = (
+                        self._lexicon.scores([term]),
+                        self._lexicon.most([term]),
+                    )
+                self._words[word] = _Word(number, rows, slot, term)
 
     def _add_up(self, rows: Integers, idf: Floats) -> Floats:
         """The sums of all tables, one after another, the sum of the squares of idf, and how many rows."""
