@@ -40,7 +40,7 @@ class Rounded(NamedTuple):
     """A product; where it is large, rounded to whole numbers: half the memory."""
 
     cells: Array
-    #: What 1 stands for: a thirty thousandth of the greatest cell.
+    #: What 1 stands for; where they are rounded, a thirty thousandth of the greatest.
     step: float
 
 
@@ -68,10 +68,10 @@ class Latent:
     like: "Latent | None" = None
 
     @cached_property
-    def inner_rows(self) -> "Rounded":
+    def inner_rows(self) -> Rounded:
         """V A: what each n-gram gives to the network's hidden units, shape (n-grams, hidden).
 
-        A text's n-grams are added up in it: their sum's product with A would read half a megabyte, a seventh of a
+        A text's rows of it are added up: a product of its own with A reads half a megabyte, and was a tenth of a
         selection (`benchmarks.selection`, speed).
         """
         return multiply(self.basis, self.network.inner) if self.like is None else self.like.inner_rows

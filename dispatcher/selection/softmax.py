@@ -258,10 +258,12 @@ class Softmax:
         self.changes += 1
         positions = np.fromiter(gradient, np.int64, len(gradient))
         columns = positions if self._dense else np.array([self._column(position) for position in gradient])
-        by_logit = np.fromiter(gradient.values(), np.float32, len(gradient)) * np.float32(weight)
+        by_logit = np.fromiter(gradient.values(), np.float32, len(gradient))
+        if weight != 1:
+            by_logit *= np.float32(weight)
         all_squares = self._squares.cells.reshape(-1)
         squares = all_squares.take(read.rows)
-        squares += read.values * read.values * (by_logit @ by_logit)
+        squares += read.values * read.values * by_logit.dot(by_logit)
         all_squares[read.rows] = squares
         steps = read.values * (np.float32(-RATE) / np.sqrt(squares + np.float32(1e-2)))
         self._table.add(read.rows, columns, steps[:, None] * by_logit)

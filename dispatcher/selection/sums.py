@@ -115,9 +115,11 @@ class Sums:
         self._tables: Sequence[_Ready] = ()
         self._words: dict[str, _Word] = {}
         self._counts: dict[str, int] = {}
-        #: By slot: the sums of all tables, one after another, what it says as a term, and the most that it could, the
-        #: sum of the squares of idf, and how many rows.
-        self._kept = np.empty((0, 3 + self._lexicon.size), dtype=np.float32)
+        #: By slot: the sums of all tables, one after another, what the word says as a term, and the most that it could,
+        #: the sum of the squares of idf, and how many rows.
+        self._kept = np.empty((0, 3), dtype=np.float32)
+        #: Where in a row of it stands what the word says as a term.
+        self._said = slice(-3 - self._lexicon.size, -3)
 
     def __len__(self) -> int:
         """How many words are remembered."""
@@ -131,7 +133,7 @@ class Sums:
             _Ready(cells, by_idf, cells.flags.c_contiguous, len(cells) < size, begin, end)
             for (cells, by_idf), (begin, end) in zip(tables, spans, strict=True)
         ]
-        width = 3 + self._lexicon.size + sum(table.cells.shape[1] for table in tables)
+        width = 3 + (self._lexicon.size if tables else 0) + sum(table.cells.shape[1] for table in tables)
         if self._kept.shape[1] != width:
             self._kept = np.empty((MAX_CELLS // width if tables else 0, width), dtype=np.float32)
         self._words.clear()
@@ -183,7 +185,7 @@ class Sums:
         terms = [word.term for word in known if word.term] + others
         if len(set(terms)) < len(terms):
             return None
-        scores, most = added[-3 - self._lexicon.size : -3], added.item(-3)
+        scores, most = added[self._said], added.item(-3)
         if others:
             scores += self._lexicon.scores(others)
             most += self._lexicon.most(others)
@@ -200,13 +202,10 @@ class Sums:
             rows, idf, unknown = self._ngrams.look_up(own)
             if not len(unknown):
                 slot, term = len(self._words), term_of(word)
-                kept = self._kept[slot]
-                kept[:] = self._add_up(rows, idf)
+                added = self._add_up(rows, idf)
                 if term:
-                    kept[-3 - self._lexicon.size : -3], kept[-3] = (
-                        self._lexicon.scores([term]),
-                        self._lexicon.most([term]),
-                    )
+                    added[self._said], added[-3] = self._lexicon.scores([term]), self._lexicon.most([term])
+                self._kept[slot] = added
                 self._words[word] = _Word(number, rows, slot, term)
 
     def _add_up(self, rows: Integers, idf: Floats) -> Floats:
