@@ -82,9 +82,11 @@ class Bayes:
         column = self._column(position)
         rows, cells = read.rows, self._logs.cells[:, column]
         # log(1 + (n + w) / ALPHA) from log(1 + n / ALPHA).
-        grown = np.exp(cells[rows].astype(np.float64))
+        grown = np.exp(cells[rows], dtype=np.float64)
         grown += self._times(rows) * (weight / ALPHA)
-        cells[rows] = np.log(np.maximum(grown, 1))
+        if weight < 0:
+            np.maximum(grown, 1, out=grown)
+        cells[rows] = np.log(grown)
         self._totals[position] += weight * len(read.rows)
         self._calls[position] += weight
         self._prior = self._lengths = None

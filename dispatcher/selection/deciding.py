@@ -24,7 +24,7 @@ from dispatcher.selection.scores import MAX_CANDIDATES, ranked
 from dispatcher.selection.selection import Candidate, Decision, Selection, make_candidate
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.snapshot import Snapshot
-from dispatcher.selection.words import Language, language_of
+from dispatcher.selection.words import MAX_TEXT_CHARACTERS, Language, language_of
 
 #: What a named function, or a text that is known, is given as a probability.
 SURE: Final = 0.99
@@ -83,7 +83,8 @@ class Decider:
     def _exact(self, reading: Reading, allowed: Floats | None) -> Selection | None:
         """A selection of what the text names, or is known to mean; None where it does neither."""
         snapshot, text, state = self.snapshot, reading.text, reading.state
-        named = snapshot.exact.named(text, reading.request)
+        # Most texts name nothing, and what is asked in them need not be told from what it is asked about.
+        named = [] if snapshot.exact.names_none(text) else snapshot.exact.named(text, reading.request)
         why = "named in the text"
         if not named:
             known = snapshot.exact.known(text, "" if state is None else state.user or "")
@@ -120,7 +121,7 @@ class Decider:
             # What a text means does not change with what its caller may call.
             in_scope *= float(np.exp(logs).sum())
         thresholds = self._thresholds
-        note = "; only the beginning of the text was read" if reading.request.cut else ""
+        note = "; only the beginning of the text was read" if len(reading.text) > MAX_TEXT_CHARACTERS else ""
         together = sum(candidate.probability for candidate in candidates[:3])
         if in_scope < thresholds.ask_at or together < thresholds.together_at:
             reason = f"no function fits the text well enough{note}"

@@ -109,9 +109,13 @@ class Exact:
         if claim is not None and claim.position == position:
             del self._known[plain(text)]
 
+    def names_none(self, text: str) -> bool:
+        """Whether it is clear at first sight that no name stands in a text."""
+        return text.isascii() and self._first_words.isdisjoint(plain(text).split())
+
     def named(self, text: str, request: Request) -> list[int]:
         """The functions whose names stand in a text: in its instruction if there are any, else in its material."""
-        if text.isascii() and self._first_words.isdisjoint(plain(text).split()):
+        if self.names_none(text):
             return []
         for part in (request.instruction, request.material):
             found = dict.fromkeys(

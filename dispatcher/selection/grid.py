@@ -35,6 +35,17 @@ class Vocabulary:
         # As `np.unique`, which takes ten times as long for the few that a text has.
         self.add_in_order(np.array(list(dict.fromkeys(new.tolist())), dtype=np.int64))
 
+    def add_few(self, found: list[int]) -> Integers:
+        """Give a row to each bucket, none of which has one, as long as there are any; the rows of those that got one.
+
+        For the few that a text has a tenth of the time of `np.unique` and two look-ups.
+        """
+        start = self._size
+        distinct = list(dict.fromkeys(found))
+        self.add_in_order(np.array(distinct, dtype=np.int64))
+        row_of = dict(zip(distinct, range(start, self._size), strict=False))
+        return np.array([row_of[bucket] for bucket in found if bucket in row_of], dtype=np.int64)
+
     def add_in_order(self, new: Buckets) -> None:
         """Give rows to distinct buckets that have none, in their order."""
         new = new[: self._limit - self._size]

@@ -9,9 +9,11 @@ Source: Deerwester et al. 1990, "Indexing by Latent Semantic Analysis"; Halko, M
 Structure with Randomness", algorithm 4.4.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -26,27 +28,67 @@ DIMENSIONS: Final = 256
 #: Dimensions beside them while the decomposition is found, and passes that sharpen it.
 OVERSAMPLING: Final = 16
 ITERATIONS: Final = 1
-#: Texts in a block of a product.
+#: Texts in a block of a product, or n-grams.
 BLOCK: Final = 256
+#: Cells up to which a product is kept in full: 8 MB.
+WHOLE: Final = 1 << 21
+#: The greatest whole number of two bytes.
+MOST: Final = 32_767
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+class Rounded(NamedTuple):
+    """A product; where it is large, rounded to whole numbers: half the memory."""
+
+    cells: Array
+    #: What 1 stands for; where they are rounded, a thirty thousandth of the greatest.
+    step: float
+
+
+def multiply(left: Floats, right: Floats) -> Rounded:
+    """The product of two matrices."""
+    if len(left) * right.shape[1] <= WHOLE:
+        return Rounded(left @ right, 1.0)
+    # Block by block: there is never all of it in full.
+    blocks = [slice(begin, begin + BLOCK) for begin in range(0, len(left), BLOCK)]
+    step = max(float(np.abs(left[rows] @ right).max()) for rows in blocks) / MOST or 1.0
+    cells = np.empty((len(left), right.shape[1]), dtype=np.int16)
+    for rows in blocks:
+        cells[rows] = np.rint(left[rows] @ right / np.float32(step))
+    return Rounded(cells, step)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Latent:
     """A basis, and a network over it."""
 
     #: V, shape (n-grams, dimensions).
     basis: Floats
     network: Network
+    #: One of the same basis and the same inner weights, whose rows may be worked out already.
+    like: "Latent | None" = None
+
+    @cached_property
+    def inner_rows(self) -> Rounded:
+        """V A: what each n-gram gives to the network's hidden units, shape (n-grams, hidden).
+
+        A text's rows of it are added up: a product of its own with A reads half a megabyte, and was a tenth of a
+        selection (`benchmarks.selection`, speed).
+        """
+        return multiply(self.basis, self.network.inner) if self.like is None else self.like.inner_rows
 
     def logits(self, read: Read) -> Floats:
         """The network's logits, shape (columns + 1,)."""
         known = read.rows < len(self.basis)
-        return self.weigh(read.values[known] @ self.basis[read.rows[known]])
+        vector = read.values[known] @ self.basis[read.rows[known]]
+        return self.network.logits(vector * np.float32(_scale(vector)))
 
-    def weigh(self, vector: Floats) -> Floats:
-        """The same of x V, of any length."""
-        length = max(float(vector @ vector) ** 0.5, 1e-12)
-        return self.network.logits(vector * np.float32(LENGTH / length))
+    def weigh(self, vector: Floats, hidden: Floats) -> Floats:
+        """The same of x V and what is added up in `inner_rows`, for an x of any length."""
+        return self.network.finish(hidden * np.float32(_scale(vector) * self.inner_rows.step))
+
+    def arrange(self, positions: Mapping[int, int], size: int) -> "Latent":
+        """The same for functions in another order; see `Network.arrange`."""
+        return Latent(basis=self.basis, network=self.network.arrange(positions, size), like=self)
 
     def dump(self) -> dict[str, Array]:
         network = {f"latent_{name}": array for name, array in self.network.dump().items()}
@@ -58,6 +100,11 @@ class Latent:
         own = {name.removeprefix("latent_"): array for name, array in arrays.items() if name.startswith("latent_")}
         network = Network.load(own)
         return None if network is None else cls(basis=own["basis"].astype(np.float32), network=network)
+
+
+def _scale(vector: Floats) -> float:
+    """What makes a vector LENGTH long."""
+    return LENGTH / max(math.sqrt(float(vector.dot(vector))), 1e-12)
 
 
 def find_basis(inputs: Sparse, *, seed: int) -> Floats:

@@ -71,6 +71,11 @@ def terms(text: str) -> list[str]:
     return found
 
 
+def term_of(word: str) -> str:
+    """The term of a normalised word of ASCII letters; empty where it means nothing."""
+    return "" if word in STOP_WORDS else root(word)
+
+
 @lru_cache(maxsize=65_536)
 def root(word: str) -> str:
     """Take English endings off, more of them than `words.stem` does: BM25 weighs what is left by how rare it is.

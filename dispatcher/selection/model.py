@@ -120,8 +120,7 @@ class Model:
             snapshot.bayes.load_state(key, own)
         snapshot.count({position: float(self.calls[column]) for column, position in positions.items()})
         if self.latent is not None:
-            network = self.latent.network.arrange(positions, snapshot.size)
-            snapshot.latent = Latent(basis=self.latent.basis, network=network)
+            snapshot.latent = self.latent.arrange(positions, snapshot.size)
         if snapshot.embedding is None or snapshot.neighbours is None:
             return
         meaning = snapshot.embedding.meaning

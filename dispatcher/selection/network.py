@@ -43,7 +43,10 @@ class Network:
 
     def logits(self, vectors: Floats) -> Floats:
         """Shape (texts, columns + 1)."""
-        hidden = vectors @ self.inner
+        return self.finish(vectors @ self.inner)
+
+    def finish(self, hidden: Floats) -> Floats:
+        """The same of what comes to the hidden units, shape (texts, hidden), which is lost."""
         hidden += self.inner_bias
         logits: Floats = np.maximum(hidden, 0, out=hidden) @ self.outer
         logits += self.outer_bias

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 from dispatcher.selection.bayes import states_of
-from dispatcher.selection.features import buckets, tokens
+from dispatcher.selection.features import MAX_CHARACTERS, buckets, tokens
 from dispatcher.selection.lexical import MAX_TERM_CHARACTERS, terms
 from dispatcher.selection.loss import Floats
 from dispatcher.selection.network import LENGTH
@@ -56,6 +56,15 @@ class Reading:
         return terms(self.text[:MAX_TERM_CHARACTERS])
 
     @lazily
+    def lexical(self) -> tuple[Floats, float]:
+        """What its terms say of each function, and the most that they could say of one."""
+        # Where words are written together (`countWords`), or a text is long, terms are not its tokens.
+        if self.text[1:].islower() and len(self.text) <= MAX_CHARACTERS and self.sum.terms is not None:
+            return self.sum.terms
+        lexicon = self._snapshot.lexicon
+        return lexicon.scores(self.terms), lexicon.most(self.terms)
+
+    @lazily
     def tokens(self) -> list[str]:
         return tokens(self.text)
 
@@ -74,9 +83,9 @@ class Reading:
         return self.sum.met
 
     @lazily
-    def familiar(self) -> np.float32:
+    def familiar(self) -> float:
         """How much the tiers that count words should say: less where they know fewer than half of them."""
-        return self.language if self.foreign else np.float32(min(1.0, 2 * self.met))
+        return self.language if self.foreign else min(1.0, 2 * self.met)
 
     @lazily
     def foreign(self) -> bool:
@@ -85,15 +94,15 @@ class Reading:
         return embedding is not None and embedding.meaning.is_foreign(self.text)
 
     @lazily
-    def language(self) -> np.float32:
+    def language(self) -> float:
         """How far words and past calls hold in the language that it is in: for a foreign text, as its words were met.
 
         The Latin words in it are mostly names, of films, people or companies, and tell nothing of the rest.
         """
         if not self.foreign:
-            return np.float32(1)
+            return 1.0
         values = self._snapshot.ngrams.read(buckets(without_latin(self.text))).values
-        return np.float32(min(1.0, 2 * float(values @ values)))
+        return min(1.0, 2 * float(values @ values))
 
     @lazily
     def vector(self) -> Floats:
@@ -118,7 +127,7 @@ class Reading:
         """The latent network's logits, likewise."""
         assert self._snapshot.latent is not None  # noqa: S101 - its callers look first
         if self._snapshot.softmax.is_dense:
-            return self._snapshot.latent.weigh(self.sum.tables[-1])
+            return self._snapshot.latent.weigh(*self.sum.tables[-2:])
         return self._snapshot.latent.logits(self.ngrams)
 
     @lazily

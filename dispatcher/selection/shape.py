@@ -55,6 +55,8 @@ class Shape:
                 holders[normalise(choice)].add(position)
         # A word that a tenth of the functions choose is said for other reasons.
         self._choices = {word: sorted(held) for word, held in holders.items() if len(held) <= max(3, len(cards) // 10)}
+        #: Whether no text can speak for or against any function.
+        self.is_silent = not (self._matters or self._dates_matter or self._choices)
 
     def scores(self, text: str) -> Floats:
         """Shape (functions,); 0 where nothing speaks for or against.

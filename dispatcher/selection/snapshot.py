@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dispatcher.selection import fusion
-from dispatcher.selection.abstention import SIGNALS, Numbers, energy
+from dispatcher.selection.abstention import SIGNALS, energy
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
 from dispatcher.selection.embedding import Embedding
@@ -92,7 +92,7 @@ class Snapshot:
             self.ngrams = Ngrams.load(model.buckets, model.idf, model.unmet, columns)
         self.softmax = Softmax(self.cards, self.ngrams)
         self.bayes = Bayes(self.size, self.ngrams)
-        self._sums = Sums(self.ngrams)
+        self._sums = Sums(self.ngrams, self.lexicon)
         #: What `_sums` adds up, as it was when it was told: how often tables had changed, and the latent basis.
         self._summed: tuple[int, int, Latent | None] = (-1, -1, None)
         self.embedding: Embedding | None = None
@@ -143,17 +143,19 @@ class Snapshot:
 
     def score(self, reading: Reading) -> Scores:
         """What each tier says of each function, and all of them together."""
-        scores = self.fuse({tier: logits_of(reading) for tier, logits_of in self._active.items()})
+        tiers = {tier: logits_of(reading) for tier, logits_of in self._active.items()}
+        scores = self._fuse(tiers, self._active_gates)
         self._last = (reading, scores, self._learnt)
         return scores
 
     def fuse(self, tiers: dict[str, Floats]) -> Scores:
-        """The logits of all tiers as one."""
+        """The logits of tiers as one."""
+        return self._fuse(tiers, np.array([self._gates[tier] for tier in tiers]))
+
+    def _fuse(self, tiers: dict[str, Floats], gates: Floats) -> Scores:
+        """The same with their weights, shape (tiers, functions)."""
         if not tiers:
             return Scores(tiers=tiers, fused=np.zeros(self.size, dtype=np.float32))
-        gates = self._active_gates
-        if tiers.keys() != self._active.keys():
-            gates = np.array([self._gates[tier] for tier in tiers])
         weighed = np.concatenate(tuple(tiers.values())).reshape(gates.shape)
         weighed *= gates
         fused: Floats = np.add.reduce(weighed)
@@ -185,10 +187,11 @@ class Snapshot:
     def _find_tiers(self) -> dict[str, Callable[[Reading], Floats]]:
         """How each tier that there is gives its logits."""
         found: dict[str, Callable[[Reading], Floats]] = {
-            fusion.LEXICAL: lambda reading: _as_far_as_read(self.lexicon.scores(reading.terms), reading),
+            fusion.LEXICAL: lambda reading: _as_far_as_read(reading.lexical[0], reading),
             fusion.NGRAMS: lambda reading: _weaken(self._softmax_logits(reading), reading.familiar),
-            fusion.SHAPE: lambda reading: _weaken(self.shape.scores(reading.whole), reading.familiar),
         }
+        if not self.shape.is_silent:
+            found[fusion.SHAPE] = lambda reading: _weaken(self.shape.scores(reading.whole), reading.familiar)
         if self.bayes.calls.any():
             found[fusion.BAYES] = lambda reading: _weaken(self._bayes_logits(reading), reading.familiar)
             found[fusion.PRIOR] = lambda reading: _as_far_as_read(self._prior(reading), reading)
@@ -215,20 +218,20 @@ class Snapshot:
         return self._sums.read(found)
 
     def remember_words(self, texts: Iterable[str]) -> None:
-        """Have what the words of texts add up to at hand, until anything is learnt: of those that come again."""
+        """Have what the words of texts add up to at hand, until anything is learnt: the most frequent ones first."""
         if not self.softmax.is_dense:
             return
         counts = Counter(word for text in texts for word in set(tokens(text)))
         self._follow_tables()
-        self._sums.remember(word for word, texts_with_it in counts.most_common() if texts_with_it > 1)
+        self._sums.remember(word for word, _ in counts.most_common())
 
     def _follow_tables(self) -> None:
         """Have the tables that there are now added up."""
         changes, counted, latent = self._summed
         if changes != self.softmax.changes or counted != self.bayes.changes or latent is not self.latent:
             tables = [Table(self.softmax.table, by_idf=True), Table(self.bayes.table, by_idf=False)]
-            if self.latent is not None:
-                tables.append(Table(self.latent.basis, by_idf=True))
+            if self.latent is not None and self.softmax.is_dense:
+                tables += [Table(self.latent.basis, by_idf=True), Table(self.latent.inner_rows.cells, by_idf=True)]
             self._sums.use(tables if self.softmax.is_dense else ())
             self._summed = (self.softmax.changes, self.bayes.changes, self.latent)
 
@@ -273,7 +276,7 @@ class Snapshot:
         state = reading.state if reading.state is not None else ConversationState()
         return [rule.match(reading.request, state, MATERIAL_WEIGHT) for at, rule in self.rules if at == position]
 
-    def signals(self, reading: Reading, scores: Scores) -> Numbers:
+    def signals(self, reading: Reading, scores: Scores) -> list[float]:
         """What speaks for and against that any function is meant; see `abstention.SIGNALS`."""
         logs, tiers = scores.logs, scores.tiers
         first, *others = scores.ranking[:2]
@@ -285,13 +288,18 @@ class Snapshot:
             "met": reading.met,
         }
         votes = []
-        for tier, name in ((fusion.NGRAMS, "words"), (fusion.EMBEDDING, "meaning")):
-            if tier in tiers:
-                found[name], found[f"{name}_first"] = energy(tiers[tier]), tiers[tier].item(first)
-                votes.append(_favours(tiers[tier], first))
-        if fusion.LEXICAL in tiers:
-            found["coverage"] = tiers[fusion.LEXICAL].item(first) / max(1e-6, self.lexicon.most(reading.terms))
-            votes.append(_favours(tiers[fusion.LEXICAL], first))
+        for tier, all_of_them, own in (
+            (fusion.NGRAMS, "words", "words_first"),
+            (fusion.EMBEDDING, "meaning", "meaning_first"),
+        ):
+            logits = tiers.get(tier)
+            if logits is not None:
+                found[all_of_them], found[own] = energy(logits), logits.item(first)
+                votes.append(_favours(logits, first))
+        terms = tiers.get(fusion.LEXICAL)
+        if terms is not None:
+            found["coverage"] = terms.item(first) / max(1e-6, reading.lexical[1])
+            votes.append(_favours(terms, first))
         found["agreement"] = sum(votes) / max(1, len(votes))
         if fusion.KEYWORDS in tiers:
             found["ruled"] = self._ruled(reading, first)
@@ -299,14 +307,13 @@ class Snapshot:
             found["near"], found["refused"] = reading.neighbours[1]
         if self.distance is not None:
             found["distance"] = float(self.distance.nearest(reading.vector[None])[0])
-        for tier, name, logits in (
-            (fusion.NETWORK, "", None if self.network is None else reading.network),
-            (fusion.LATENT, "_words", None if self.latent is None else reading.latent),
-        ):
-            if tier in tiers and logits is not None:
-                found[f"network{name}"] = energy(tiers[tier])
-                found[f"known{name}"] = found[f"network{name}"] - logits.item(-1)
-        return np.array([found.get(signal, 0.0) for signal in SIGNALS])
+        if fusion.NETWORK in tiers:
+            found["network"] = energy(tiers[fusion.NETWORK])
+            found["known"] = found["network"] - reading.network.item(-1)
+        if fusion.LATENT in tiers:
+            found["network_words"] = energy(tiers[fusion.LATENT])
+            found["known_words"] = found["network_words"] - reading.latent.item(-1)
+        return [found.get(signal, 0.0) for signal in SIGNALS]
 
     # --- learn --------------------------------------------------------------------------------------------------
 
@@ -317,11 +324,7 @@ class Snapshot:
             return
         reading, scores = self._look_again(feedback)
         unknown = reading.sum.unknown
-        if len(unknown):
-            self.softmax.meet(unknown)
-            met = reading.sum.read(self.ngrams.look_up(unknown)[:2])
-        else:
-            met = reading.ngrams
+        met = reading.sum.read([self.softmax.meet(unknown)]) if unknown else reading.ngrams
         self._learnt += 1
         if position is None:
             self._learn_nothing(reading, scores, feedback)
@@ -397,8 +400,8 @@ def _as_far_as_read(logits: Floats, reading: Reading) -> Floats:
     return _weaken(logits, reading.language) if reading.foreign else logits
 
 
-def _weaken(logits: Floats, share: np.float32) -> Floats:
-    return logits if share == 1 else logits * share
+def _weaken(logits: Floats, share: float) -> Floats:
+    return logits if share == 1 else logits * np.float32(share)
 
 
 def _favours(logits: Floats, position: int) -> bool:

@@ -102,6 +102,15 @@ class Ngrams:
     def add(self, found: Buckets) -> None:
         """Give new n-grams a row each."""
         self._vocabulary.add(found)
+        self._make_room()
+
+    def add_few(self, found: list[int]) -> Integers:
+        """Give a text's n-grams that have none a row each; the rows."""
+        rows = self._vocabulary.add_few(found)
+        self._make_room()
+        return rows
+
+    def _make_room(self) -> None:
         size = len(self._vocabulary)
         if size > len(self._room):
             room = np.full(size + size // 2, self._unmet, dtype=np.float32)
@@ -115,11 +124,11 @@ class Ngrams:
         unknown = found[:0] if len(rows) == len(found) else found[~known]
         return rows, self._idf.take(rows), unknown
 
-    def look_up_few(self, found: list[int]) -> tuple[Integers, Floats, Buckets]:
+    def look_up_few(self, found: list[int]) -> tuple[Integers, Floats, list[int]]:
         """The same of ten buckets or so."""
         few, unknown = self._vocabulary.look_up_few(found)
         rows = np.array(few, dtype=np.int64)
-        return rows, self._idf.take(rows), np.array(unknown, dtype=np.int64)
+        return rows, self._idf.take(rows), unknown
 
     def read(self, found: Buckets) -> Read:
         """The rows and values of a text's buckets."""
@@ -227,12 +236,14 @@ class Softmax:
             total[self._learnt] += learnt
         return total
 
-    def meet(self, found: Buckets) -> None:
-        """Give a text's n-grams rows, so that something can be learnt about them."""
+    def meet(self, found: list[int]) -> Integers:
+        """Give a text's n-grams that have none a row each, so that something can be learnt about them; the rows."""
         self.changes += 1
-        self.ngrams.add(found)
-        self._table.grow(len(self.ngrams), self._table.columns)
-        self._squares.grow(len(self.ngrams), 1)
+        rows = self.ngrams.add_few(found)
+        size = len(self.ngrams)
+        self._table.grow(size, self._table.columns)
+        self._squares.grow(size, 1)
+        return rows
 
     def learn(self, read: Read, gradient: Mapping[int, float], weight: float = 1.0) -> None:
         """One stochastic step of gradient descent with Adagrad.
@@ -247,10 +258,12 @@ class Softmax:
         self.changes += 1
         positions = np.fromiter(gradient, np.int64, len(gradient))
         columns = positions if self._dense else np.array([self._column(position) for position in gradient])
-        by_logit = np.fromiter(gradient.values(), np.float32, len(gradient)) * np.float32(weight)
+        by_logit = np.fromiter(gradient.values(), np.float32, len(gradient))
+        if weight != 1:
+            by_logit *= np.float32(weight)
         all_squares = self._squares.cells.reshape(-1)
         squares = all_squares.take(read.rows)
-        squares += read.values * read.values * (by_logit @ by_logit)
+        squares += read.values * read.values * by_logit.dot(by_logit)
         all_squares[read.rows] = squares
         steps = read.values * (np.float32(-RATE) / np.sqrt(squares + np.float32(1e-2)))
         self._table.add(read.rows, columns, steps[:, None] * by_logit)

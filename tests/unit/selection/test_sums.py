@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
+from dispatcher.selection import latent as latent_module
 from dispatcher.selection import sums as module
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.features import buckets, tokens
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.fusion import WORDS
 from dispatcher.selection.latent import Latent
+from dispatcher.selection.lexical import terms
 from dispatcher.selection.loss import log_softmax
 from dispatcher.selection.network import Network
 from dispatcher.selection.snapshot import Snapshot
@@ -82,7 +84,7 @@ def test_words_can_be_remembered_before_any_text_is_added_up():
 
 
 def test_no_more_words_are_remembered_than_there_is_room_for(monkeypatch):
-    monkeypatch.setattr(module, "MAX_CELLS", 8 * 2)
+    monkeypatch.setattr(module, "MAX_CELLS", 11 * 2)  # the eight columns of the tables, and three more
     sums, _, _ = make_sums()
     for _ in range(3 * OFTEN):
         for text in TEXTS[:4]:
@@ -110,13 +112,19 @@ def test_what_was_remembered_is_forgotten_when_anything_is_learnt():
     assert busy.score(busy.read(text)).fused == pytest.approx(idle.score(idle.read(text)).fused, abs=1e-4)
 
 
-def test_every_tier_says_what_its_own_table_says_row_by_row():
-    snapshot = Snapshot(make_cards())
+def with_latent(snapshot: Snapshot) -> Latent:
+    """Give a snapshot a latent network with weights by chance."""
     rng = np.random.default_rng(0)
     shapes = ((len(snapshot.ngrams), 4), (4, 8), (8,), (8, snapshot.size + 1), (snapshot.size + 1,))
     basis, inner, inner_bias, outer, outer_bias = (rng.standard_normal(s).astype(np.float32) for s in shapes)
     network = Network(inner=inner, inner_bias=inner_bias, outer=outer, outer_bias=outer_bias)
     snapshot.latent = Latent(basis=basis, network=network)
+    return snapshot.latent
+
+
+def test_every_tier_says_what_its_own_table_says_row_by_row():
+    snapshot = Snapshot(make_cards())
+    latent = with_latent(snapshot)
     for text, name in (("a song of the city", "music.play"), ("rain in the city", "weather.forecast")):
         snapshot.learn(Feedback(text=text, verdict=Verdict.RIGHT, function=name))
     snapshot.set_fusion(WORDS)
@@ -127,13 +135,43 @@ def test_every_tier_says_what_its_own_table_says_row_by_row():
         expected = {
             "ngrams": snapshot.softmax.logits(read),
             "bayes": snapshot.bayes.logits(read),
-            "latent": snapshot.latent.logits(read)[: snapshot.size],
+            "latent": latent.logits(read)[: snapshot.size],
         }
         familiar = min(1.0, 2 * float(read.values @ read.values))
         for tier, logits in expected.items():
             assert scores.tiers[tier] == pytest.approx(logits * familiar, abs=1e-4)
         fused = sum(snapshot.gates[tier] * logits for tier, logits in scores.tiers.items())
         assert scores.logs == pytest.approx(log_softmax(fused), abs=1e-4)
+
+
+def test_a_large_latent_network_says_the_same_from_rounded_rows(monkeypatch):
+    monkeypatch.setattr(latent_module, "WHOLE", 0)
+    snapshot = Snapshot(make_cards())
+    latent = with_latent(snapshot)
+    assert latent.inner_rows.cells.dtype == np.int16
+    assert latent.arrange({0: 1, 1: 0}, 2).inner_rows is latent.inner_rows
+    for text in ("play a song in the city", "zanily 12"):
+        reading = snapshot.read(text)
+        assert reading.latent == pytest.approx(latent.logits(reading.ngrams), abs=5e-3)
+
+
+def test_terms_that_are_remembered_with_their_words_say_what_the_lexicon_says():
+    snapshot = Snapshot(make_cards())
+    snapshot.remember_words(["play a song in the city", "count the words"])
+    for text in (
+        "play a song",
+        "play it in the zany city",
+        "count the words the words counted",
+        "Count playSongs in the city",
+        "song 12 of the city",
+        "统计 song",
+        "the " * 130 + "song",
+    ):
+        reading = snapshot.read(text)
+        scores, most = reading.lexical
+        assert scores == pytest.approx(snapshot.lexicon.scores(terms(text)), abs=1e-5)
+        assert most == pytest.approx(snapshot.lexicon.most(terms(text)), abs=1e-5)
+    assert snapshot.read("play a song").sum.terms is not None
 
 
 def test_words_of_what_is_known_are_remembered_from_the_first_selection_on():
