@@ -154,6 +154,7 @@ def fit(  # noqa: PLR0913 - all of one training
     *,
     epochs: int,
     validation: Objective | None = None,
+    stops: bool = True,
     patience: int = 3,
     seed: int = 0,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
@@ -166,6 +167,7 @@ def fit(  # noqa: PLR0913 - all of one training
         epochs: passes over the examples at most.
         validation: where its loss has not fallen for `patience` passes, training stops, and the best parameters are
             given.
+        stops: whether it does; else the loss is only looked at, and the last parameters are given.
         patience: in passes.
         seed: of the order of the examples, and of whatever the objective draws.
         on_epoch: told after each pass.
@@ -184,10 +186,10 @@ def fit(  # noqa: PLR0913 - all of one training
         valid_loss = None if validation is None else validation.loss(parameters)
         curve.append(Epoch(epoch=epoch, train_loss=total / max(1, len(objective)), valid_loss=valid_loss))
         on_epoch(curve[-1])
-        if valid_loss is None:
+        if valid_loss is None or not stops:
             continue
         if valid_loss < best_loss:
             best, best_loss, waited = [p.copy() for p in parameters], valid_loss, 0
         elif (waited := waited + 1) >= patience:
             break
-    return Fitted(parameters=parameters if validation is None else best, curve=tuple(curve))
+    return Fitted(parameters=best if stops and validation is not None else parameters, curve=tuple(curve))

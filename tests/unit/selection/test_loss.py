@@ -270,6 +270,13 @@ def test_training_stops_where_validation_no_longer_gains_and_keeps_the_best_para
     assert (fitted.parameters[0] != validation.seen[4]).any()
 
 
+def test_training_that_does_not_stop_looks_at_validation_and_keeps_the_last_parameters():
+    validation = Script(5.0, 3.0, 4.0, 3.5, 9.0, 10.0)
+    fitted = fit(make_convex(), MiniBatch(20), epochs=6, validation=validation, patience=1, stops=False)
+    assert [epoch.valid_loss for epoch in fitted.curve] == [5.0, 3.0, 4.0, 3.5, 9.0, 10.0]
+    assert (fitted.parameters[0] == validation.seen[5]).all()
+
+
 def test_patience_counts_from_the_last_gain():
     validation = Script(5.0, 6.0, 4.0, 6.0, 3.0, 6.0)
     fitted = fit(make_convex(), MiniBatch(20), epochs=6, validation=validation, patience=2)
