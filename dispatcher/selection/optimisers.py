@@ -99,6 +99,8 @@ class Adam:
 
     batch_size: int = 256
     rate: float = 0.003
+    #: The share of all passes in which the rate rises: weights that are good already are not thrown about.
+    warming: float = 0.0
     _means: list[Floats] = field(default_factory=list, repr=False)
     _squares: list[Floats] = field(default_factory=list, repr=False)
     _steps: int = 0
@@ -112,7 +114,8 @@ class Adam:
             self._squares = [np.zeros_like(parameter) for parameter in parameters]
         self._steps += 1
         corrected = math.sqrt(1 - 0.999**self._steps) / (1 - 0.9**self._steps)
-        rate = np.float32(self.rate * _falling(progress) * corrected)
+        warm = min(1.0, progress / self.warming) if self.warming else 1.0
+        rate = np.float32(self.rate * warm * _falling(progress) * corrected)
         for parameter, slope, mean, square in zip(parameters, slopes, self._means, self._squares, strict=True):
             np.add(np.float32(0.9) * mean, np.float32(0.1) * slope.values, out=mean)
             np.add(np.float32(0.999) * square, np.float32(0.001) * slope.values**2, out=square)
