@@ -88,7 +88,7 @@ class Layer:
         scores = q @ k.swapaxes(2, 3) / np.float32(np.sqrt(q.shape[3]))
         shares = softmax(np.where(seen[:, None, None, :], scores, _HIDDEN))
         stay = {"q": self._stay(shares.shape), "o": self._stay(x.shape), "d": self._stay(x.shape)}
-        used = shares * stay["q"]
+        used: Floats = shares * stay["q"]
         looked = self._by_row(used @ v)
         y, first = _norm(x + (looked @ w["o"] + w["ob"]) * stay["o"], w["g1"], w["b1"])
         before = y @ w["i"] + w["ib"]
