@@ -65,6 +65,7 @@ class Adapting:
     layers: Sequence[Floats]
     prototypes: Floats
     heads: int
+    #: The share of numbers that the layers do without in `slopes`; in `loss` there is none.
     dropped: float = DROPPED
 
     def __len__(self) -> int:
