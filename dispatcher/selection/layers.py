@@ -1,9 +1,10 @@
 """Layers of a transformer encoder in numpy, forwards and backwards: what it takes to train the last ones further.
 
-    y = norm(x + attention(x)),   z = norm(y + gelu(y I + i) O + o)
-    attention(x) = Σ over heads:  softmax(q kᵀ / √width) v,  all three linear in x, then a linear map
+    y = norm(x + drop(attention(x))),   z = norm(y + drop(gelu(y I + i) O + o))
+    attention(x) = Σ over heads:  drop(softmax(q kᵀ / √width)) v,  all three linear in x, then a linear map
 
-Rows are the tokens of all texts of a batch, one after the other; only attention looks at texts by themselves.
+While it learns, a layer drops a share of what attention looks at and of what is added to its rows; else it drops
+nothing. Rows are the tokens of all texts of a batch, one after the other; only attention looks at texts by themselves.
 
 Source: Vaswani et al. 2017, "Attention Is All You Need"; Ba, Kiros and Hinton 2016 for the norm; Hendrycks and Gimpel
 2016 for gelu; Abramowitz and Stegun 1964, 7.1.26, for the error function, up to 1.5e-7.
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from dispatcher.selection.dropout import mask
 from dispatcher.selection.loss import Floats, Integers, softmax
 
 #: Of a layer, in this order: query, key, value and output of attention, its norm, both maps behind it, and their norm.
@@ -55,8 +57,26 @@ class Packed:
 class Layer:
     """One layer over one batch; it keeps what going back needs."""
 
-    def __init__(self, weights: Sequence[Floats], heads: int, packed: Packed) -> None:
+    def __init__(
+        self,
+        weights: Sequence[Floats],
+        heads: int,
+        packed: Packed,
+        *,
+        dropped: float = 0.0,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        """Take weights in the order of `PARTS`.
+
+        Args:
+            weights: of this layer.
+            heads: of attention.
+            packed: the batch.
+            dropped: the share of numbers that it does without.
+            rng: chooses them; without it none is dropped.
+        """
         self._w = dict(zip(PARTS, weights, strict=True))
+        self._dropped, self._rng = dropped, rng
         self._heads = heads
         self._packed = packed
         self._kept: dict[str, Any] = {}
@@ -67,33 +87,37 @@ class Layer:
         seen = np.arange(q.shape[2]) < self._packed.lengths[:, None]
         scores = q @ k.swapaxes(2, 3) / np.float32(np.sqrt(q.shape[3]))
         shares = softmax(np.where(seen[:, None, None, :], scores, _HIDDEN))
-        looked = self._by_row(shares @ v)
-        y, first = _norm(x + looked @ w["o"] + w["ob"], w["g1"], w["b1"])
+        stay = {"q": self._stay(shares.shape), "o": self._stay(x.shape), "d": self._stay(x.shape)}
+        used: Floats = shares * stay["q"]
+        looked = self._by_row(used @ v)
+        y, first = _norm(x + (looked @ w["o"] + w["ob"]) * stay["o"], w["g1"], w["b1"])
         before = y @ w["i"] + w["ib"]
         after, slope = _gelu(before)
-        z, second = _norm(y + after @ w["d"] + w["db"], w["g2"], w["b2"])
-        kept.update(x=x, q=q, k=k, v=v, shares=shares, looked=looked, first=first, y=y, after=after, slope=slope)
-        kept["second"] = second
+        z, second = _norm(y + (after @ w["d"] + w["db"]) * stay["d"], w["g2"], w["b2"])
+        kept.update(x=x, q=q, k=k, v=v, shares=shares, used=used, looked=looked, first=first, y=y, after=after)
+        kept.update(slope=slope, second=second, stay=stay)
         return z
 
     def backward(self, by_z: Floats) -> tuple[Floats, list[Floats]]:
         """The slopes by x and by each of the weights, from that by z."""
-        w, kept = self._w, self._kept
+        w, kept, stay = self._w, self._kept, self._kept["stay"]
         by: dict[str, Floats] = {}
         by_sum, by["g2"], by["b2"] = _norm_back(by_z, w["g2"], kept["second"])
-        by["d"], by["db"] = kept["after"].T @ by_sum, by_sum.sum(axis=0)
-        by_before = (by_sum @ w["d"].T) * kept["slope"]
+        by_added = by_sum * stay["d"]
+        by["d"], by["db"] = kept["after"].T @ by_added, by_added.sum(axis=0)
+        by_before = (by_added @ w["d"].T) * kept["slope"]
         by["i"], by["ib"] = kept["y"].T @ by_before, by_before.sum(axis=0)
         by_first, by["g1"], by["b1"] = _norm_back(by_sum + by_before @ w["i"].T, w["g1"], kept["first"])
-        by["o"], by["ob"] = kept["looked"].T @ by_first, by_first.sum(axis=0)
-        by_looked = self._by_head(by_first @ w["o"].T)
+        by_added = by_first * stay["o"]
+        by["o"], by["ob"] = kept["looked"].T @ by_added, by_added.sum(axis=0)
+        by_looked = self._by_head(by_added @ w["o"].T)
         shares, width = kept["shares"], np.float32(np.sqrt(kept["q"].shape[3]))
-        by_shares = by_looked @ kept["v"].swapaxes(2, 3)
+        by_shares = (by_looked @ kept["v"].swapaxes(2, 3)) * stay["q"]
         by_scores = shares * (by_shares - (by_shares * shares).sum(axis=3, keepdims=True)) / width
         inner = {
             "q": by_scores @ kept["k"],
             "k": by_scores.swapaxes(2, 3) @ kept["q"],
-            "v": shares.swapaxes(2, 3) @ by_looked,
+            "v": kept["used"].swapaxes(2, 3) @ by_looked,
         }
         by_x = by_first
         for part, slope in inner.items():
@@ -101,6 +125,10 @@ class Layer:
             by[part], by[part + "b"] = kept["x"].T @ rows, rows.sum(axis=0)
             by_x = by_x + rows @ w[part].T
         return by_x, [by[part] for part in PARTS]
+
+    def _stay(self, shape: tuple[int, ...]) -> Floats | np.float32:
+        """What numbers are multiplied by: 0 where they are dropped; the number 1 where none is."""
+        return np.float32(1) if self._rng is None else mask(self._rng, shape, self._dropped)
 
     def _by_head(self, rows: Floats) -> Floats:
         """From (tokens, numbers) to (texts, heads, longest, width)."""

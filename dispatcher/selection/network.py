@@ -17,6 +17,7 @@ from typing import Final
 
 import numpy as np
 
+from dispatcher.selection.dropout import mask
 from dispatcher.selection.loss import Floats, Integers, Slope, cross_entropy
 from dispatcher.selection.stored import Array
 
@@ -131,9 +132,9 @@ class Layered:
 
     def slopes(self, parameters: list[Floats], batch: Integers, rng: np.random.Generator) -> tuple[float, list[Slope]]:
         inner, inner_bias, outer, outer_bias = parameters
-        inputs: Floats = self.vectors[batch] * _mask(rng, (len(batch), self.vectors.shape[1]), DROP_INPUTS)
+        inputs: Floats = self.vectors[batch] * mask(rng, (len(batch), self.vectors.shape[1]), DROP_INPUTS)
         summed: Floats = inputs @ inner + inner_bias
-        passing: Floats = (summed > 0) * _mask(rng, summed.shape, DROP_HIDDEN)
+        passing: Floats = (summed > 0) * mask(rng, summed.shape, DROP_HIDDEN)
         hidden: Floats = summed * passing
         loss, by_logits = cross_entropy(hidden @ outer + outer_bias, self.labels[batch], self.weights[batch])
         by_summed = (by_logits @ outer.T) * passing
@@ -156,9 +157,3 @@ def make_up(vectors: Floats, labels: Integers, *, seed: int) -> Floats:
     lengths = np.maximum(np.linalg.norm(between, axis=1, keepdims=True), 1e-6)
     made: Floats = between * (np.linalg.norm(vectors[first], axis=1, keepdims=True) / lengths)
     return made
-
-
-def _mask(rng: np.random.Generator, shape: tuple[int, ...], share: float) -> Floats:
-    """0 for a share of the numbers, and as much more than 1 for the others that their sum stays."""
-    kept = rng.random(shape, dtype=np.float32) >= np.float32(share)
-    return (kept * np.float32(1 / (1 - share))).astype(np.float32)

@@ -99,6 +99,8 @@ class Adam:
 
     batch_size: int = 256
     rate: float = 0.003
+    #: The share of all passes in which the rate rises: weights that are good already are not thrown about.
+    warming: float = 0.0
     _means: list[Floats] = field(default_factory=list, repr=False)
     _squares: list[Floats] = field(default_factory=list, repr=False)
     _steps: int = 0
@@ -112,7 +114,8 @@ class Adam:
             self._squares = [np.zeros_like(parameter) for parameter in parameters]
         self._steps += 1
         corrected = math.sqrt(1 - 0.999**self._steps) / (1 - 0.9**self._steps)
-        rate = np.float32(self.rate * _falling(progress) * corrected)
+        warm = min(1.0, progress / self.warming) if self.warming else 1.0
+        rate = np.float32(self.rate * warm * _falling(progress) * corrected)
         for parameter, slope, mean, square in zip(parameters, slopes, self._means, self._squares, strict=True):
             np.add(np.float32(0.9) * mean, np.float32(0.1) * slope.values, out=mean)
             np.add(np.float32(0.999) * square, np.float32(0.001) * slope.values**2, out=square)
@@ -154,6 +157,7 @@ def fit(  # noqa: PLR0913 - all of one training
     *,
     epochs: int,
     validation: Objective | None = None,
+    stops: bool = True,
     patience: int = 3,
     seed: int = 0,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
@@ -166,6 +170,7 @@ def fit(  # noqa: PLR0913 - all of one training
         epochs: passes over the examples at most.
         validation: where its loss has not fallen for `patience` passes, training stops, and the best parameters are
             given.
+        stops: whether it does; else the loss is only looked at, and the last parameters are given.
         patience: in passes.
         seed: of the order of the examples, and of whatever the objective draws.
         on_epoch: told after each pass.
@@ -184,10 +189,10 @@ def fit(  # noqa: PLR0913 - all of one training
         valid_loss = None if validation is None else validation.loss(parameters)
         curve.append(Epoch(epoch=epoch, train_loss=total / max(1, len(objective)), valid_loss=valid_loss))
         on_epoch(curve[-1])
-        if valid_loss is None:
+        if valid_loss is None or not stops:
             continue
         if valid_loss < best_loss:
             best, best_loss, waited = [p.copy() for p in parameters], valid_loss, 0
         elif (waited := waited + 1) >= patience:
             break
-    return Fitted(parameters=parameters if validation is None else best, curve=tuple(curve))
+    return Fitted(parameters=best if stops and validation is not None else parameters, curve=tuple(curve))

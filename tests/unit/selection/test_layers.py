@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from dispatcher.selection import adapting
 from dispatcher.selection.adapting import Adapting
 from dispatcher.selection.encoders.encoder import unit
 from dispatcher.selection.layers import PARTS, Layer, Packed
+from dispatcher.selection.loss import Slope
 
 WIDTH, MIDDLE, HEADS = 6, 10, 2
 SHAPES = {"i": (WIDTH, MIDDLE), "ib": (MIDDLE,), "d": (MIDDLE, WIDTH)} | dict.fromkeys("qkvo", (WIDTH, WIDTH))
@@ -59,9 +61,8 @@ def test_a_text_is_read_the_same_alone_and_among_others():
     assert together[4:] == pytest.approx(alone, abs=1e-5)
 
 
-@pytest.mark.parametrize("place", [0, 6, 16, 26, 32])
-def test_slopes_of_adapting_are_those_of_its_loss(place):
-    objective = Adapting(
+def make_adapting(*, dropped: float) -> Adapting:
+    return Adapting(
         read=np.split(make_rows(8), [3, 4]),
         rows=unit(make_rows(3, WIDTH + 2)),
         common=0.1 * make_rows(1)[0],
@@ -72,9 +73,40 @@ def test_slopes_of_adapting_are_those_of_its_loss(place):
         layers=[*make_weights(1), *make_weights(2)],
         prototypes=make_rows(2, WIDTH + 2),
         heads=HEADS,
+        dropped=dropped,
     )
+
+
+@pytest.mark.parametrize("place", [0, 6, 16, 26, 32])
+def test_slopes_of_adapting_are_those_of_its_loss(place):
+    objective = make_adapting(dropped=0)
     parameters = objective.start()
     _, slopes = objective.slopes(parameters, np.arange(3), np.random.default_rng(0))
     way = np.random.default_rng(3).standard_normal(parameters[place].shape).astype(np.float32) / 10
     along = slope_along(lambda: objective.loss(parameters), parameters[place], way)
     assert float((slopes[place].values * way).sum()) == pytest.approx(along, rel=0.05, abs=0.01)
+
+
+@pytest.mark.parametrize("place", range(2 * len(PARTS) + 1))
+def test_slopes_with_dropout_are_those_of_the_loss_with_the_same_numbers_dropped(place):
+    objective = make_adapting(dropped=0.3)
+    parameters = objective.start()
+
+    def look(seed: int) -> tuple[float, list[Slope]]:
+        return objective.slopes(parameters, np.arange(3), np.random.default_rng(seed))
+
+    loss, slopes = look(5)
+    assert look(5)[0] == loss
+    assert abs(look(6)[0] - loss) > 0.01
+    assert abs(objective.loss(parameters) - loss) > 0.01
+    way = np.random.default_rng(3).standard_normal(parameters[place].shape).astype(np.float32) / 10
+    along = slope_along(lambda: look(5)[0], parameters[place], way)
+    assert float((slopes[place].values * way).sum()) == pytest.approx(along, rel=0.05, abs=0.02)
+
+
+def test_a_text_that_is_nearest_to_its_function_still_has_to_come_nearer(monkeypatch):
+    objective = make_adapting(dropped=0)
+    parameters = objective.start()
+    with_margin = objective.loss(parameters)
+    monkeypatch.setattr(adapting, "MARGIN", 0.0)
+    assert with_margin > objective.loss(parameters) + 0.1

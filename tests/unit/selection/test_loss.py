@@ -290,6 +290,22 @@ def test_training_stops_where_validation_no_longer_gains_and_keeps_the_best_para
     assert (fitted.parameters[0] != validation.seen[4]).any()
 
 
+def test_training_that_does_not_stop_looks_at_validation_and_keeps_the_last_parameters():
+    validation = Script(5.0, 3.0, 4.0, 3.5, 9.0, 10.0)
+    fitted = fit(make_convex(), MiniBatch(20), epochs=6, validation=validation, patience=1, stops=False)
+    assert [epoch.valid_loss for epoch in fitted.curve] == [5.0, 3.0, 4.0, 3.5, 9.0, 10.0]
+    assert (fitted.parameters[0] == validation.seen[5]).all()
+
+
+@pytest.mark.parametrize(("progress", "share"), [(0, 0), (0.05, 0.5), (0.1, 1), (0.5, 1), (0.9, 1)])
+def test_adams_rate_rises_while_it_warms_up(progress, share):
+    cold, warmed = np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32)
+    for parameter, warming in ((cold, 0.0), (warmed, 0.1)):
+        Adam(rate=0.1, warming=warming).step([parameter], [Slope(np.ones((2, 2), np.float32))], progress)
+    assert (cold < 0).all()
+    assert warmed == pytest.approx(share * cold)
+
+
 def test_patience_counts_from_the_last_gain():
     validation = Script(5.0, 6.0, 4.0, 6.0, 3.0, 6.0)
     fitted = fit(make_convex(), MiniBatch(20), epochs=6, validation=validation, patience=2)

@@ -1,5 +1,6 @@
 """Training on a small made-up assistant: better than before it, on sentences that it did not see."""
 
+import itertools
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -13,6 +14,7 @@ from dispatcher.selection.card import Card
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.exact import plain
 from dispatcher.selection.example import Example
+from dispatcher.selection.loss import Linear
 from dispatcher.selection.model import Model
 from dispatcher.selection.rules import KeywordRule, compile_rules
 from dispatcher.selection.selection import Decision
@@ -105,6 +107,22 @@ def test_early_stopping_looks_at_validation_where_there_is_enough_of_it(monkeypa
     model = train(make_cards(), examples, validation=validation)
     assert all("valid_loss" in epoch for epoch in model.curves["softmax"])
     assert accuracy(model) >= 0.9
+
+
+def test_the_head_over_sentence_vectors_learns_on_where_its_validation_loss_rises(monkeypatch):
+    monkeypatch.setattr(training, "MIN_VALIDATION", 10)
+    examples, validation = make_validation()
+    models = []
+    for way in (-1, 1):
+        losses = itertools.count(0, way)
+        monkeypatch.setattr(Linear, "loss", lambda *_, losses=losses: float(next(losses)))
+        models.append(train(make_cards(), examples, validation=validation, meaning=make_meaning()))
+    falling, rising = models
+    assert rising.curves["embedding"][-1]["valid_loss"] > rising.curves["embedding"][0]["valid_loss"]
+    assert rising.head == pytest.approx(falling.head)
+    assert rising.head_bias == pytest.approx(falling.head_bias)
+    # The one by words stops there.
+    assert np.abs(rising.ngrams - falling.ngrams).max() > 0.1
 
 
 @pytest.mark.parametrize("with_meaning", [False, True])
