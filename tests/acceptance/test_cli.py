@@ -251,15 +251,15 @@ class TestCall:
         assert (data["error"]["code"], data["error"]["accepted"]) == ("call_failed", "yes")
 
     def test_a_queue_that_no_worker_listens_to_is_named(self, own) -> None:
-        worker = own.start(
-            "worker", "--queues", "elsewhere", "-c", "1", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            eventually(lambda: "no node listens to default" in str(own.json("doctor")))
-            said = own.run("call", "add", "a=1", "--timeout", "8s", code=1).stderr
-        finally:
-            worker.terminate()
-            worker.wait()
+        words = ("worker", "--queues", "elsewhere", "-c", "1")
+        with EmbeddedServer(own.path / "state"):
+            worker = own.start(*words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                eventually(lambda: "no node listens to default" in str(own.json("doctor")), within=2 * PATIENCE_SECONDS)
+                said = own.run("call", "add", "a=1", "--timeout", "8s", code=1).stderr
+            finally:
+                worker.terminate()
+                worker.wait()
         assert "no worker listens to its queue default; start one: dispatcher worker --queues default" in said
 
     def test_bad_arguments_are_refused_before_anything_is_queued(self, folder, up) -> None:
