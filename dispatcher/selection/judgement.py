@@ -35,6 +35,7 @@ class Judged:
     #: Of the judged one among them.
     place: int
     right: bool
+    #: The feedback's, times what the text stands for.
     weight: float
     #: What all tiers but the embedding said of the candidates.
     rest: Floats
@@ -67,10 +68,16 @@ def judge(snapshot: "Snapshot", reading: "Reading", scores: "Scores", feedback: 
         candidates=candidates,
         place=int((candidates == position).argmax()),
         right=right,
-        weight=feedback.weight,
+        weight=feedback.weight * _worth(snapshot, scores, position, right=right),
         rest=rest.take(candidates),
         first=np.zeros(most, dtype=np.float32) if first is None else softmax(first.take(candidates)),
     )
+
+
+def _worth(snapshot: "Snapshot", scores: "Scores", position: int, *, right: bool) -> float:
+    """How many texts it stands for; a function that was told, not confirmed, is learnt as what it is."""
+    confirmed = right and int(scores.logs.argmax()) == position
+    return snapshot.unsaid.worth(scores.logs.item(position)) if confirmed else 1.0
 
 
 def candidates_of(size: int) -> int:

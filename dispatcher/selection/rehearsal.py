@@ -1,7 +1,7 @@
 """What was said before, learnt again: each feedback is one small batch, itself and a few of before.
 
 One pass over texts leaves much untold: the first ones were learnt when next to nothing was known. A verdict of "wrong"
-above all says more later, when the functions that are left have become known. A few of before, taken in turn, cost
+above all says more later, when the functions that are left have become known. A dozen of before, taken in turn, cost
 one product with the head for all, and are learnt as if they had been said now.
 
 Which ones is a matter of how many were learnt, not of chance: they follow the golden ratio, which spreads them evenly.
@@ -20,7 +20,7 @@ from dispatcher.selection.loss import Floats, softmax
 from dispatcher.selection.unsaid import beliefs, spread
 
 #: Texts of before that are learnt again with each.
-AGAIN: Final = 4
+AGAIN: Final = 12
 #: Texts that are kept; the newest takes the place of the oldest.
 MAX_TEXTS: Final = 4_096
 #: Below this nothing is learnt: it was known.

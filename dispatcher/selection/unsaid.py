@@ -6,6 +6,7 @@
     favour f    = ω (FAVOUR / √(1 + n_f) + TRIAL · d r / √(1 + n_f + w_f))  added to the logit of f
     gradient    by z_c: P(c),  by z_f: -P(c) ((1 - FIRST) P(f) / (1 - P(c)) + FIRST · q_f)         where c was wrong
     q_f         ∝ P0(f) / √(1 + n_f) for f ≠ c
+    worth       P(f)^-ω, at most MOST_WORTH                                          where f came first and was right
 
 W and R count what was said to be wrong and right, w_f how often f was wrong, n_f the examples of f. P0 is what the
 tiers say that never learn in use. Who is told only right or wrong hears of a function only where it came first: one
@@ -16,6 +17,9 @@ trial costs little, and one that is right teaches as much as a function that is 
 goes to the others not only as they stand now, but as they stood before anything was learnt, those with few examples
 above all. Where the right function is always told, ω and all three are 0.
 
+What is confirmed is no fair sample either: of requests that a function came first for with P(f) it was right for about
+so many, and the rest of them taught nothing but that. A text that was confirmed in doubt stands for those, too.
+
 Of functions that nobody asks for, trials would all be in vain. How many those are shows in the others: where most
 functions are asked for, some have been once or twice; where none has few examples but those that have none, the rest
 are not in use.
@@ -23,10 +27,12 @@ are not in use.
 Source: Auer, Cesa-Bianchi and Fischer 2002, "Finite-time Analysis of the Multiarmed Bandit Problem", for optimism;
 Good 1953, "The Population Frequencies of Species", for what the seldom seen say of the unseen;
 Chapelle and Li 2011, "An Empirical Evaluation of Thompson Sampling", for logistic models under such feedback;
+Horvitz and Thompson 1952, "A Generalization of Sampling Without Replacement", for weighing what is seldom seen;
 Ishida et al. 2017, "Learning from Complementary Labels"; Dempster, Laird and Rubin 1977 for sharing out an example
 among the classes that it may be of.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -46,6 +52,8 @@ TOLD: Final = 10.0
 DOUBTED: Final = 10.0
 #: How much of a wrong function's probability goes to the others as they stood before anything was learnt.
 FIRST: Final = 0.7
+#: What a confirmed text counts at most: one that hardly any function fits would drown the others.
+MOST_WORTH: Final = 3.0
 #: Functions that would gain less of a probability than this from a wrong one are left alone by a step.
 NEGLIGIBLE: Final = 4e-3
 #: A wrong function's probability is taken for at most this: the step grows without bound towards 1.
@@ -85,6 +93,10 @@ class Unsaid:
     def share(self) -> float:
         """ω: 0 where the right function was always told, towards 1 where it seldom is."""
         return self._all_wrong / (self._all_wrong + self._right / TOLD + DOUBTED)
+
+    def worth(self, log_probability: float) -> float:
+        """How many texts one stands for that was confirmed where its function came first with this log P(f)."""
+        return min(MOST_WORTH, math.exp(-self.share * log_probability))
 
     def favour(self, logits: Floats) -> Floats | None:
         """What is added to the logits of a text, which are without it; None for nothing."""

@@ -8,7 +8,7 @@ from dispatcher.selection.judgement import gradient_of
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.rehearsal import Rehearsal
 from dispatcher.selection.snapshot import Snapshot
-from dispatcher.selection.unsaid import FAVOUR, FIRST, Unsaid, beliefs, share_out, spread
+from dispatcher.selection.unsaid import FAVOUR, FIRST, MOST_WORTH, Unsaid, beliefs, share_out, spread
 from tests.unit.selection.making import WordByWord, make_cards, make_meaning, make_two_languages
 
 NEW = "kindly handle the usual business"
@@ -68,6 +68,17 @@ def test_functions_are_tried_as_far_as_others_of_few_examples_are_in_use():
     assert gains[0] > gains[1] > gains[2]
     assert gains[2] == pytest.approx(FAVOUR * unsaid.share)
     assert favour_of(unsaid, [9, 50, 50, 50], [0, 0, 0, 0]).max() < FAVOUR
+
+
+def test_a_text_confirmed_in_doubt_stands_for_several_the_more_so_the_more_was_left_unsaid():
+    unsaid, worths = Unsaid(2), []
+    for _ in range(3):
+        worths.append(unsaid.worth(np.log(0.3)))
+        assert unsaid.worth(np.log(0.9)) <= worths[-1]
+        unsaid.add(0, 10.0, right=False)
+    assert worths[0] == 1
+    assert worths[0] < worths[1] < worths[2]
+    assert unsaid.worth(np.log(1e-9)) == MOST_WORTH
 
 
 def test_the_gradient_of_wrong_is_what_finite_differences_say():
@@ -152,6 +163,23 @@ def test_what_was_known_moves_no_weight():
     head = snapshot.embedding.head.copy()
     say(snapshot, NEW, "mail.send_invoice")
     assert (snapshot.embedding.head == head).all()
+
+
+@pytest.mark.parametrize("came_first", [True, False])
+def test_a_text_counts_more_where_its_function_was_confirmed_in_doubt_not_where_it_was_told(came_first, monkeypatch):
+    gained = []
+    for most in (1.0, 3.0):
+        monkeypatch.setattr("dispatcher.selection.unsaid.MOST_WORTH", most)
+        monkeypatch.setattr(rehearsing, "AGAIN", 0)
+        each = make_doubted()
+        logs = each.score(each.read(NEW)).logs
+        position = int(logs.argmax() if came_first else logs.argmin())
+        vector = each.embedding.meaning.request(NEW)
+        before = each.embedding.logits(vector)[position]
+        say(each, NEW, each.cards[position].name)
+        gained.append(float(each.embedding.logits(vector)[position] - before))
+    assert gained[0] > 0
+    assert (gained[1] > gained[0]) == came_first
 
 
 def test_who_always_tells_the_right_function_does_not_wait_for_what_is_left_unsaid(monkeypatch):
