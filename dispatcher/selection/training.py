@@ -1,7 +1,7 @@
 """Trains everything offline: from labelled texts to a `Model`.
 
-1. Each tier is trained alone, from its start in the functions' descriptions; the linear one by words stops early where
-   there are validation examples.
+1. Each tier is trained alone, from its start in the functions' descriptions; the linear ones stop early where there are
+   validation examples, the one over vectors only where there are many others.
 2. On examples that the tiers did not see, the fusion, the abstention model and the two thresholds are learnt. Where no
    such examples are given, the training examples are told apart into folds, and what a fold holds out is unknown in
    it: the functions' own examples lack it too. Where no text is known that nothing fits, each fold also leaves some
@@ -52,7 +52,7 @@ HEAD_START: Final = 0.5
 #: Passes of the network, and examples below which there is too little to train one.
 NETWORK_EPOCHS: Final = 10
 MIN_NETWORK: Final = 500
-#: With more texts than this, n-grams of one text only are left out.
+#: With more texts than this, n-grams of one text only are left out, and the head over vectors stops early.
 MANY_TEXTS: Final = 2_000
 #: What the head of means counts beside the one that descends, where a request is in another language.
 GAUSSIAN: Final = 2.0
@@ -314,8 +314,9 @@ class _Trainer:
     ) -> tuple[Floats, Floats, tuple[Epoch, ...]]:
         """A head that descends from its start, its bias, and how it came to them.
 
-        It is not stopped where the validation loss is least. Of ten examples a function that is after two passes, when
-        it is as sure as it should be and has not yet found what tells them apart; how sure it says to be, fusion sets.
+        Of few examples it is not stopped where the validation loss is least. With ten a function that is after two
+        passes, when it is as sure as it should be and has not yet found what tells them apart; how sure it says to be,
+        fusion sets.
         """
         scale = np.float32(LENGTH)
         fitted = self._descend(
@@ -327,7 +328,7 @@ class _Trainer:
             l2=HEAD_PULL / len(labels),
             rate=HEAD_RATE,
             epochs=HEAD_EPOCHS,
-            stops=False,
+            stops=len(labels) > MANY_TEXTS,
         )
         return fitted.parameters[0].T * scale, fitted.parameters[1], fitted.curve
 
