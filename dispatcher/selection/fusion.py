@@ -163,9 +163,10 @@ def fit_fusion(  # noqa: PLR0913 - all of one fit
 
 
 def keep_pace(fitted: Fusion, tiers: Sequence[str], logits: Sequence[Floats], *, start: Fusion) -> Fusion:
-    """Have the weights of untrained functions grow as far as all trained ones together did.
+    """Have the weights of untrained functions grow as far as those of trained ones did, in the tiers that both have.
 
-    Were only the trained weights to grow, a function with few examples would lose to the others with each text.
+    Were only the trained weights to grow, a function with few examples would lose to the others with each text. Where
+    tiers for trained functions alone take over, the others shrink, and all stays.
 
     Args:
         fitted: what `fit_fusion` made of `start`.
@@ -173,7 +174,9 @@ def keep_pace(fitted: Fusion, tiers: Sequence[str], logits: Sequence[Floats], *,
         logits: of each tier, shape (examples, functions).
         start: where the weights began.
     """
-    before, now = (_spread(each, tiers, logits) for each in (start, fitted))
+    both = [tier for tier in tiers if start.weights[tier].untrained]
+    shared = [own for tier, own in zip(tiers, logits, strict=True) if start.weights[tier].untrained]
+    before, now = (_spread(each, both, shared) if both else 0.0 for each in (start, fitted))
     growth = max(1.0, now / before) if before else 1.0
     grown = {tier: replace(fitted.weights[tier], untrained=growth * fitted.weights[tier].untrained) for tier in tiers}
     return Fusion(weights={**fitted.weights, **grown})

@@ -80,6 +80,14 @@ def test_where_trained_weights_shrink_those_of_functions_with_few_examples_stay(
     assert keep_pace(fitted, ["good", "noise"], large, start=TWO) == fitted
 
 
+def test_a_tier_for_trained_functions_alone_sets_no_pace():
+    labels, good, noise = held_out(2_000)
+    start = Fusion(weights={"good": Weight(untrained=0.0, trained=0.5), "noise": Weight(untrained=0.5, trained=0.5)})
+    fitted = fit_fusion(["good", "noise"], [good / 10, noise], labels, start=start)
+    assert fitted.weights["good"].trained > 1
+    assert keep_pace(fitted, ["good", "noise"], [good / 10, noise], start=start) == fitted
+
+
 def test_a_functions_weights_go_from_untrained_to_trained_with_its_examples():
     gates = Fusion(weights={"tier": Weight(untrained=1.0, trained=3.0)}).gates(
         np.array([0, 1, 5, 50, 1e6], np.float32)
