@@ -17,6 +17,7 @@ from celery.exceptions import Ignore
 from celery.exceptions import Retry as CeleryRetry
 from celery.utils.saferepr import saferepr
 from celery.worker.request import Request
+from celery.worker.state import active_requests
 
 from dispatcher.errors import CallRefusedError
 from dispatcher.execution.ending import Ending
@@ -95,13 +96,17 @@ class ShownRequest(Request):
             self._argsrepr, self._kwargsrepr = saferepr(tuple(shown)), saferepr(named)
 
     def on_given(self) -> None:
-        """A process that was free has it. The node may fetch another message, as when it hears that it was begun."""
+        """A process that was free has it: it is active, and the node may fetch another message."""
+        active_requests.add(self)
         fetches = getattr(getattr(self._message.channel, "qos", None), "can_consume", None)
         if not self.task.acks_late and (fetches is None or not fetches()):
             self.acknowledge()
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002
         """A cold shutdown. Celery would write that it tries again where a job's outcome belongs; the ledger tries."""
+        see_begun = getattr(getattr(pool, "_pool", None), "see_begun", None)
+        if see_begun is not None:
+            see_begun()  # it may have begun a moment ago
         super().cancel(pool, signal, emit_retry=emit_retry and WAKE_UP_HEADER not in self.request_dict)
 
     def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - Celery's signature

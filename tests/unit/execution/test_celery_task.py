@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from celery.app.task import Context
 from celery.exceptions import Ignore
 from celery.exceptions import Retry as CeleryRetry
 from celery.worker.request import Request
+from celery.worker.state import active_requests
 from kombu import Connection
 from kombu.transport.virtual import Message
 
@@ -200,6 +202,17 @@ class TestRequests:
         request.on_given()
         request.on_given()
         assert len(noted) == acknowledged
+
+    def test_a_cold_shutdown_finds_what_began_a_moment_ago(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        request, ended = self.request(ShownRequest), []
+        request.on_given()
+        assert request in active_requests
+        pool = SimpleNamespace(
+            _pool=SimpleNamespace(see_begun=lambda: request.on_accepted(4711, 1.5)),
+            terminate_job=lambda pid, _: ended.append(pid),
+        )
+        request.cancel(pool)
+        assert ended == [4711]
 
     def test_another_body_is_decoded_as_ever(self) -> None:
         own = self.request(ShownRequest, base64.b64encode(b"[[1],{},{}]").decode())
