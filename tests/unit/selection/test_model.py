@@ -155,8 +155,9 @@ def test_a_model_serves_a_registry_that_has_grown_beyond_what_its_tables_hold(mo
 
 def test_a_model_of_another_encoder_serves_by_its_words():
     model = replace(trained(with_meaning=True), encoder="another/1", head=np.zeros((6, 3), np.float32))
-    right = [make_cascade(model).select(e.text).candidates[0].function == e.function for e in HELD_OUT[::3]]
-    assert np.mean(right) > 0.7
+    cascade = make_cascade(model)
+    right = [cascade.select(e.text).candidates[0].function == e.function for e in HELD_OUT]
+    assert np.mean(right) > 0.6  # of six functions
 
 
 def test_a_model_with_vectors_serves_where_there_is_no_encoder():
