@@ -178,8 +178,13 @@ def keep_pace(fitted: Fusion, tiers: Sequence[str], logits: Sequence[Floats], *,
     shared = [own for tier, own in zip(tiers, logits, strict=True) if start.weights[tier].untrained]
     before, now = (_spread(each, both, shared) if both else 0.0 for each in (start, fitted))
     growth = max(1.0, now / before) if before else 1.0
-    grown = {tier: replace(fitted.weights[tier], untrained=growth * fitted.weights[tier].untrained) for tier in tiers}
+    grown = {tier: _grown(fitted.weights[tier], growth) for tier in tiers}
     return Fusion(weights={**fitted.weights, **grown})
+
+
+def _grown(weight: Weight, growth: float) -> Weight:
+    """With an untrained weight that has grown, but not beyond the trained one."""
+    return replace(weight, untrained=max(weight.untrained, min(growth * weight.untrained, weight.trained)))
 
 
 def _spread(fusion: Fusion, tiers: Sequence[str], logits: Sequence[Floats]) -> float:
