@@ -120,8 +120,12 @@ class Bench:
         try:
             yield
         finally:
-            for kept in self._folders.values():
-                kept.flush()
+            self.flush_vectors()
+
+    def flush_vectors(self) -> None:
+        """Write the vectors that wait in memory."""
+        for kept in self._folders.values():
+            kept.flush()
 
     @property
     def encoder(self) -> str:

@@ -57,7 +57,12 @@ def register(specs: Iterable[Spec]) -> Registered:
 
 def from_labels(labels: Iterable[str]) -> Registered:
     """Register a function for each label, which is all that is known of it."""
-    return register(Spec(name=label, description=to_words(label)) for label in labels)
+    return register(specs_of(labels))
+
+
+def specs_of(labels: Iterable[str]) -> list[Spec]:
+    """A function for each label, which is all that is known of it."""
+    return [Spec(name=label, description=to_words(label)) for label in labels]
 
 
 def to_words(label: str) -> str:

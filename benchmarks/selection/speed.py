@@ -1,46 +1,23 @@
 """How long one selection and one feedback take."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.selection import figures
-from benchmarks.selection.bench import Bench, first_of_each, spread
-from benchmarks.selection.functions import Registered, from_labels, register
+from benchmarks.selection.apart import Asked, time_apart
+from benchmarks.selection.bench import Bench, first_of_each
+from benchmarks.selection.functions import Registered, register, specs_of
 from benchmarks.selection.growth import make_up
 from benchmarks.selection.intents import train_on
-from benchmarks.selection.kinds import DataSet, Intents, Row
-from benchmarks.selection.stopwatch import WARM_UP, Stopwatch, Timing, time_each
-from dispatcher.selection.cache import SelectionCache
-from dispatcher.selection.cascade import Cascade
-from dispatcher.selection.encoders import Encoder, Rows, make_encoder
-from dispatcher.selection.encoders.combined import exchange, weighted_parts
+from benchmarks.selection.kinds import DataSet, Intents, Row, Spec
+from dispatcher.selection.encoders.combined import weighted_parts
 from dispatcher.selection.encoders.minilm import NAMES
-from dispatcher.selection.feedback import Feedback, Verdict
-from dispatcher.selection.meaning import meaning_of
+from dispatcher.selection.model import Model
 
 #: Functions of the registry that is made up where no data set has intents.
 FUNCTIONS = 150
 #: Examples of each function that a model with vectors learns from here: as many as a selector remembers.
 EXAMPLES = 32
-#: Different texts that are found in the cache again and again.
-CACHED = 200
-
-
-class OneByOne:
-    """An encoder that works on single texts, as in use, and takes many at once from where they are kept."""
-
-    def __init__(self, encoder: Encoder, kept: Encoder) -> None:
-        self.name = encoder.name
-        self.dimension = encoder.dimension
-        self._encoder = encoder
-        self._kept = kept
-
-    def encode(self, texts: Sequence[str]) -> Rows:
-        return (self._encoder if len(texts) == 1 else self._kept).encode(texts)
-
-    def exchange(self, part: Encoder) -> "OneByOne":
-        """The same with another encoder in the place of the one of its name."""
-        return OneByOne(exchange(self._encoder, part), exchange(self._kept, part))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,12 +26,11 @@ class Ground:
 
     #: The data set's name; empty where it is made up.
     name: str
+    specs: Sequence[Spec]
     known: Registered
     train: Sequence[Row]
     valid: Sequence[Row]
-    #: Different ones, which the model did not learn from.
-    texts: Sequence[str]
-    feedbacks: Sequence[Feedback]
+    test: Sequence[Row]
 
 
 def measure_speed(bench: Bench, sets: Sequence[DataSet]) -> None:
@@ -68,22 +44,13 @@ def measure_speed(bench: Bench, sets: Sequence[DataSet]) -> None:
 
 
 def _measure_words(bench: Bench, ground: Ground) -> None:
-    registry, count = ground.known.registry, bench.sizes.timed
     model = bench.models.get((ground.name, figures.FULL_WORDS))
     if model is None:
         model = train_on(ground.known, bench.learnt(ground.train), ground.valid, None, bench.detail)
-    selector = Cascade(registry, model=model, cache=SelectionCache(0))
-    _add(bench, figures.FAST_TIERS, time_each(selector.select, spread(ground.texts, count)))
-    _add(bench, figures.FEEDBACK_WORDS, _time_feedbacks(selector, spread(ground.feedbacks, count)))
-    selector = Cascade(registry, model=model)
-    cached = list(spread(ground.texts, CACHED))
-    for text in cached:
-        selector.select(text)
-    _add(bench, figures.CACHE_HIT, time_each(selector.select, cached * (1 + count // len(cached))))
+    _measure(bench, _asked(ground, bench.sizes.timed), model)
 
 
 def _measure_encoder(bench: Bench, ground: Ground, run: str, encoder: str) -> None:
-    registry, count = ground.known.registry, bench.sizes.timed_encoded
     kept = bench.meaning_named(encoder)
     best = bench.meaning is not None and encoder == bench.meaning.name
     model = bench.models.get((ground.name, figures.FULL)) if best else None
@@ -91,15 +58,24 @@ def _measure_encoder(bench: Bench, ground: Ground, run: str, encoder: str) -> No
         few = first_of_each(ground.train, min(EXAMPLES, bench.sizes.examples))
         bench.encode((row.text for row in (*few, *ground.valid)), kept)
         model = train_on(ground.known, few, ground.valid, kept, bench.detail)
-    meaning = meaning_of(OneByOne(make_encoder(encoder), kept.encoder))
-    selector = Cascade(registry, meaning=meaning, model=model, cache=SelectionCache(0))
-    _add(bench, run, time_each(selector.select, spread(ground.texts, count)))
-    if best:
-        feedbacks = spread(ground.feedbacks, count)
-        _add(bench, figures.FEEDBACK, _time_feedbacks(selector, feedbacks))
-        bench.encode((feedback.text for feedback in feedbacks), kept)
-        selector = Cascade(registry, meaning=kept, model=model, cache=SelectionCache(0))
-        _add(bench, figures.FEEDBACK_KNOWN, _time_feedbacks(selector, feedbacks))
+    asked = _asked(ground, bench.sizes.timed_encoded, encoder=(encoder, run), learns=best)
+    _measure(bench, asked, model)
+
+
+def _asked(ground: Ground, count: int, *, encoder: tuple[str, str] | None = None, learns: bool = True) -> Asked:
+    return Asked(
+        specs=ground.specs,
+        texts=list(dict.fromkeys(row.text for row in ground.test)),
+        told=[(row.text, row.label) for row in ground.test if row.label is not None],
+        count=count,
+        encoder=encoder,
+        learns=learns,
+    )
+
+
+def _measure(bench: Bench, asked: Asked, model: Model) -> None:
+    for run, timing in time_apart(bench, asked, model).items():
+        bench.add(*timing.figures(figures.SPEED, run))
 
 
 def _encoders(bench: Bench) -> list[tuple[str, str]]:
@@ -113,49 +89,27 @@ def _encoders(bench: Bench) -> list[tuple[str, str]]:
     return [*small[:1], (figures.WITH_ALL, best)]
 
 
-def _time_feedbacks(selector: Cascade, feedbacks: Iterable[Feedback]) -> Timing:
-    """Time learning alone, each after the selection that it is about."""
-    watch = Stopwatch()
-    for place, feedback in enumerate(feedbacks):
-        selector.select(feedback.text)
-        if place < WARM_UP:
-            selector.learn(feedback)
-        else:
-            watch.time(lambda feedback=feedback: selector.learn(feedback))  # type: ignore[misc] # as in time_each
-    return watch.timing()
-
-
-def _add(bench: Bench, run: str, timing: Timing) -> None:
-    bench.add(*timing.figures(figures.SPEED, run))
-
-
 def _find_ground(sets: Sequence[DataSet]) -> Ground:
     intents = next((data for data in sets if isinstance(data, Intents)), None)
     if intents is None:
-        name, (known, train, valid, test) = "", _made_up()
-    else:
-        name, known = intents.name, from_labels(intents.labels)
-        train, valid, test = intents.train, intents.valid, intents.test
+        return _made_up()
+    specs = specs_of(intents.labels)
     return Ground(
-        name=name,
-        known=known,
-        train=train,
-        valid=valid,
-        texts=list(dict.fromkeys(row.text for row in test)),
-        feedbacks=[
-            Feedback(text=row.text, verdict=Verdict.RIGHT, function=known.names[row.label])
-            for row in test
-            if row.label is not None
-        ],
+        name=intents.name,
+        specs=specs,
+        known=register(specs),
+        train=intents.train,
+        valid=intents.valid,
+        test=intents.test,
     )
 
 
-def _made_up() -> tuple[Registered, Sequence[Row], Sequence[Row], Sequence[Row]]:
+def _made_up() -> Ground:
     """Made-up functions with a few made-up examples, for training, validation and test."""
     specs, texts = make_up(FUNCTIONS, seed=0)
-    known = register(specs)
     rows = [
         [Row(text=f"{before} {text}".strip(), label=spec.name) for spec, text in zip(specs, texts, strict=True)]
         for before in ("", "hello", "now", "well then", "i need it soon", "next")
     ]
-    return known, [row for part in rows[:4] for row in part], rows[4], rows[5]
+    train = [row for part in rows[:4] for row in part]
+    return Ground(name="", specs=specs, known=register(specs), train=train, valid=rows[4], test=rows[5])
