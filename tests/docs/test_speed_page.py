@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks.calls import overview, report
 
 ROOT = Path(__file__).resolve().parents[2]
-RUN = json.loads((ROOT / "benchmarks/calls/results/2026-11-25.json").read_text(encoding="utf-8"))
+RUN = json.loads((ROOT / "benchmarks/calls/results/2026-11-26.json").read_text(encoding="utf-8"))
 
 
 def between(page: str, markers: tuple[str, str]) -> str:
