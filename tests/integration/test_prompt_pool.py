@@ -27,7 +27,7 @@ from dispatcher.transport.app import create_app
 from dispatcher.transport.message import OTHERS_HEADER, WAKE_UP_HEADER
 
 #: Seconds that anything may take here.
-LONG = 20
+LONG = 60
 
 
 class Told:
