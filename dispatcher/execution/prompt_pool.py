@@ -29,6 +29,8 @@ from dispatcher.transport.message import OTHERS_HEADER, WAKE_UP_HEADER
 
 #: Seconds until a node looks at what its processes have begun, where nothing wakes it up before.
 LOOK: Final = 0.05
+#: Seconds until a node looks again for a process whose end it was told of and did not find; doubled with each look.
+FIRST_PAUSE: Final = 0.001
 #: Bytes that a pipe takes at once, or not at all.
 AT_ONCE: Final = getattr(select, "PIPE_BUF", 512)
 #: What a process is told beside its jobs: of one that it is about to be given, and of one whose beginning it notes.
@@ -213,6 +215,12 @@ class Pool(asynpool.AsynPool):
     def _worker_active(self, worker: Any) -> bool:  # noqa: ANN401 - billiard's
         # Asked by the thread that makes pools smaller: what was given to a process is as good as begun.
         return any(job._write_to is worker for job in list(self._cache.values()))  # noqa: SLF001
+
+    def _event_process_exit(self, hub: Any, process: Any, pause: float = FIRST_PAUSE) -> None:  # noqa: ANN401 - Celery's
+        super()._event_process_exit(hub, process)  # type: ignore[no-untyped-call]
+        # Its pipe may be closed before it can be waited for. Celery looks for it no sooner than five seconds later.
+        if process in self._pool and pause < LOOK:
+            hub.call_later(pause, self._event_process_exit, hub, process, 2 * pause)
 
     def _join_exited_workers(self, shutdown: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - billiard's signature
         # What a process had begun is lost with it; what it had not is given to another.

@@ -27,7 +27,7 @@ from dispatcher.transport.app import create_app
 from dispatcher.transport.message import OTHERS_HEADER, WAKE_UP_HEADER
 
 #: Seconds that anything may take here.
-LONG = 60
+LONG = 20
 
 
 class Told:
@@ -163,6 +163,30 @@ def test_a_job_that_was_begun_is_lost_with_its_process_and_one_that_was_not_is_g
     assert isinstance(begun.failures[0], WorkerLostError)
     assert [pid for pid, _ in begun.accepted] == [process.pid]
     assert waiting.results == [7]
+
+
+@pytest.fixture
+def no_timers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pool, "timers", {})
+
+
+def test_a_process_that_cannot_be_waited_for_yet_when_its_end_is_told_is_looked_for_again(
+    no_timers: None, hub: Hub, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    told.apply(pool, time.sleep, 60)
+    run_until(hub, lambda: told.accepted)
+    (process,) = pool._pool
+    poll, looks = process._popen.poll, []
+
+    def poll_late(*args: Any) -> Any:
+        looks.append(args)
+        return poll(*args) if len(looks) > 3 else None
+
+    monkeypatch.setattr(process._popen, "poll", poll_late)
+    os.kill(process.pid, signal.SIGKILL)
+    run_until(hub, lambda: told.failures)
+    assert isinstance(told.failures[0], WorkerLostError)
 
 
 def test_a_process_that_was_told_of_a_job_is_given_it(hub: Hub) -> None:
