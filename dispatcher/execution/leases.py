@@ -18,8 +18,6 @@ logger = logging.getLogger(__name__)
 
 #: No answer, or one that cannot be read because a job's record is not as we write it.
 NO_ANSWER: tuple[type[Exception], ...] = (*SERVER_FAILURES, ValueError, TypeError, LookupError)
-
-
 #: Seconds for which an answer is good. Nobody keeps the lease until the job is run.
 GOOD_SECONDS: Final = 1.0
 

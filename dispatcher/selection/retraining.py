@@ -34,8 +34,6 @@ MIN_HELD_OUT: Final = 10
 SAID: Final = 0.5
 #: A right function's probability is taken for at least this: one that is not among the candidates has none.
 LEAST: Final = 1e-3
-
-
 #: Sources that are left out of a training, at most.
 MAX_LEFT_OUT: Final = 3
 #: Accuracies that differ by less are the same.

@@ -202,16 +202,20 @@ async def test_a_job_whose_caller_has_gone_is_not_sent_again(acceptor: Acceptor,
     assert ledger.batches[-1] == ["b"]
 
 
-async def test_closing_waits_for_the_answers_that_are_on_their_way(acceptor: Acceptor, ledger: FakeLedger) -> None:
-    ledger.gate.clear()
-    accepting = asyncio.create_task(accept_all(acceptor, "a"))
-    await asyncio.sleep(0)
+async def close_before_the_answer(acceptor: Acceptor, ledger: FakeLedger) -> None:
     closing = asyncio.create_task(acceptor.close())
     await settle()
     assert not closing.done()
     ledger.gate.set()
     await closing
     assert ledger.under_way == 0
+
+
+async def test_closing_waits_for_the_answers_that_are_on_their_way(acceptor: Acceptor, ledger: FakeLedger) -> None:
+    ledger.gate.clear()
+    accepting = asyncio.create_task(accept_all(acceptor, "a"))
+    await asyncio.sleep(0)
+    await close_before_the_answer(acceptor, ledger)
     assert isinstance((await accepting)[0], Accepted)
 
 
@@ -279,12 +283,7 @@ class TestOneByOne:
         ledger.gate.clear()
         accepting = asyncio.create_task(acceptor.accept(job("b")))
         await settle()
-        closing = asyncio.create_task(acceptor.close())
-        await settle()
-        assert not closing.done()
-        ledger.gate.set()
-        await closing
-        assert ledger.under_way == 0
+        await close_before_the_answer(acceptor, ledger)
         assert (await accepting).job_id == "b"
         with pytest.raises(SettingsError, match="closed"):
             await acceptor.accept(job("c"))
