@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dispatcher.errors import ModelError
-from dispatcher.selection import network, training
+from dispatcher.selection import fusion, network, training
 from dispatcher.selection.abstention import SIGNALS
 from dispatcher.selection.card import Card
 from dispatcher.selection.cascade import Cascade
@@ -109,20 +109,40 @@ def test_early_stopping_looks_at_validation_where_there_is_enough_of_it(monkeypa
     assert accuracy(model) >= 0.9
 
 
-def test_the_head_over_sentence_vectors_learns_on_where_its_validation_loss_rises(monkeypatch):
+def train_by_falling_and_by_rising_losses(monkeypatch):
+    """Two models that differ by what their validation losses did."""
     monkeypatch.setattr(training, "MIN_VALIDATION", 10)
     examples, validation = make_validation()
-    models = []
     for way in (-1, 1):
         losses = itertools.count(0, way)
         monkeypatch.setattr(Linear, "loss", lambda *_, losses=losses: float(next(losses)))
-        models.append(train(make_cards(), examples, validation=validation, meaning=make_meaning()))
-    falling, rising = models
+        yield train(make_cards(), examples, validation=validation, meaning=make_meaning())
+
+
+def test_the_head_over_sentence_vectors_learns_on_where_its_validation_loss_rises(monkeypatch):
+    falling, rising = train_by_falling_and_by_rising_losses(monkeypatch)
     assert rising.curves["embedding"][-1]["valid_loss"] > rising.curves["embedding"][0]["valid_loss"]
     assert rising.head == pytest.approx(falling.head)
     assert rising.head_bias == pytest.approx(falling.head_bias)
     # The one by words stops there.
     assert np.abs(rising.ngrams - falling.ngrams).max() > 0.1
+
+
+def test_of_many_examples_the_head_over_sentence_vectors_stops_where_its_validation_loss_rises(monkeypatch):
+    monkeypatch.setattr(training, "MANY_TEXTS", 10)
+    falling, rising = train_by_falling_and_by_rising_losses(monkeypatch)
+    assert np.abs(rising.head - falling.head).max() > 0.1
+
+
+def test_heads_do_not_learn_how_often_a_function_is_asked_for():
+    often, seldom = "music.play", "weather.forecast"
+    cards = [card for card in make_cards() if card.name in {often, seldom}]
+    examples = [Example(text=f"kindly see to number {n}", function=seldom if n % 10 == 0 else often) for n in range(60)]
+    meaning = make_meaning()
+    snapshot = Snapshot(cards, meaning=meaning, model=train(cards, examples, meaning=meaning))
+    tiers = snapshot.score(snapshot.read("kindly see to number seven", None)).tiers
+    for tier in (fusion.NGRAMS, fusion.EMBEDDING):
+        assert tiers[tier][snapshot.names[often]] - tiers[tier][snapshot.names[seldom]] < 0.1
 
 
 @pytest.mark.parametrize("with_meaning", [False, True])
