@@ -103,6 +103,17 @@ def test_the_processes_of_a_pool_share_what_was_there_before_them(monkeypatch: p
     assert frozen == ["once"]
 
 
+def test_the_processes_of_a_pool_share_what_their_first_connection_needs() -> None:
+    before_fork = (
+        "from celery.signals import worker_before_create_process\n"
+        "from dispatcher import Registry, create_worker_app\n"
+        "create_worker_app(Registry())\n"
+        "worker_before_create_process.send(sender=None)"
+    )
+    first_look_for_a_host = "import socket\nsocket.getaddrinfo('localhost', 0)"
+    assert imported_by(before_fork) == imported_by(f"{before_fork}\n{first_look_for_a_host}")
+
+
 OURS = """
 import json, sys
 from celery.apps.worker import Worker
