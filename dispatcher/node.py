@@ -18,8 +18,8 @@ from dispatcher.transport.lean_imports import PARTS, import_without_parts, left_
 if TYPE_CHECKING:
     from celery import Celery
 
-#: What the command and any app of ours will need; the last would come with the app, and difflib with it.
-_OF_CELERY = ("celery.apps.worker", "celery.bin.base", "kombu.utils.text")
+#: What the command and any app of ours will need; the last two would come later, and what can be left with them.
+_OF_CELERY = ("celery.apps.worker", "celery.bin.base", "celery.app.log", "kombu.utils.text")
 _USAGE = "usage: python -m dispatcher.node APP [options of `celery worker`]; APP as in `celery -A APP`"
 
 

@@ -33,14 +33,16 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     }
 )
 
-#: What Celery and kombu import and only call: for an ETA, a message in YAML, a state file, a hint at a misspelt name.
+#: What Celery and kombu import and only call: for an ETA, a message in YAML, a file, a hint at a misspelt name.
 #: And what Python's own `importlib.metadata` does, for what it reads of a package beyond its version.
 CALLED_ONLY: Final = (
+    "calendar",
     "csv",
     "dateutil.parser",
     "dateutil.tz",
     "difflib",
     "importlib.metadata._adapters",
+    "logging.handlers",
     "pprint",
     "shelve",
     "tzlocal",
@@ -87,44 +89,32 @@ class StandIn(ModuleType):
 @contextmanager
 def left_until_called() -> Iterator[None]:
     """Have what is imported meanwhile import the modules of `CALLED_ONLY` at their first call."""
-    with _standing_in([StandIn(name) for name in CALLED_ONLY if _can_be_left(name)]):
+    left = [name for name in CALLED_ONLY if _can_be_left(name)]
+    with _standing_in([StandIn(name) for name in left]):
         yield
+    for name in left:
+        _show_in_its_package(name)
 
 
 def _can_be_left(name: str) -> bool:
-    """Whether it is there, and not imported yet, and found as a name of its package by those who do not import it.
+    """Whether it is there, and not imported yet.
 
     What is private to a package, only that imports: it is left without a look, which would import the package.
     """
-    package, _, own = name.rpartition(".")
-    if name in sys.modules or own.startswith("_"):
-        return name not in sys.modules
-    return find_spec(name) is not None and (not package or "__getattr__" in vars(sys.modules[package]))
+    if name in sys.modules:
+        return False
+    return _is_private(name) or (find_spec(name) is not None and name not in sys.modules)
 
 
-def version(distribution_name: str) -> str:
-    """The version of what is installed, as `importlib.metadata.version` gives it, without a reader of e-mail.
-
-    Raises:
-        PackageNotFoundError: it is not installed.
-    """
-    from importlib import metadata  # noqa: PLC0415 - after what it imports was left
-
-    distribution = metadata.distribution(distribution_name)
-    said = re.search(r"^Version:(.+)$", distribution.read_text("METADATA") or "", re.MULTILINE)
-    return said[1].strip() if said is not None else distribution.version
+def _is_private(name: str) -> bool:
+    return name.rpartition(".")[2].startswith("_")
 
 
-@contextmanager
-def versions_by_themselves() -> Iterator[None]:
-    """Have everybody ask for versions by `version`: kombu's Redis transport does when imported, redis-py later."""
-    from importlib import metadata  # noqa: PLC0415 - after what it imports was left
-
-    usual, metadata.version = metadata.version, version
-    try:
-        yield
-    finally:
-        metadata.version = usual
+def _show_in_its_package(name: str) -> None:
+    """Have it found as a name of its package by those who do not import it, as if it had been imported."""
+    package = sys.modules.get(name.rpartition(".")[0])
+    if package is not None and not _is_private(name) and "__getattr__" not in vars(package):
+        _promise_parts(package, CALLED_ONLY)
 
 
 def import_without_parts(name: str) -> None:
@@ -200,3 +190,28 @@ def _promise_parts(package: ModuleType, parts: Sequence[str]) -> None:
     for name in promised:
         del vars(package)[name]
     vars(package)["__getattr__"] = give
+
+
+def version(distribution_name: str) -> str:
+    """The version of what is installed, as `importlib.metadata.version` gives it, without a reader of e-mail.
+
+    Raises:
+        PackageNotFoundError: it is not installed.
+    """
+    from importlib import metadata  # noqa: PLC0415 - after what it imports was left
+
+    distribution = metadata.distribution(distribution_name)
+    said = re.search(r"^Version:(.+)$", distribution.read_text("METADATA") or "", re.MULTILINE)
+    return said[1].strip() if said is not None else distribution.version
+
+
+@contextmanager
+def versions_by_themselves() -> Iterator[None]:
+    """Have everybody ask for versions by `version`: kombu's Redis transport does when imported, redis-py later."""
+    from importlib import metadata  # noqa: PLC0415 - after what it imports was left
+
+    usual, metadata.version = metadata.version, version
+    try:
+        yield
+    finally:
+        metadata.version = usual

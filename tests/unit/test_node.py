@@ -149,11 +149,12 @@ def modules_of_ours(folder: Path, *options: str) -> tuple[str, set[str]]:
 
 NEVER_USED = {
     "dispatcher.client", "dispatcher.selection", "dispatcher.transport.asyncio_connections",
-    "dispatcher.transport.embedded", "numpy", "amqp.connection", "celery.bin.celery", "celery.contrib",
-    "csv", "dateutil.parser", "dateutil.tz", "difflib", "email.message", "email.parser", "flower", "http.client", "pprint", "prometheus_client",
-    "prompt_toolkit", "pydantic.v1", "pygments", "redis.asyncio", "redis.cluster", "redis.commands.cluster",
-    "redis.commands.json", "redis.commands.search", "redis.keyspace_notifications", "rich", "shelve", "typer",
-    "tzlocal", "unittest", "urllib.request", "xml", "yaml",
+    "dispatcher.transport.embedded", "amqp.connection", "calendar", "celery.bin.celery", "celery.contrib",
+    "csv", "dateutil.parser", "dateutil.tz", "difflib", "email.message", "email.parser", "flower",
+    "http.client", "logging.handlers", "numpy", "pprint", "prometheus_client", "prompt_toolkit", "pydantic.v1",
+    "pygments", "redis.asyncio", "redis.cluster", "redis.commands.cluster", "redis.commands.json",
+    "redis.commands.search", "redis.keyspace_notifications", "rich", "shelve", "typer", "tzlocal", "unittest",
+    "urllib.request", "xml", "yaml",
 }  # fmt: skip
 
 

@@ -173,6 +173,8 @@ USES = {
     ),
     "the machine's time zone": "str(celery.utils.time.get_localzone())",
     "YAML": "loads(*[dumps({'a': [1, None]}, serializer='yaml')[i] for i in (2, 0, 1)], accept=['application/x-yaml'])",
+    "a month's last day": "(datetime(2024, 1, 31) + celery.utils.time.ffwd(month=2)).isoformat()",
+    "a log file": "type(kombu.log.setup_logging('INFO', '/dev/null').handlers[0]).__name__",
     "a misspelt name": "kombu.utils.text.fmatch_best('redsi', ['redis', 'amqp'])",
     "what a package says of itself": "importlib.metadata.metadata('redis').json",
     "the files of a package": "list(map(str, importlib.metadata.files('redis')))",
@@ -181,7 +183,7 @@ USES = {
 
 @pytest.mark.parametrize("use", USES)
 def test_what_is_only_called_does_what_it_always_does(use: str) -> None:
-    modules = "celery.apps.worker, celery.utils.time, importlib.metadata, kombu.utils.text, json"
+    modules = "celery.apps.worker, celery.utils.time, importlib.metadata, kombu.log, kombu.utils.text, json"
     ask = (
         "from datetime import datetime\nfrom zoneinfo import ZoneInfo\nfrom kombu.serialization import dumps, loads\n"
         f"print(json.dumps({USES[use]}))"
@@ -221,6 +223,15 @@ def test_what_is_found_only_where_somebody_imported_it_is_imported(
     assert isinstance(sys.modules[package].part.Thing, type)
 
 
+def test_a_module_of_pythons_own_is_found_in_its_package_as_where_celery_imports_it() -> None:
+    found = (
+        "import json, logging\nwith left_until_called():\n    import kombu.log\n"
+        "handlers = logging.handlers\nimport logging.handlers as same\n"
+        "print(json.dumps([handlers is same, handlers.WatchedFileHandler.__name__, hasattr(logging, 'no')]))"
+    )
+    assert run(f"{LEAN}{found}") == [True, "WatchedFileHandler", False]
+
+
 def test_what_is_private_to_a_package_is_left_without_importing_that(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +244,16 @@ def test_what_is_private_to_a_package_is_left_without_importing_that(
         module = import_module(package)
     assert f"{package}._own" not in sys.modules
     assert type(module.make()) is module._own.Thing is sys.modules[f"{package}._own"].Thing
+
+
+def test_what_its_package_imports_by_itself_is_imported_once(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, package, __init__="from . import part\n")
+    monkeypatch.setattr(lean_imports, "CALLED_ONLY", (f"{package}.part",))
+    with left_until_called():
+        pass
+    assert sys.modules[f"{package}.part"] is sys.modules[package].part
 
 
 def test_what_is_not_installed_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
