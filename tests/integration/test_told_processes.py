@@ -17,7 +17,7 @@ __all__ = ["hub"]
 
 
 @pytest.fixture
-def pool(hub: Hub) -> Iterator[Pool]:  # noqa: F811 - the fixture
+def pool(hub: Hub) -> Iterator[Pool]:
     made = Pool(1, threads=False, allow_restart=True)
     made.register_with_event_loop(hub)
     run_until(hub, lambda: made._all_inqueues)
@@ -26,7 +26,7 @@ def pool(hub: Hub) -> Iterator[Pool]:  # noqa: F811 - the fixture
     made.join()
 
 
-def test_a_process_that_was_told_of_a_job_runs_it_before_it_ends(hub: Hub, pool: Pool) -> None:  # noqa: F811
+def test_a_process_that_was_told_of_a_job_runs_it_before_it_ends(hub: Hub, pool: Pool) -> None:
     told, after = Told(), Told()
     (process,) = pool._pool
     time.sleep(0.3)  # until it waits for a job: it looks whether it is to end before it waits
@@ -41,7 +41,7 @@ def test_a_process_that_was_told_of_a_job_runs_it_before_it_ends(hub: Hub, pool:
 
 
 def test_the_first_job_of_a_node_whose_process_ended_before_it_began_is_given_to_another(
-    hub: Hub,  # noqa: F811
+    hub: Hub,
     pool: Pool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,7 +1,6 @@
 """Asking the ledger for one job, early or in time: what is done with an answer that nobody has read yet."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
