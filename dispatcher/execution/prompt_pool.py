@@ -70,6 +70,7 @@ class Begun:
     def __init__(self) -> None:
         memory = memoryview(mmap.mmap(-1, 16))  # shared with what is forked from now on
         self._job, self._at = memory[:8].cast("q"), memory[8:].cast("d")
+        self._job[0] = -1  # jobs are numbered from 0
 
     def note(self, job: int, at: float) -> None:
         """Take note of a job. Its time goes first: who finds the job finds its time."""
@@ -87,7 +88,11 @@ class Process(asynpool.Worker):
     def _make_child_methods(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - billiard's signature
         super()._make_child_methods(*args, **kwargs)  # type: ignore[no-untyped-call]
         begun = getattr(self.inq, "begun", None)  # a process that was not forked has none, and sends what it says
-        talk = Talk(self.wait_for_job, self.outq.put, begun)
+        # Who was told of a job takes it, though the pool is restarted meanwhile: another process would be refused it.
+        restart, self._shutdown = self._shutdown, None
+        receive_told = self._make_protected_receive(self.inq)  # type: ignore[no-untyped-call]
+        self._shutdown = restart
+        talk = Talk(self.wait_for_job, self.outq.put, begun, receive_told)
         self.wait_for_job, self.outq.put = talk.hear, talk.say
 
 
@@ -98,10 +103,18 @@ class Talk:
         receive: the next message.
         put: sends one.
         begun: where to note that a job was begun.
+        receive_told: as `receive`, after the process was told of the job that the next message is.
     """
 
-    def __init__(self, receive: Callable[[], Any], put: Callable[[Any], None], begun: Begun | None) -> None:
+    def __init__(
+        self,
+        receive: Callable[[], Any],
+        put: Callable[[Any], None],
+        begun: Begun | None,
+        receive_told: Callable[[], Any] | None = None,
+    ) -> None:
         self._receive = receive
+        self._receive_told = receive_told or receive
         self._put = put
         self._begun = begun
         self._quietly = False
@@ -109,10 +122,12 @@ class Talk:
 
     def hear(self) -> Any:  # noqa: ANN401 - as billiard sends it
         """The next message, if there is one; the job of a wake-up was asked for before it is returned."""
-        while message := self._receive():
+        message = self._receive()
+        while message:
             kind, words = message
             if kind == EARLY:
                 self._ask(*words)
+                message = self._receive_told()
                 continue
             self._quietly = kind == QUIET and self._begun is not None
             # Source: billiard.pool.Worker.workloop; celery.worker.request.Request.execute_using_pool.
