@@ -35,8 +35,8 @@ demo: $(RUNTIME) ## Run the demo: requests from a file become calls on real work
 
 test: $(TOOLS) ## Run all tests (ARGS="tests/unit -k name" for some)
 ifeq ($(strip $(ARGS)),)
-	@# Two files at a time: half of what most tests do is wait. Those that look at times by the millisecond, or leave
-	@# nothing to run beside them, come first and alone.
+# Two files at a time: half of what most tests do is wait. Those that look at times by the millisecond, or leave nothing
+# to run beside them, come first and alone.
 	@$(UNSTEERED) $(BIN)/python -m pytest $(ALONE)
 	@$(UNSTEERED) $(BIN)/python -m pytest --ignore=$(ALONE) --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 else
