@@ -37,9 +37,9 @@ test: $(TOOLS) ## Run all tests (ARGS="tests/unit -k name" for some)
 ifeq ($(strip $(ARGS)),)
 # Two files at a time, each with one thread for its arithmetic: half of what most tests do is wait. Those that look at
 # times by the millisecond, or at what many threads do, or leave nothing to run beside them, come first and alone.
-	@$(UNSTEERED) $(BIN)/python -m pytest $(ALONE)
-	@env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(UNSTEERED) $(BIN)/python -m pytest $(ALONE:%=--ignore=%) \
-		--numprocesses=2 --dist=loadfile --no-loadscope-reorder
+	@$(UNSTEERED) $(BIN)/python -m pytest $(ALONE); alone=$$?; \
+		env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(UNSTEERED) $(BIN)/python -m pytest $(ALONE:%=--ignore=%) \
+		--numprocesses=2 --dist=loadfile --no-loadscope-reorder && exit $$alone
 else
 	@$(UNSTEERED) $(BIN)/python -m pytest $(ARGS)
 endif
