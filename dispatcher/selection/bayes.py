@@ -18,7 +18,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from dispatcher.selection.abstention import Numbers
 from dispatcher.selection.feedback import Feedback
@@ -62,32 +61,32 @@ class Bayes:
         self._lengths: Floats | None = None
         self._columns = np.empty(0, dtype=np.int64)
         #: A zero for each n-gram, to count in.
-        self._seen = np.zeros(0, dtype=np.int16)
+        self._seen: Floats = np.zeros(0, dtype=np.float32)
 
     @property
     def calls(self) -> Array:
         """How often each function was asked for, shape (functions,)."""
         return self._calls
 
-    def add(self, read: Read, position: int, state: Iterable[str] = (), weight: float = 1.0) -> None:
+    def add(self, rows: Integers, position: int, state: Iterable[str] = (), weight: float = 1.0) -> None:
         """Count a text that asked for a function.
 
         Args:
-            read: its n-grams.
+            rows: of its n-grams; one that occurs twice is there twice.
             position: the function.
             state: what was known of the conversation, as `states_of` gives it.
             weight: how much it counts; negative takes back.
         """
         self.changes += 1
         column = self._column(position)
-        rows, cells = read.rows, self._logs.cells[:, column]
         # log(1 + (n + w) / ALPHA) from log(1 + n / ALPHA).
-        grown = np.exp(cells[rows], dtype=np.float64)
-        grown += self._times(rows) * (weight / ALPHA)
+        grown, places = self._logs.take(rows, column)
+        np.exp(grown, out=grown)
+        grown += self._added_up(rows, np.float32(weight / ALPHA))
         if weight < 0:
             np.maximum(grown, 1, out=grown)
-        cells[rows] = np.log(grown)
-        self._totals[position] += weight * len(read.rows)
+        self._logs.put(places, np.log(grown, out=grown))
+        self._totals[position] += weight * len(rows)
         self._calls[position] += weight
         self._prior = self._lengths = None
         for key in state:
@@ -95,15 +94,15 @@ class Bayes:
                 calls = self._states.setdefault(key, {})
                 calls[position] = calls.get(position, 0.0) + weight
 
-    def _times(self, rows: Integers) -> npt.NDArray[np.int16]:
-        """How often each of some rows is among them."""
+    def _added_up(self, rows: Integers, amount: np.float32) -> Floats:
+        """An amount for each of some rows, as many times as it is among them."""
         if len(self._seen) < self._logs.rows:
-            self._seen = np.zeros(2 * self._logs.rows, dtype=np.int16)
-        # A plain 1 is of another type, which takes six times as long.
-        np.add.at(self._seen, rows, np.int16(1))
-        times = self._seen.take(rows)
+            self._seen = np.zeros(2 * self._logs.rows, dtype=np.float32)
+        # An amount of another type takes six times as long.
+        np.add.at(self._seen, rows, amount)
+        amounts = self._seen.take(rows)
         self._seen[rows] = 0
-        return times
+        return amounts
 
     def logits(self, read: Read) -> Floats:
         """What the words say, shape (functions,): 0 for a function that was never counted."""

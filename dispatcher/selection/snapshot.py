@@ -19,7 +19,7 @@ from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.fusion import Fusion
 from dispatcher.selection.judgement import gradient_of, judge
 from dispatcher.selection.lexical import Lexicon
-from dispatcher.selection.loss import Floats
+from dispatcher.selection.loss import Floats, Integers
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model
 from dispatcher.selection.neighbours import Neighbours
@@ -29,7 +29,7 @@ from dispatcher.selection.rules import CompiledRule
 from dispatcher.selection.scores import Scores
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.shape import Shape
-from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
+from dispatcher.selection.softmax import Ngrams, Softmax, document_of
 from dispatcher.selection.sums import Sum, Sums, Table
 from dispatcher.selection.unsaid import Unsaid, share_out
 from dispatcher.selection.words import words
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 #: The probability from which on a function was thought of by the selector itself.
 PLAUSIBLE = 0.02
+#: Log P from which on a function that was right was known to be: the weights have next to nothing to learn from it.
+KNOWN = math.log(1 - 4e-3)
 #: The probability of a favourite from which on it is not plausible that nothing fits.
 CLEAR_FAVOURITE = 0.9
 #: What a like example adds at most, as in the keyword selector. Shared words add nothing here: BM25 and the n-grams
@@ -129,7 +131,7 @@ class Snapshot:
         """Count and remember the functions' own examples, but for those that are known already."""
         own = [(i, example) for i, card in enumerate(self.cards) for example in card.examples if example not in known]
         for position, example in own:
-            self.bayes.add(self.ngrams.read(buckets(example)), position)
+            self.bayes.add(self.ngrams.read(buckets(example)).rows, position)
             self.examples[position] += 1
         if own and self.neighbours is not None and self.embedding is not None:
             vectors = self.embedding.meaning.requests([example for _, example in own])
@@ -324,7 +326,7 @@ class Snapshot:
             return
         reading, scores = self._look_again(feedback)
         unknown = reading.sum.unknown
-        met = reading.sum.read([self.softmax.meet(unknown)]) if unknown else reading.ngrams
+        rows = reading.sum.rows([self.softmax.meet(unknown)] if unknown else ())
         self._learnt += 1
         if position is None:
             self._learn_nothing(reading, scores, feedback)
@@ -332,9 +334,9 @@ class Snapshot:
         right = feedback.verdict is Verdict.RIGHT
         plausible = math.exp(scores.logs.item(position)) >= PLAUSIBLE
         self.unsaid.add(position, feedback.weight, right=right)
-        self._step(reading, scores, met, feedback, position)
+        self._step(reading, scores, rows, feedback, position)
         if right:
-            self.bayes.add(met, position, reading.states, feedback.weight)
+            self.bayes.add(rows, position, reading.states, feedback.weight)
             self.examples[position] += feedback.weight
             self._weigh_function(position)
             if feedback.weight >= 1:
@@ -343,10 +345,11 @@ class Snapshot:
             self.exact.forget(feedback.text, position)
         self.unsaid.weigh(self.examples)
 
-    def _step(self, reading: Reading, scores: Scores, met: Read, feedback: Feedback, position: int) -> None:
+    def _step(self, reading: Reading, scores: Scores, rows: Integers, feedback: Feedback, position: int) -> None:
         """One step of the weights, and the text remembered."""
         right = feedback.verdict is Verdict.RIGHT
-        gradient = gradient_of(scores.logs, position, right=right)
+        known = right and scores.logs.item(position) > KNOWN
+        gradient = {} if known else gradient_of(scores.logs, position, right=right)
         rehearsal = self.rehearsal if fusion.EMBEDDING in scores.tiers else None
         # Who always tells the right function leaves nothing unsaid, and does not wait for what follows from it.
         judged = None
@@ -354,13 +357,14 @@ class Snapshot:
             judged = judge(self, reading, scores, feedback, position)
             if not right:
                 gradient = share_out(gradient, position, judged.candidates, judged.believed(self.examples))
-        self.softmax.learn(met, gradient, feedback.weight)
+        if gradient:
+            self.softmax.learn(reading.sum.weigh(rows), gradient, feedback.weight)
         if self.embedding is None or self.neighbours is None:
             return
         if judged is None or rehearsal is None:
             self.embedding.learn(reading.vector, gradient, feedback.weight)
         else:
-            surprise = abs(gradient[position]) * feedback.weight
+            surprise = abs(gradient.get(position, 0.0)) * feedback.weight
             rehearsal.learn(judged, surprise, self._gates[fusion.EMBEDDING], self.examples)
         self.neighbours.add(reading.vector, position, feedback.text, right=right)
 

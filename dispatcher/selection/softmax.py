@@ -261,12 +261,14 @@ class Softmax:
         by_logit = np.fromiter(gradient.values(), np.float32, len(gradient))
         if weight != 1:
             by_logit *= np.float32(weight)
-        all_squares = self._squares.cells.reshape(-1)
-        squares = all_squares.take(read.rows)
-        squares += read.values * read.values * by_logit.dot(by_logit)
-        all_squares[read.rows] = squares
-        steps = read.values * (np.float32(-RATE) / np.sqrt(squares + np.float32(1e-2)))
-        self._table.add(read.rows, columns, steps[:, None] * by_logit)
+        known, places = self._squares.take(read.rows, 0)
+        squares = read.values * read.values
+        squares *= by_logit.dot(by_logit)
+        squares += known
+        self._squares.put(places, squares)
+        squares += np.float32(1e-2)
+        steps = read.values / np.sqrt(squares, out=squares)
+        self._table.add(read.rows, columns, steps[:, None] * (np.float32(-RATE) * by_logit))
         self._bias[positions] -= np.float32(0.02) * by_logit
 
     def shares(self, read: Read, position: int) -> Floats:

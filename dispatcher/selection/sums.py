@@ -94,13 +94,21 @@ class Sum:
         #: The share of its n-grams, by idf, that have a row.
         self.met = known / square
 
-    def read(self, met: Sequence[Integers] = ()) -> Read:
-        """Row by row.
+    def read(self) -> Read:
+        """Row by row."""
+        return self.weigh(self.rows())
+
+    def rows(self, met: Sequence[Integers] = ()) -> Integers:
+        """Of its n-grams; one that occurs twice is there twice.
 
         Args:
             met: the rows of what was unknown, where it has rows by now.
         """
-        rows = np.concatenate((*self._rows, *met))
+        rows = (*self._rows, *met)
+        return np.concatenate(rows) if len(rows) > 1 else rows[0]
+
+    def weigh(self, rows: Integers) -> Read:
+        """With its values, which take the rows' idf."""
         values: Floats = self._ngrams.idf.take(rows)
         values /= np.float32(self.length)
         return Read(rows, values)
