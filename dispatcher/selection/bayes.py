@@ -60,8 +60,6 @@ class Bayes:
         #: log(1 + n_f / (ALPHA · V)) and the function of each column, likewise.
         self._lengths: Floats | None = None
         self._columns = np.empty(0, dtype=np.int64)
-        #: A zero for each n-gram, to count in.
-        self._seen: Floats = np.zeros(0, dtype=np.float32)
 
     @property
     def calls(self) -> Array:
@@ -79,13 +77,16 @@ class Bayes:
         """
         self.changes += 1
         column = self._column(position)
-        # log(1 + (n + w) / ALPHA) from log(1 + n / ALPHA).
-        grown, places = self._logs.take(rows, column)
-        np.exp(grown, out=grown)
-        grown += self._added_up(rows, np.float32(weight / ALPHA))
+        # log(1 + (n + w) / ALPHA) from log(1 + n / ALPHA), w as often as a row is there.
+        cells, places = self._logs.flat, self._logs.places(rows, column)
+        grown = cells.take(places)
+        cells[places] = np.exp(grown, out=grown)
+        # An amount of another type takes six times as long.
+        np.add.at(cells, places, np.float32(weight / ALPHA))
+        grown = cells.take(places)
         if weight < 0:
             np.maximum(grown, 1, out=grown)
-        self._logs.put(places, np.log(grown, out=grown))
+        cells[places] = np.log(grown, out=grown)
         self._totals[position] += weight * len(rows)
         self._calls[position] += weight
         self._prior = self._lengths = None
@@ -93,16 +94,6 @@ class Bayes:
             if key in self._states or len(self._states) < MAX_STATES:
                 calls = self._states.setdefault(key, {})
                 calls[position] = calls.get(position, 0.0) + weight
-
-    def _added_up(self, rows: Integers, amount: np.float32) -> Floats:
-        """An amount for each of some rows, as many times as it is among them."""
-        if len(self._seen) < self._logs.rows:
-            self._seen = np.zeros(2 * self._logs.rows, dtype=np.float32)
-        # An amount of another type takes six times as long.
-        np.add.at(self._seen, rows, amount)
-        amounts = self._seen.take(rows)
-        self._seen[rows] = 0
-        return amounts
 
     def logits(self, read: Read) -> Floats:
         """What the words say, shape (functions,): 0 for a function that was never counted."""
@@ -204,7 +195,7 @@ class Bayes:
             self._column_of.update({own: column for column, own in enumerate(new, len(self._positions))})
             self._positions += new
         self._logs.grow(len(self._ngrams), len(self._positions))
-        return self._column_of[position]
+        return position if self._is_dense else self._column_of[position]
 
 
 def states_of(state: ConversationState | Feedback | None) -> tuple[str, ...]:

@@ -35,20 +35,22 @@ class Vocabulary:
         # As `np.unique`, which takes ten times as long for the few that a text has.
         self.add_in_order(np.array(list(dict.fromkeys(new.tolist())), dtype=np.int64))
 
-    def add_few(self, found: list[int]) -> Integers:
+    def add_few(self, found: list[int]) -> list[int]:
         """Give a row to each bucket, none of which has one, as long as there are any; the rows of those that got one.
 
         For the few that a text has a tenth of the time of `np.unique` and two look-ups.
         """
-        row_of: dict[int, int] = {}
-        for bucket in found:
-            if bucket not in row_of and self._size < self._limit:
-                row_of[bucket] = self._rows[bucket] = self._size
-                if self._size == len(self._buckets):
-                    self._buckets = np.resize(self._buckets, 2 * self._size)
-                self._buckets[self._size] = bucket
-                self._size += 1
-        return np.array([row_of[bucket] for bucket in found if bucket in row_of], dtype=np.int64)
+        rows, row_of = self._rows, dict[int, int]()
+        for bucket in dict.fromkeys(found):
+            size = self._size
+            if size == self._limit:
+                break
+            if size == len(self._buckets):
+                self._buckets = np.resize(self._buckets, 2 * size)
+            self._buckets[size] = bucket
+            row_of[bucket] = rows[bucket] = size
+            self._size = size + 1
+        return [row_of[bucket] for bucket in found if bucket in row_of]
 
     def add_in_order(self, new: Buckets) -> None:
         """Give rows to distinct buckets that have none, in their order."""
@@ -97,7 +99,8 @@ class Grid:
 
     def _allot(self, cells: Floats) -> None:
         self._cells = cells
-        self._flat = cells.reshape(-1)
+        #: All cells as one row, until it grows: for those who go by `places`.
+        self.flat = cells.reshape(-1)
 
     @property
     def cells(self) -> Floats:
@@ -118,20 +121,18 @@ class Grid:
             places, amounts = places + columns, amounts.reshape(-1)
         else:
             places = places[:, None] + columns
-        self._flat[places] = self._flat.take(places) + amounts
+        self.flat[places] = self.flat.take(places) + amounts
 
-    def take(self, rows: Integers, column: int) -> tuple[Floats, Integers]:
-        """The cells of some rows in one column, and their places for `put`."""
-        places = rows * self._cells.shape[1]
+    def places(self, rows: Integers, column: int) -> Integers:
+        """Where in `flat` the cells of some rows in one column stand."""
+        places: Integers = rows * self._cells.shape[1]
         places += column
-        return self._flat.take(places), places
-
-    def put(self, places: Integers, cells: Floats) -> None:
-        """Set the cells at places that `take` gave."""
-        self._flat[places] = cells
+        return places
 
     def grow(self, rows: int, columns: int) -> None:
         """Make it at least this large."""
+        if rows <= self.rows and columns <= self.columns:
+            return
         height, width = self._cells.shape
         if rows > height or columns > width:
             taller = height if rows <= height else max(rows, height + height // 2)

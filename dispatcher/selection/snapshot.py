@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 #: The probability from which on a function was thought of by the selector itself.
 PLAUSIBLE = 0.02
-#: Log P from which on a function that was right was known to be: the weights have next to nothing to learn from it.
-KNOWN = math.log(1 - 4e-3)
+#: How far P may be from 1, times what a tier counts, for a function that was right to teach the tier's weights nothing.
+KNOWN = 0.01
 #: The probability of a favourite from which on it is not plausible that nothing fits.
 CLEAR_FAVOURITE = 0.9
 #: What a like example adds at most, as in the keyword selector. Shared words add nothing here: BM25 and the n-grams
@@ -108,6 +108,8 @@ class Snapshot:
             # One place more than functions: the texts that nothing fits.
             self.neighbours = Neighbours(self.size + 1, meaning.dimension)
             self.rehearsal = Rehearsal(self.embedding)
+        #: The tiers whose weights learn from each feedback.
+        self._weighed = (fusion.NGRAMS,) if self.embedding is None else (fusion.NGRAMS, fusion.EMBEDDING)
         #: How many examples each function has.
         self.examples = np.zeros(self.size, dtype=np.float32)
         default = fusion.WORDS if meaning is None else fusion.MEANING
@@ -326,7 +328,7 @@ class Snapshot:
             return
         reading, scores = self._look_again(feedback)
         unknown = reading.sum.unknown
-        rows = reading.sum.rows([self.softmax.meet(unknown)] if unknown else ())
+        rows = reading.sum.rows(self.softmax.meet(unknown) if unknown else ())
         self._learnt += 1
         if position is None:
             self._learn_nothing(reading, scores, feedback)
@@ -348,8 +350,8 @@ class Snapshot:
     def _step(self, reading: Reading, scores: Scores, rows: Integers, feedback: Feedback, position: int) -> None:
         """One step of the weights, and the text remembered."""
         right = feedback.verdict is Verdict.RIGHT
-        known = right and scores.logs.item(position) > KNOWN
-        gradient = {} if known else gradient_of(scores.logs, position, right=right)
+        taught = [tier for tier in self._weighed if not right or self._teaches(tier, scores, position)]
+        gradient = gradient_of(scores.logs, position, right=right) if taught else {}
         rehearsal = self.rehearsal if fusion.EMBEDDING in scores.tiers else None
         # Who always tells the right function leaves nothing unsaid, and does not wait for what follows from it.
         judged = None
@@ -357,16 +359,22 @@ class Snapshot:
             judged = judge(self, reading, scores, feedback, position)
             if not right:
                 gradient = share_out(gradient, position, judged.candidates, judged.believed(self.examples))
-        if gradient:
+        if fusion.NGRAMS in taught:
             self.softmax.learn(reading.sum.weigh(rows), gradient, feedback.weight)
         if self.embedding is None or self.neighbours is None:
             return
         if judged is None or rehearsal is None:
-            self.embedding.learn(reading.vector, gradient, feedback.weight)
+            if fusion.EMBEDDING in taught:
+                self.embedding.learn(reading.vector, gradient, feedback.weight)
         else:
             surprise = abs(gradient.get(position, 0.0)) * feedback.weight
             rehearsal.learn(judged, surprise, self._gates[fusion.EMBEDDING], self.examples)
         self.neighbours.add(reading.vector, position, feedback.text, right=right)
+
+    def _teaches(self, tier: str, scores: Scores, position: int) -> bool:
+        """Whether the weights of a tier have anything to learn from its being this function."""
+        gates = self._gates.get(tier)
+        return gates is None or (1 - math.exp(scores.logs.item(position))) * gates.item(position) > KNOWN
 
     def _look_again(self, feedback: Feedback) -> tuple[Reading, Scores]:
         """What the tiers say of a text now; they need not be asked again where nothing was learnt in between."""
@@ -381,7 +389,9 @@ class Snapshot:
     def _weigh_function(self, position: int) -> None:
         """Weigh the tiers anew for one function, whose examples have changed."""
         share = fusion.share_of(self.examples.item(position))
-        self._all_gates[:, position] = self._untrained + self._gained * share
+        gates = self._all_gates[:, position]
+        np.multiply(self._gained, share, out=gates)
+        gates += self._untrained
         if any(self._gates[tier].any() for tier in self._waiting):
             self._weigh_tiers()
 

@@ -98,14 +98,14 @@ class Sum:
         """Row by row."""
         return self.weigh(self.rows())
 
-    def rows(self, met: Sequence[Integers] = ()) -> Integers:
+    def rows(self, met: Sequence[int] = ()) -> Integers:
         """Of its n-grams; one that occurs twice is there twice.
 
         Args:
             met: the rows of what was unknown, where it has rows by now.
         """
-        rows = (*self._rows, *met)
-        return np.concatenate(rows) if len(rows) > 1 else rows[0]
+        parts = [*self._rows, np.array(met, dtype=np.int64)] if met else self._rows
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def weigh(self, rows: Integers) -> Read:
         """With its values, which take the rows' idf."""
