@@ -40,7 +40,7 @@ class Vocabulary:
 
         For the few that a text has a tenth of the time of `np.unique` and two look-ups.
         """
-        rows, row_of = self._rows, dict[int, int]()
+        rows, row_of = self._rows, {}
         for bucket in dict.fromkeys(found):
             size = self._size
             if size == self._limit:

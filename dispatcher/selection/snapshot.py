@@ -350,7 +350,7 @@ class Snapshot:
     def _step(self, reading: Reading, scores: Scores, rows: Integers, feedback: Feedback, position: int) -> None:
         """One step of the weights, and the text remembered."""
         right = feedback.verdict is Verdict.RIGHT
-        taught = [tier for tier in self._weighed if not right or self._teaches(tier, scores, position)]
+        taught = self._taught(scores, position) if right else self._weighed
         gradient = gradient_of(scores.logs, position, right=right) if taught else {}
         rehearsal = self.rehearsal if fusion.EMBEDDING in scores.tiers else None
         # Who always tells the right function leaves nothing unsaid, and does not wait for what follows from it.
@@ -371,10 +371,10 @@ class Snapshot:
             rehearsal.learn(judged, surprise, self._gates[fusion.EMBEDDING], self.examples)
         self.neighbours.add(reading.vector, position, feedback.text, right=right)
 
-    def _teaches(self, tier: str, scores: Scores, position: int) -> bool:
-        """Whether the weights of a tier have anything to learn from its being this function."""
-        gates = self._gates.get(tier)
-        return gates is None or (1 - math.exp(scores.logs.item(position))) * gates.item(position) > KNOWN
+    def _taught(self, scores: Scores, position: int) -> Sequence[str]:
+        """The tiers whose weights have anything to learn from its being this function."""
+        doubt, gates = 1 - math.exp(scores.logs.item(position)), self._gates
+        return [tier for tier in self._weighed if tier not in gates or doubt * gates[tier].item(position) > KNOWN]
 
     def _look_again(self, feedback: Feedback) -> tuple[Reading, Scores]:
         """What the tiers say of a text now; they need not be asked again where nothing was learnt in between."""

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from dispatcher.selection.features import between, pairs_of, read_word
 from dispatcher.selection.lexical import Lexicon, term_of
@@ -104,8 +105,10 @@ class Sum:
         Args:
             met: the rows of what was unknown, where it has rows by now.
         """
-        parts = [*self._rows, np.array(met, dtype=np.int64)] if met else self._rows
-        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+        if not met and len(self._rows) == 1:
+            return self._rows[0]
+        parts: list[npt.ArrayLike] = [*self._rows, met] if met else [*self._rows]
+        return np.concatenate(parts)
 
     def weigh(self, rows: Integers) -> Read:
         """With its values, which take the rows' idf."""
