@@ -18,7 +18,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from dispatcher.selection.abstention import Numbers
 from dispatcher.selection.feedback import Feedback
@@ -61,49 +60,40 @@ class Bayes:
         #: log(1 + n_f / (ALPHA · V)) and the function of each column, likewise.
         self._lengths: Floats | None = None
         self._columns = np.empty(0, dtype=np.int64)
-        #: A zero for each n-gram, to count in.
-        self._seen = np.zeros(0, dtype=np.int16)
 
     @property
     def calls(self) -> Array:
         """How often each function was asked for, shape (functions,)."""
         return self._calls
 
-    def add(self, read: Read, position: int, state: Iterable[str] = (), weight: float = 1.0) -> None:
+    def add(self, rows: Integers, position: int, state: Iterable[str] = (), weight: float = 1.0) -> None:
         """Count a text that asked for a function.
 
         Args:
-            read: its n-grams.
+            rows: of its n-grams; one that occurs twice is there twice.
             position: the function.
             state: what was known of the conversation, as `states_of` gives it.
             weight: how much it counts; negative takes back.
         """
         self.changes += 1
         column = self._column(position)
-        rows, cells = read.rows, self._logs.cells[:, column]
-        # log(1 + (n + w) / ALPHA) from log(1 + n / ALPHA).
-        grown = np.exp(cells[rows], dtype=np.float64)
-        grown += self._times(rows) * (weight / ALPHA)
+        # log(1 + (n + w) / ALPHA) from log(1 + n / ALPHA), w as often as a row is there.
+        cells, places = self._logs.flat, self._logs.places(rows, column)
+        grown = cells.take(places)
+        cells[places] = np.exp(grown, out=grown)
+        # An amount of another type takes six times as long.
+        np.add.at(cells, places, np.float32(weight / ALPHA))
+        grown = cells.take(places)
         if weight < 0:
             np.maximum(grown, 1, out=grown)
-        cells[rows] = np.log(grown)
-        self._totals[position] += weight * len(read.rows)
+        cells[places] = np.log(grown, out=grown)
+        self._totals[position] += weight * len(rows)
         self._calls[position] += weight
         self._prior = self._lengths = None
         for key in state:
             if key in self._states or len(self._states) < MAX_STATES:
                 calls = self._states.setdefault(key, {})
                 calls[position] = calls.get(position, 0.0) + weight
-
-    def _times(self, rows: Integers) -> npt.NDArray[np.int16]:
-        """How often each of some rows is among them."""
-        if len(self._seen) < self._logs.rows:
-            self._seen = np.zeros(2 * self._logs.rows, dtype=np.int16)
-        # A plain 1 is of another type, which takes six times as long.
-        np.add.at(self._seen, rows, np.int16(1))
-        times = self._seen.take(rows)
-        self._seen[rows] = 0
-        return times
 
     def logits(self, read: Read) -> Floats:
         """What the words say, shape (functions,): 0 for a function that was never counted."""
@@ -205,7 +195,7 @@ class Bayes:
             self._column_of.update({own: column for column, own in enumerate(new, len(self._positions))})
             self._positions += new
         self._logs.grow(len(self._ngrams), len(self._positions))
-        return self._column_of[position]
+        return position if self._is_dense else self._column_of[position]
 
 
 def states_of(state: ConversationState | Feedback | None) -> tuple[str, ...]:

@@ -126,17 +126,19 @@ class Embedding:
             gradient: of the loss by the logits of functions; those that it is next to nothing for are left.
             weight: of the example.
         """
+        learnt = {position: by_logit for position, by_logit in gradient.items() if abs(by_logit) > NEGLIGIBLE}
+        if not learnt:
+            return
         vectors = [(self._head, self._bias, vector)]
         if len(self._foreign_head):
             # What is taught in one language holds in the others.
             vectors.append((self._foreign_head, self._foreign_bias, self.meaning.foreign(vector)))
         # Row by row: for the few functions that there are as a rule this takes a third of the time of `_step`.
-        for position, by_logit in gradient.items():
-            if abs(by_logit) > NEGLIGIBLE:
-                step = np.float32(by_logit) * np.float32(RATE * weight)
-                for head, bias, own in vectors:
-                    head[position] -= step * own
-                    bias[position] -= np.float32(BIAS) * step
+        for position, by_logit in learnt.items():
+            step = np.float32(by_logit) * np.float32(RATE * weight)
+            for head, bias, own in vectors:
+                head[position] -= step * own
+                bias[position] -= np.float32(BIAS) * step
 
     def logits_among(self, vectors: Floats, candidates: Integers | None, foreign: Array) -> Floats:
         """Of some functions for each of several texts, shape (texts, candidates).

@@ -19,7 +19,6 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from dispatcher.selection.abstention import Numbers
 from dispatcher.selection.loss import Floats, Integers, log_softmax
 
 T = TypeVar("T", float, Floats)
@@ -69,10 +68,11 @@ class Fusion:
             for tier, weight in self.weights.items()
         }
 
-    def ends(self, tiers: Sequence[str]) -> tuple[Numbers, Numbers]:
+    def ends(self, tiers: Sequence[str]) -> tuple[Floats, Floats]:
         """The weights of some tiers for a function without examples, and what they differ by for one with many."""
-        untrained = np.array([self.weights[tier].untrained for tier in tiers])
-        return untrained, np.array([self.weights[tier].trained for tier in tiers]) - untrained
+        weights = [self.weights[tier] for tier in tiers]
+        untrained = np.array([weight.untrained for weight in weights], dtype=np.float32)
+        return untrained, np.array([weight.trained - weight.untrained for weight in weights], dtype=np.float32)
 
     def dump(self) -> dict[str, Any]:
         """As JSON has it."""

@@ -19,7 +19,7 @@ from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.fusion import Fusion
 from dispatcher.selection.judgement import gradient_of, judge
 from dispatcher.selection.lexical import Lexicon
-from dispatcher.selection.loss import Floats
+from dispatcher.selection.loss import Floats, Integers
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model
 from dispatcher.selection.neighbours import Neighbours
@@ -29,7 +29,7 @@ from dispatcher.selection.rules import CompiledRule
 from dispatcher.selection.scores import Scores
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.shape import Shape
-from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
+from dispatcher.selection.softmax import Ngrams, Softmax, document_of
 from dispatcher.selection.sums import Sum, Sums, Table
 from dispatcher.selection.unsaid import Unsaid, share_out
 from dispatcher.selection.words import words
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 #: The probability from which on a function was thought of by the selector itself.
 PLAUSIBLE = 0.02
+#: How far P may be from 1, times what a tier counts, for a function that was right to teach the tier's weights nothing.
+KNOWN = 0.01
 #: The probability of a favourite from which on it is not plausible that nothing fits.
 CLEAR_FAVOURITE = 0.9
 #: What a like example adds at most, as in the keyword selector. Shared words add nothing here: BM25 and the n-grams
@@ -106,6 +108,8 @@ class Snapshot:
             # One place more than functions: the texts that nothing fits.
             self.neighbours = Neighbours(self.size + 1, meaning.dimension)
             self.rehearsal = Rehearsal(self.embedding)
+        #: The tiers whose weights learn from each feedback.
+        self._weighed = (fusion.NGRAMS,) if self.embedding is None else (fusion.NGRAMS, fusion.EMBEDDING)
         #: How many examples each function has.
         self.examples = np.zeros(self.size, dtype=np.float32)
         default = fusion.WORDS if meaning is None else fusion.MEANING
@@ -129,7 +133,7 @@ class Snapshot:
         """Count and remember the functions' own examples, but for those that are known already."""
         own = [(i, example) for i, card in enumerate(self.cards) for example in card.examples if example not in known]
         for position, example in own:
-            self.bayes.add(self.ngrams.read(buckets(example)), position)
+            self.bayes.add(self.ngrams.read(buckets(example)).rows, position)
             self.examples[position] += 1
         if own and self.neighbours is not None and self.embedding is not None:
             vectors = self.embedding.meaning.requests([example for _, example in own])
@@ -324,7 +328,7 @@ class Snapshot:
             return
         reading, scores = self._look_again(feedback)
         unknown = reading.sum.unknown
-        met = reading.sum.read([self.softmax.meet(unknown)]) if unknown else reading.ngrams
+        rows = reading.sum.rows(self.softmax.meet(unknown) if unknown else ())
         self._learnt += 1
         if position is None:
             self._learn_nothing(reading, scores, feedback)
@@ -332,9 +336,9 @@ class Snapshot:
         right = feedback.verdict is Verdict.RIGHT
         plausible = math.exp(scores.logs.item(position)) >= PLAUSIBLE
         self.unsaid.add(position, feedback.weight, right=right)
-        self._step(reading, scores, met, feedback, position)
+        self._step(reading, scores, rows, feedback, position)
         if right:
-            self.bayes.add(met, position, reading.states, feedback.weight)
+            self.bayes.add(rows, position, reading.states, feedback.weight)
             self.examples[position] += feedback.weight
             self._weigh_function(position)
             if feedback.weight >= 1:
@@ -343,10 +347,11 @@ class Snapshot:
             self.exact.forget(feedback.text, position)
         self.unsaid.weigh(self.examples)
 
-    def _step(self, reading: Reading, scores: Scores, met: Read, feedback: Feedback, position: int) -> None:
+    def _step(self, reading: Reading, scores: Scores, rows: Integers, feedback: Feedback, position: int) -> None:
         """One step of the weights, and the text remembered."""
         right = feedback.verdict is Verdict.RIGHT
-        gradient = gradient_of(scores.logs, position, right=right)
+        taught = self._taught(scores, position) if right else self._weighed
+        gradient = gradient_of(scores.logs, position, right=right) if taught else {}
         rehearsal = self.rehearsal if fusion.EMBEDDING in scores.tiers else None
         # Who always tells the right function leaves nothing unsaid, and does not wait for what follows from it.
         judged = None
@@ -354,15 +359,22 @@ class Snapshot:
             judged = judge(self, reading, scores, feedback, position)
             if not right:
                 gradient = share_out(gradient, position, judged.candidates, judged.believed(self.examples))
-        self.softmax.learn(met, gradient, feedback.weight)
+        if fusion.NGRAMS in taught:
+            self.softmax.learn(reading.sum.weigh(rows), gradient, feedback.weight)
         if self.embedding is None or self.neighbours is None:
             return
         if judged is None or rehearsal is None:
-            self.embedding.learn(reading.vector, gradient, feedback.weight)
+            if fusion.EMBEDDING in taught:
+                self.embedding.learn(reading.vector, gradient, feedback.weight)
         else:
-            surprise = abs(gradient[position]) * feedback.weight
+            surprise = abs(gradient.get(position, 0.0)) * feedback.weight
             rehearsal.learn(judged, surprise, self._gates[fusion.EMBEDDING], self.examples)
         self.neighbours.add(reading.vector, position, feedback.text, right=right)
+
+    def _taught(self, scores: Scores, position: int) -> Sequence[str]:
+        """The tiers whose weights have anything to learn from its being this function."""
+        doubt, gates = 1 - math.exp(scores.logs.item(position)), self._gates
+        return [tier for tier in self._weighed if tier not in gates or doubt * gates[tier].item(position) > KNOWN]
 
     def _look_again(self, feedback: Feedback) -> tuple[Reading, Scores]:
         """What the tiers say of a text now; they need not be asked again where nothing was learnt in between."""
@@ -377,7 +389,9 @@ class Snapshot:
     def _weigh_function(self, position: int) -> None:
         """Weigh the tiers anew for one function, whose examples have changed."""
         share = fusion.share_of(self.examples.item(position))
-        self._all_gates[:, position] = self._untrained + self._gained * share
+        gates = self._all_gates[:, position]
+        np.multiply(self._gained, share, out=gates)
+        gates += self._untrained
         if any(self._gates[tier].any() for tier in self._waiting):
             self._weigh_tiers()
 

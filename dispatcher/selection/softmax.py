@@ -104,7 +104,7 @@ class Ngrams:
         self._vocabulary.add(found)
         self._make_room()
 
-    def add_few(self, found: list[int]) -> Integers:
+    def add_few(self, found: list[int]) -> list[int]:
         """Give a text's n-grams that have none a row each; the rows."""
         rows = self._vocabulary.add_few(found)
         self._make_room()
@@ -236,7 +236,7 @@ class Softmax:
             total[self._learnt] += learnt
         return total
 
-    def meet(self, found: list[int]) -> Integers:
+    def meet(self, found: list[int]) -> list[int]:
         """Give a text's n-grams that have none a row each, so that something can be learnt about them; the rows."""
         self.changes += 1
         rows = self.ngrams.add_few(found)
@@ -261,12 +261,13 @@ class Softmax:
         by_logit = np.fromiter(gradient.values(), np.float32, len(gradient))
         if weight != 1:
             by_logit *= np.float32(weight)
-        all_squares = self._squares.cells.reshape(-1)
-        squares = all_squares.take(read.rows)
-        squares += read.values * read.values * by_logit.dot(by_logit)
-        all_squares[read.rows] = squares
-        steps = read.values * (np.float32(-RATE) / np.sqrt(squares + np.float32(1e-2)))
-        self._table.add(read.rows, columns, steps[:, None] * by_logit)
+        squares = read.values * read.values
+        squares *= by_logit.dot(by_logit)
+        squares += self._squares.flat.take(read.rows)
+        self._squares.flat[read.rows] = squares
+        squares += np.float32(1e-2)
+        steps = read.values / np.sqrt(squares, out=squares)
+        self._table.add(read.rows, columns, steps[:, None] * (np.float32(-RATE) * by_logit))
         self._bias[positions] -= np.float32(0.02) * by_logit
 
     def shares(self, read: Read, position: int) -> Floats:

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from dispatcher.selection.features import between, pairs_of, read_word
 from dispatcher.selection.lexical import Lexicon, term_of
@@ -94,13 +95,23 @@ class Sum:
         #: The share of its n-grams, by idf, that have a row.
         self.met = known / square
 
-    def read(self, met: Sequence[Integers] = ()) -> Read:
-        """Row by row.
+    def read(self) -> Read:
+        """Row by row."""
+        return self.weigh(self.rows())
+
+    def rows(self, met: Sequence[int] = ()) -> Integers:
+        """Of its n-grams; one that occurs twice is there twice.
 
         Args:
             met: the rows of what was unknown, where it has rows by now.
         """
-        rows = np.concatenate((*self._rows, *met))
+        if not met and len(self._rows) == 1:
+            return self._rows[0]
+        parts: list[npt.ArrayLike] = [*self._rows, met] if met else [*self._rows]
+        return np.concatenate(parts)
+
+    def weigh(self, rows: Integers) -> Read:
+        """With its values, which take the rows' idf."""
         values: Floats = self._ngrams.idf.take(rows)
         values /= np.float32(self.length)
         return Read(rows, values)

@@ -218,7 +218,7 @@ class _Trainer:
         )
         bayes = Bayes(size, ngrams)
         for read, label, example in zip(reads, labels, inside, strict=True):
-            bayes.add(read, int(label), states_of(example.state), example.weight)
+            bayes.add(read.rows, int(label), states_of(example.state), example.weight)
         latent = self._latent(inputs, labels, weights)
         adapted = self._adapt(inside, labels, weights)
         meaning = self._meaning.adapted(adapted) if self._meaning is not None and adapted else self._meaning

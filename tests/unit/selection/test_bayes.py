@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.features import buckets
 from dispatcher.selection.selector import ConversationState
-from dispatcher.selection.softmax import Ngrams, Read
+from dispatcher.selection.softmax import Ngrams
 
 TEXTS = ("count the words", "play a song", "weather in paris", "count songs", "统计字数")
 STATES = ((), ("topic=music",), ("topic=music", "previous=play"), ("previous=count",))
@@ -26,7 +26,7 @@ def make_bayes(size: int = SIZE) -> Bayes:
 def counted(entries, size: int = SIZE) -> Bayes:
     bayes = make_bayes(size)
     for text, position, state, weight in entries:
-        bayes.add(bayes._ngrams.read(buckets(text)), position, state, weight)
+        bayes.add(bayes._ngrams.read(buckets(text)).rows, position, state, weight)
     return bayes
 
 
@@ -141,8 +141,8 @@ def test_the_keys_of_a_state_go_from_the_general_to_the_particular():
 @given(st.lists(st.sampled_from(["count", "the", "words", "a", "song"]), min_size=1, max_size=8))
 def test_an_ngram_that_a_text_has_twice_is_counted_twice(words):
     once, apart = make_bayes(), make_bayes()
-    read = once._ngrams.read(buckets(" ".join(words)))
-    once.add(read, 0)
-    for row in read.rows:
-        apart.add(Read(np.array([row]), np.ones(1, dtype=np.float32)), 0)
+    rows = once._ngrams.read(buckets(" ".join(words))).rows
+    once.add(rows, 0)
+    for row in rows:
+        apart.add(np.array([row]), 0)
     assert once.table == pytest.approx(apart.table, abs=1e-5)

@@ -154,7 +154,7 @@ def test_a_grid_adds_once_to_a_row_that_is_there_twice():
 def test_few_new_features_get_a_row_each_as_long_as_there_are_any():
     vocabulary = Vocabulary(limit=4)
     vocabulary.add(np.array([7, 9]))
-    assert vocabulary.add_few([5, 3, 5, 8]).tolist() == [2, 3, 2]
+    assert vocabulary.add_few([5, 3, 5, 8]) == [2, 3, 2]
     assert vocabulary.rows(np.array([3, 5, 7, 8, 9])).tolist() == [3, 2, 0, 1]
-    assert vocabulary.add_few([8]).tolist() == vocabulary.add_few([]).tolist() == []
+    assert vocabulary.add_few([8]) == vocabulary.add_few([]) == []
     assert len(vocabulary) == 4

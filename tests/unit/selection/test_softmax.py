@@ -1,6 +1,7 @@
 """The softmax tier: sensible before the first example, better after each."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from dispatcher.selection import softmax as tier
 from dispatcher.selection.card import Card
 from dispatcher.selection.features import buckets
 from dispatcher.selection.feedback import Feedback, Verdict
+from dispatcher.selection.fusion import NGRAMS, Fusion, Weight
 from dispatcher.selection.judgement import gradient_of
 from dispatcher.selection.scores import Scores
 from dispatcher.selection.snapshot import Snapshot
@@ -180,6 +182,28 @@ def test_a_feedback_of_little_weight_teaches_less():
         snapshot.learn(Feedback(text=text, verdict=Verdict.RIGHT, function="music.play", weight=weight))
         gained.append(probability(snapshot, text, "music.play") - before)
     assert 0 < gained[0] < gained[1]
+
+
+def test_what_was_known_is_counted_and_moves_no_weight(snapshot):
+    right = Feedback(text="play a song of an artist", verdict=Verdict.RIGHT, function="music.play")
+    for _ in range(40):
+        snapshot.learn(right)
+    calls, table, bias = snapshot.bayes.calls.sum(), snapshot.softmax.table.copy(), snapshot.softmax.bias.copy()
+    snapshot.learn(right)
+    assert snapshot.bayes.calls.sum() == calls + 1
+    assert (snapshot.softmax.table == table).all()
+    assert (snapshot.softmax.bias == bias).all()
+    snapshot.learn(replace(right, verdict=Verdict.WRONG))
+    assert (snapshot.softmax.table != table).any()
+
+
+@pytest.mark.parametrize(("weight", "moves"), [(0.01, False), (2.0, True)])
+def test_a_tier_that_counts_next_to_nothing_learns_nothing_from_a_doubt(snapshot, weight, moves):
+    snapshot.set_fusion(Fusion(weights={NGRAMS: Weight(untrained=weight, trained=weight)}))
+    assert probability(snapshot, "kindly handle the usual business", "music.play") < 0.9
+    bias = snapshot.softmax.bias.copy()
+    snapshot.learn(Feedback(text="kindly handle the usual business", verdict=Verdict.RIGHT, function="music.play"))
+    assert (snapshot.softmax.bias != bias).any() == moves
 
 
 def test_a_feedback_about_a_function_that_is_not_there_teaches_nothing(snapshot):
