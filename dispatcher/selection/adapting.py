@@ -1,18 +1,22 @@
-"""Trains the last two layers of an encoder further, so that a registry's own examples come to stand apart.
+"""Trains the last three layers of an encoder further, so that a registry's own examples come to stand apart.
 
     v(text) = unit(e(text) - g),   logit(f) = SCALE (v(text) · unit(p_f) - MARGIN [f is the text's])
+    loss    = cross-entropy(logits) + CONTRAST · mean over the batch's other texts j of the text's own function:
+              -log softmax(NEARNESS v(text) · v(j))        over all other texts of the batch
 
-The layers' weights and one prototype p_f for each function go down the cross-entropy of the examples together, from
-the encoder as it is and from the functions' starts. What other encoders say of a text stands in v as it did. A frozen
-encoder tells apart what people in general tell apart; of ten examples a function that is what most errors come from,
-not the head over it.
+The layers' weights and one prototype p_f for each function go down the loss of the examples together, from the encoder
+as it is and from the functions' starts. What other encoders say of a text stands in v as it did. A frozen encoder tells
+apart what people in general tell apart; of ten examples a function that is what most errors come from, not the head
+over it. The second part draws texts of one function to each other, wherever its prototype is.
 
 Ten examples are soon known by heart. Dropout makes each pass read them in another way, and with the margin a text is
 not done with when it is nearest to its own function, but when it is so by a good deal: more is learnt from them.
 
 Source: Snell, Swersky and Zemel 2017, "Prototypical Networks for Few-shot Learning"; Howard and Ruder 2018, "Universal
 Language Model Fine-tuning for Text Classification", for training the last layers with a small rate, what is above them
-with a larger one; Wang et al. 2018, "CosFace: Large Margin Cosine Loss for Deep Face Recognition", for the margin.
+with a larger one; Wang et al. 2018, "CosFace: Large Margin Cosine Loss for Deep Face Recognition", for the margin;
+Khosla et al. 2020, "Supervised Contrastive Learning"; Gunel et al. 2021, "Supervised Contrastive Learning for
+Pre-trained Language Model Fine-tuning", for that beside the cross-entropy.
 """
 
 from collections.abc import Sequence
@@ -24,7 +28,7 @@ import numpy as np
 from dispatcher.selection.encoders.encoder import unit
 from dispatcher.selection.encoders.minilm import HEADS, MiniLM
 from dispatcher.selection.layers import PARTS, Layer, Packed
-from dispatcher.selection.loss import Floats, Integers, Slope, cross_entropy
+from dispatcher.selection.loss import Floats, Integers, Slope, cross_entropy, log_softmax
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.optimisers import Adam, fit
 
@@ -38,6 +42,9 @@ EPOCHS: Final = 12
 WARMING: Final = 0.1
 #: By how much of a cosine a text is to be nearer to its own function than to others.
 MARGIN: Final = 0.15
+#: What the contrast between a batch's texts counts beside the cross-entropy, and what a cosine of 1 is worth in it.
+CONTRAST: Final = 0.3
+NEARNESS: Final = 10.0
 #: The share of numbers that the layers do without while they learn.
 DROPPED: Final = 0.1
 #: Examples below which there is too little to learn from, and the most that are looked at: of each function as many.
@@ -96,18 +103,45 @@ class Adapting:
         vectors = self.rows[batch].copy()
         vectors[:, self.columns] = np.float32(self.share) * unit(means) - self.common
         requests, prototypes = unit(vectors), unit(parameters[-1])
-        logits: Floats = requests @ prototypes.T
-        logits[np.arange(len(batch)), self.labels[batch]] -= np.float32(MARGIN)
-        logits *= np.float32(SCALE)
-        loss, by_logits = cross_entropy(logits, self.labels[batch], self.weights[batch])
-        by_logits *= np.float32(SCALE)
-        by_vectors = _unit_back(by_logits @ prototypes, vectors)
+        labels, weights = self.labels[batch], self.weights[batch]
+        loss, by_requests, by_prototypes = _classified(requests, prototypes, labels, weights)
+        apart, by_apart = _contrasted(requests, labels, weights)
+        loss += CONTRAST * apart
+        by_requests += np.float32(CONTRAST) * by_apart
+        by_vectors = _unit_back(by_requests, vectors)
         by_rows = packed.spread(_unit_back(np.float32(self.share) * by_vectors[:, self.columns], means))
-        slopes = [_unit_back(by_logits.T @ requests, parameters[-1])]
+        slopes = [_unit_back(by_prototypes, parameters[-1])]
         for layer in reversed(layers):
             by_rows, by_weights = layer.backward(by_rows)
             slopes = by_weights + slopes
         return loss, slopes
+
+
+def _classified(
+    requests: Floats, prototypes: Floats, labels: Integers, weights: Floats
+) -> tuple[float, Floats, Floats]:
+    """The cross-entropy by prototypes, and its slopes by requests and by prototypes; all rows are of length 1."""
+    logits: Floats = requests @ prototypes.T
+    logits[np.arange(len(labels)), labels] -= np.float32(MARGIN)
+    logits *= np.float32(SCALE)
+    loss, by_logits = cross_entropy(logits, labels, weights)
+    by_logits *= np.float32(SCALE)
+    return loss, by_logits @ prototypes, by_logits.T @ requests
+
+
+def _contrasted(requests: Floats, labels: Integers, weights: Floats) -> tuple[float, Floats]:
+    """The contrast between texts, and its slope by requests; a text without another of its function has none."""
+    same = labels[:, None] == labels
+    np.fill_diagonal(same, val=False)
+    logits: Floats = np.float32(NEARNESS) * (requests @ requests.T)
+    # Not -inf: a batch may be of one text.
+    np.fill_diagonal(logits, -1e9)
+    logs = log_softmax(logits)
+    shares = same / np.maximum(same.sum(axis=1, keepdims=True), 1).astype(np.float32)
+    counted = weights * same.any(axis=1) / np.float32(len(labels))
+    loss = -float(counted @ (shares * logs).sum(axis=1))
+    by_logits = (np.exp(logs) - shares) * (np.float32(NEARNESS) * counted)[:, None]
+    return loss, by_logits @ requests + by_logits.T @ requests
 
 
 def _unit_back(by_unit: Floats, rows: Floats) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 from dispatcher.errors import ModelError
 from dispatcher.selection.abstention import Abstention
 from dispatcher.selection.distance import Distance
-from dispatcher.selection.encoders.minilm import SHAPES
+from dispatcher.selection.encoders.minilm import fit_layers
 from dispatcher.selection.features import BUCKETS, Buckets
 from dispatcher.selection.fusion import Fusion
 from dispatcher.selection.latent import Latent
@@ -259,7 +259,7 @@ def _check(model: Model) -> None:
         and (not len(model.counts.rows) or 0 <= int(model.counts.rows.min()) <= int(model.counts.rows.max()) < grams)
     )
     if model.adapted:
-        fits = fits and tuple(weights.shape for weights in model.adapted) == SHAPES
+        fits = fits and fit_layers(model.adapted)
     if model.network is not None:
         fits = fits and model.network.fits(model.head.shape[1], columns)
     if model.latent is not None:

@@ -50,16 +50,18 @@ _Hidden = npt.NDArray[np.float32]
 
 #: The heads of attention in each layer.
 HEADS: Final = 12
-#: What the last two layers read, and each of their weights in the order of `layers.PARTS`, as the file calls them.
-_BELOW: Final = "layer_norm_8"
+#: All layers, and what the last three read; the maps of these in the order of `layers.PARTS`, as the file calls them.
+_LAYERS: Final = 6
+_BELOW: Final = "layer_norm_6"
 _MAPS: Final = (
+    ("val_264", "val_272", "val_280", "val_318", "val_322", "val_331"),
     ("val_335", "val_343", "val_351", "val_389", "val_393", "val_402"),
     ("val_406", "val_414", "val_422", "val_460", "val_464", "val_473"),
 )
 #: The shapes of a layer's weights, in the order of `layers.PARTS`.
 _SQUARE, _ROW = (_WIDTH, _WIDTH), (_WIDTH,)
 _MIDDLE: Final = ((_WIDTH, 4 * _WIDTH), (4 * _WIDTH,), (4 * _WIDTH, _WIDTH), _ROW)
-SHAPES: Final = 2 * (*4 * (_SQUARE, _ROW), _ROW, _ROW, *_MIDDLE, _ROW, _ROW)
+_SHAPES: Final = (*4 * (_SQUARE, _ROW), _ROW, _ROW, *_MIDDLE, _ROW, _ROW)
 #: The greatest number of a signed byte.
 _BYTE: Final = 127
 #: Fields of an ONNX file: of a model its graph, of a graph what it gives, of that its name.
@@ -96,7 +98,7 @@ class MiniLM:
         Args:
             pooling: how the vectors of tokens become one.
             threads: how many work on one text.
-            adapted: weights of the last two layers to take instead of the file's, as `open_layers` gives them.
+            adapted: weights of the last layers to take instead of the file's, as `open_layers` gives them, or fewer.
             weights: where `model.onnx` stands, if not in the installed package.
             vocabulary: where the packed vocabulary stands, if not in this one.
 
@@ -132,13 +134,13 @@ class MiniLM:
         return encode_distinct(texts, self.dimension, self._encode)
 
     def open_layers(self, texts: Sequence[str]) -> tuple[list[_Hidden], list[_Hidden]]:
-        """What the last two layers read of each text, and their weights.
+        """What the last three layers read of each text, and their weights.
 
         Returns:
-            Of shape (tokens, 384) for each text, no row for one that is not read; and the weights of both layers, each
+            Of shape (tokens, 384) for each text, no row for one that is not read; and the weights of these layers, each
             in the order of `layers.PARTS`.
         """
-        names = _weight_names()
+        names = _weight_names(len(_MAPS))
         session = self._open((_BELOW, *names))
         read = [np.zeros((0, _WIDTH), dtype=np.float32) for _ in texts]
         for place, ids in enumerate(self._ids([read_text(text) for text in texts])):
@@ -209,10 +211,16 @@ def _options(threads: int) -> "onnxruntime.SessionOptions":
     return options
 
 
-def _weight_names() -> list[str]:
-    """Of the last two layers, in the order of `layers.PARTS` twice."""
+def fit_layers(weights: Sequence[_Hidden]) -> bool:
+    """Whether these are weights of the last layers, of one or more of those that can be adapted."""
+    count = len(weights) // len(_SHAPES)
+    return 0 < count <= len(_MAPS) and tuple(values.shape for values in weights) == count * _SHAPES
+
+
+def _weight_names(count: int) -> list[str]:
+    """Of so many last layers, in the order of `layers.PARTS` for each."""
     names = []
-    for number, (query, key, value, output, into, out_of) in enumerate(_MAPS, 4):
+    for number, (query, key, value, output, into, out_of) in enumerate(_MAPS[-count:], _LAYERS - count):
         layer = f"inner.encoder.layer.{number}"
         seeing, told = f"{layer}.attention.self", f"{layer}.attention.output"
         names += [query, f"{seeing}.query.bias", key, f"{seeing}.key.bias", value, f"{seeing}.value.bias"]
@@ -225,7 +233,7 @@ def _weight_names() -> list[str]:
 def _stored(weights: Sequence[_Hidden]) -> dict[str, npt.NDArray[Any]]:
     """Weights as the file has them: maps as bytes and a scale for each column."""
     stored: dict[str, npt.NDArray[Any]] = {}
-    for name, values in zip(_weight_names(), weights, strict=True):
+    for name, values in zip(_weight_names(len(weights) // len(_SHAPES)), weights, strict=True):
         if values.ndim == 1:
             stored[name] = values.astype(np.float32)
             continue

@@ -41,7 +41,7 @@ def model(meaning) -> Model:
 
 
 def go_through(read: list[np.ndarray], weights: list[np.ndarray]) -> np.ndarray:
-    """The sentence vectors of what the last two layers read, in numpy."""
+    """The sentence vectors of what the last layers read, in numpy."""
     packed = Packed(np.array([len(rows) for rows in read]))
     rows = np.concatenate(read)
     for begin in range(0, len(weights), len(PARTS)):
@@ -65,6 +65,16 @@ def test_other_weights_take_the_place_of_the_encoders_own():
     # They are rounded to bytes, as the file's own are.
     assert found == pytest.approx(go_through(read, moved), abs=0.01)
     assert np.abs(found - plain.encode(TEXTS[:3])).max() > 0.05
+
+
+def test_weights_of_fewer_layers_take_the_place_of_the_last_ones():
+    plain = MiniLM()
+    _, weights = plain.open_layers(TEXTS[:1])
+    assert len(weights) == 3 * len(PARTS)
+    last = weights[-len(PARTS) :]
+    assert MiniLM(adapted=last).encode(TEXTS[:3]) == pytest.approx(plain.encode(TEXTS[:3]), abs=0.01)
+    still = [np.zeros_like(values) for values in last]
+    assert not MiniLM(adapted=still).encode(TEXTS[:3]).any()
 
 
 def test_of_many_examples_as_many_of_each_function_are_looked_at(meaning, monkeypatch):
@@ -162,6 +172,13 @@ def test_layers_that_do_not_fit_are_refused(model):
     without = {name: array for name, array in stored.arrays.items() if name != "adapted_31"}
     with pytest.raises(ModelError, match="fit together"):
         Model.load(replace(stored, arrays=without))
+
+
+def test_a_model_of_fewer_adapted_layers_is_still_read(model):
+    stored = model.store(datetime(2026, 11, 25, tzinfo=UTC))
+    first = [f"adapted_{place:02}" for place in range(len(PARTS))]
+    arrays = {name: array for name, array in stored.arrays.items() if name not in first}
+    assert len(Model.load(replace(stored, arrays=arrays)).adapted) == len(model.adapted) - len(PARTS)
 
 
 def test_a_model_from_before_layers_were_adapted_is_still_read():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dispatcher.selection import adapting
-from dispatcher.selection.adapting import Adapting
+from dispatcher.selection.adapting import Adapting, _contrasted
 from dispatcher.selection.encoders.encoder import unit
 from dispatcher.selection.layers import PARTS, Layer, Packed
 from dispatcher.selection.loss import Slope
@@ -110,3 +110,29 @@ def test_a_text_that_is_nearest_to_its_function_still_has_to_come_nearer(monkeyp
     with_margin = objective.loss(parameters)
     monkeypatch.setattr(adapting, "MARGIN", 0.0)
     assert with_margin > objective.loss(parameters) + 0.1
+
+
+def test_texts_of_one_function_are_drawn_to_each_other():
+    labels, weights = np.array([0, 0, 1, 2]), np.array([1, 2, 1, 1], dtype=np.float32)
+    requests = unit(make_rows(4))
+    loss, slope = _contrasted(requests, labels, weights)
+    moved = unit(requests - np.float32(0.01) * slope)
+    assert _contrasted(moved, labels, weights)[0] < loss
+    assert moved[0] @ moved[1] > requests[0] @ requests[1]
+    way = np.random.default_rng(3).standard_normal(requests.shape).astype(np.float32) / 10
+    along = slope_along(lambda: _contrasted(requests, labels, weights)[0], requests, way)
+    assert float((slope * way).sum()) == pytest.approx(along, rel=0.02, abs=0.01)
+
+
+@pytest.mark.parametrize("texts", [1, 3])
+def test_texts_of_different_functions_alone_are_left_where_they_are(texts):
+    loss, slope = _contrasted(unit(make_rows(texts)), np.arange(texts), np.ones(texts, dtype=np.float32))
+    assert loss == 0
+    assert not slope.any()
+
+
+def test_adapting_counts_the_contrast_between_texts(monkeypatch):
+    objective = make_adapting(dropped=0)
+    with_contrast = objective.loss(objective.start())
+    monkeypatch.setattr(adapting, "CONTRAST", 0.0)
+    assert with_contrast > objective.loss(objective.start()) + 0.1
