@@ -156,6 +156,28 @@ def test_a_text_of_before_is_learnt_again_with_another(monkeypatch):
     assert gained[1] > gained[0]
 
 
+def logit_after(verdict: Verdict, *, text_of_before: bool) -> float:
+    """Of a text's function, that was judged and, where it is of before, learnt again with another."""
+    each = make_doubted()
+    say(each, NEW, "mail.send_invoice", verdict)
+    if text_of_before:
+        say(each, "zany tunes", "music.play")
+    return float(each.embedding.logits(each.embedding.meaning.request(NEW))[3])
+
+
+@pytest.mark.parametrize(
+    ("verdict", "text_of_before", "counts_more"),
+    [(Verdict.RIGHT, True, True), (Verdict.WRONG, True, False), (Verdict.RIGHT, False, False)],
+)
+def test_a_text_of_before_counts_more_where_it_was_confirmed(verdict, text_of_before, counts_more, monkeypatch):
+    logits = []
+    for confirmed in (1.0, 3.0):
+        monkeypatch.setattr(rehearsing, "CONFIRMED", confirmed)
+        logits.append(logit_after(verdict, text_of_before=text_of_before))
+    assert (logits[1] > logits[0]) == counts_more
+    assert (logits[1] == logits[0]) != counts_more
+
+
 def test_what_was_known_moves_no_weight():
     snapshot = make_doubted()
     for _ in range(30):
