@@ -1,7 +1,7 @@
 """What was said before, learnt again: each feedback is one small batch, itself and a few of before.
 
 One pass over texts leaves much untold: the first ones were learnt when next to nothing was known. A verdict of "wrong"
-above all says more later, when the functions that are left have become known. A dozen of before, taken in turn, cost
+above all says more later, when the functions that are left have become known. Two dozen of before, taken in turn, cost
 one product with the head for all, and are learnt as if they had been said now.
 
 Those that were confirmed count for more than those that were wrong: what is known of these is only what they do not
@@ -23,9 +23,10 @@ from dispatcher.selection.loss import Floats, softmax
 from dispatcher.selection.unsaid import beliefs, spread
 
 #: Texts of before that are learnt again with each.
-AGAIN: Final = 12
-#: What a text of before that was confirmed counts, by one that a function was wrong for.
-CONFIRMED: Final = 2.5
+AGAIN: Final = 24
+#: What a text of before counts that was confirmed, and one that a function was wrong for.
+CONFIRMED: Final = 1.5
+DENIED: Final = 0.6
 #: Texts that are kept; the newest takes the place of the oldest.
 MAX_TEXTS: Final = 4_096
 #: Below this nothing is learnt: it was known.
@@ -98,7 +99,7 @@ class Rehearsal:
             self._candidates[place] = judged.candidates
         self._rest[place], self._first[place] = judged.rest, judged.first
         self._places[place], self._right[place] = judged.place, judged.right
-        self._weights[place] = judged.weight * (CONFIRMED if judged.right else 1)
+        self._weights[place] = judged.weight * (CONFIRMED if judged.right else DENIED)
         self._foreign[place] = judged.foreign
         self._count += 1
         return place

@@ -156,26 +156,34 @@ def test_a_text_of_before_is_learnt_again_with_another(monkeypatch):
     assert gained[1] > gained[0]
 
 
-def logit_after(verdict: Verdict, *, text_of_before: bool) -> float:
+def logit_after(verdict: Verdict, *, again: bool) -> float:
     """Of a text's function, that was judged and, where it is of before, learnt again with another."""
-    each = make_doubted()
+    each = Snapshot(make_cards(), meaning=make_meaning())
+    each.unsaid.add(0, 1.0, right=False)
     say(each, NEW, "mail.send_invoice", verdict)
-    if text_of_before:
+    if again:
         say(each, "zany tunes", "music.play")
     return float(each.embedding.logits(each.embedding.meaning.request(NEW))[3])
 
 
 @pytest.mark.parametrize(
-    ("verdict", "text_of_before", "counts_more"),
-    [(Verdict.RIGHT, True, True), (Verdict.WRONG, True, False), (Verdict.RIGHT, False, False)],
+    ("counts", "verdict", "again", "moves"),
+    [
+        ("CONFIRMED", Verdict.RIGHT, True, 1),
+        ("CONFIRMED", Verdict.RIGHT, False, 0),
+        ("CONFIRMED", Verdict.WRONG, True, 0),
+        ("DENIED", Verdict.WRONG, True, -1),
+        ("DENIED", Verdict.WRONG, False, 0),
+    ],
 )
-def test_a_text_of_before_counts_more_where_it_was_confirmed(verdict, text_of_before, counts_more, monkeypatch):
+def test_what_was_confirmed_and_what_was_wrong_count_apart_once_they_are_of_before(
+    counts, verdict, again, moves, monkeypatch
+):
     logits = []
-    for confirmed in (1.0, 3.0):
-        monkeypatch.setattr(rehearsing, "CONFIRMED", confirmed)
-        logits.append(logit_after(verdict, text_of_before=text_of_before))
-    assert (logits[1] > logits[0]) == counts_more
-    assert (logits[1] == logits[0]) != counts_more
+    for much in (0.2, 3.0):
+        monkeypatch.setattr(rehearsing, counts, much)
+        logits.append(logit_after(verdict, again=again))
+    assert np.sign(logits[1] - logits[0]) == moves
 
 
 def test_what_was_known_moves_no_weight():
