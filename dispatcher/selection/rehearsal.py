@@ -1,8 +1,11 @@
 """What was said before, learnt again: each feedback is one small batch, itself and a few of before.
 
 One pass over texts leaves much untold: the first ones were learnt when next to nothing was known. A verdict of "wrong"
-above all says more later, when the functions that are left have become known. A dozen of before, taken in turn, cost
+above all says more later, when the functions that are left have become known. Two dozen of before, taken in turn, cost
 one product with the head for all, and are learnt as if they had been said now.
+
+Those that were confirmed count for more than those that were wrong: what is known of these is only what they do not
+ask for. A head that is fitted to that as closely finds functions for them by chance.
 
 Which ones is a matter of how many were learnt, not of chance: they follow the golden ratio, which spreads them evenly.
 
@@ -20,7 +23,10 @@ from dispatcher.selection.loss import Floats, softmax
 from dispatcher.selection.unsaid import beliefs, spread
 
 #: Texts of before that are learnt again with each.
-AGAIN: Final = 12
+AGAIN: Final = 24
+#: What a text of before counts that was confirmed, and one that a function was wrong for.
+CONFIRMED: Final = 1.5
+DENIED: Final = 0.6
 #: Texts that are kept; the newest takes the place of the oldest.
 MAX_TEXTS: Final = 4_096
 #: Below this nothing is learnt: it was known.
@@ -45,6 +51,7 @@ class Rehearsal:
         self._places = np.zeros(0, dtype=np.int64)
         self._right = np.zeros(0, dtype=bool)
         self._foreign = np.zeros(0, dtype=bool)
+        #: What each counts once it is one of before.
         self._weights = np.zeros(0, dtype=np.float32)
 
     def __len__(self) -> int:
@@ -72,7 +79,10 @@ class Rehearsal:
         logits += self._rest[texts]
         believed = beliefs(self._first[texts], places, examples)
         gradient = spread(softmax(logits), places, self._right[texts], believed)
-        gradient *= self._weights[texts, None]
+        weights = self._weights[texts]
+        # Said now, it counts once.
+        weights[-1] = judged.weight
+        gradient *= weights[:, None]
         self._embedding.learn_together(vectors, candidates, gradient)
 
     def _again(self, known: int) -> list[int]:
@@ -88,7 +98,8 @@ class Rehearsal:
         if not self._are_all:
             self._candidates[place] = judged.candidates
         self._rest[place], self._first[place] = judged.rest, judged.first
-        self._places[place], self._right[place], self._weights[place] = judged.place, judged.right, judged.weight
+        self._places[place], self._right[place] = judged.place, judged.right
+        self._weights[place] = judged.weight * (CONFIRMED if judged.right else DENIED)
         self._foreign[place] = judged.foreign
         self._count += 1
         return place

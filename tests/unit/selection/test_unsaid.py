@@ -156,6 +156,36 @@ def test_a_text_of_before_is_learnt_again_with_another(monkeypatch):
     assert gained[1] > gained[0]
 
 
+def logit_after(verdict: Verdict, *, again: bool) -> float:
+    """Of a text's function, that was judged and, where it is of before, learnt again with another."""
+    each = Snapshot(make_cards(), meaning=make_meaning())
+    each.unsaid.add(0, 1.0, right=False)
+    say(each, NEW, "mail.send_invoice", verdict)
+    if again:
+        say(each, "zany tunes", "music.play")
+    return float(each.embedding.logits(each.embedding.meaning.request(NEW))[3])
+
+
+@pytest.mark.parametrize(
+    ("counts", "verdict", "again", "moves"),
+    [
+        ("CONFIRMED", Verdict.RIGHT, True, 1),
+        ("CONFIRMED", Verdict.RIGHT, False, 0),
+        ("CONFIRMED", Verdict.WRONG, True, 0),
+        ("DENIED", Verdict.WRONG, True, -1),
+        ("DENIED", Verdict.WRONG, False, 0),
+    ],
+)
+def test_what_was_confirmed_and_what_was_wrong_count_apart_once_they_are_of_before(
+    counts, verdict, again, moves, monkeypatch
+):
+    logits = []
+    for much in (0.2, 3.0):
+        monkeypatch.setattr(rehearsing, counts, much)
+        logits.append(logit_after(verdict, again=again))
+    assert np.sign(logits[1] - logits[0]) == moves
+
+
 def test_what_was_known_moves_no_weight():
     snapshot = make_doubted()
     for _ in range(30):
