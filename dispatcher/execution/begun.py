@@ -2,8 +2,7 @@
 
 import mmap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Begun:
@@ -23,8 +22,7 @@ class Begun:
         return self._at[0] if self._job[0] == job else None
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(NamedTuple):
     """A job that was given before Celery knew of it."""
 
     job_id: str

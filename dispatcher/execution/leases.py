@@ -5,7 +5,6 @@ import math
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -29,8 +28,7 @@ GOOD_SECONDS: Final = 1.0
 OFFER_PAUSE: Final = 10.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Early:
+class _Early(NamedTuple):
     """A job that was asked for before it is run."""
 
     job_id: str
@@ -54,8 +52,7 @@ class Asked(NamedTuple):
     at: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """What a node needs to ask for jobs on behalf of one of its processes."""
 
     #: The connection's, by which the two tell it from those before it.
