@@ -28,10 +28,12 @@ class Given(NamedTuple):
     job_id: str
     number: int
     process: Any
+    #: What another process is sent, if this one is lost before it has begun.
+    again: "Late"
 
 
 class Late:
-    """What another process is sent, if the one is lost that was given a job: made when it is asked for."""
+    """A message to a process that is made when it is asked for, which is seldom."""
 
     def __init__(self, write: Callable[[str, Any], Any], kind: str, words: tuple[Any, ...]) -> None:
         self._write = write

@@ -42,6 +42,10 @@ class _Early(NamedTuple):
     forget: Callable[[], None]
 
 
+#: The number of no offer.
+NO_OFFER: Final = 0
+
+
 class Asked(NamedTuple):
     """A node has asked for a job on behalf of the process that is to run it."""
 
@@ -82,7 +86,7 @@ class Leases:
         self._persist = persist
         self._early: _Early | None = None
         self._hearing: Hearing | None = None
-        self._offers = 0
+        self._offers = NO_OFFER
         #: When a connection may be offered again, on the monotonic clock.
         self._offer_at = -math.inf
 

@@ -30,7 +30,7 @@ from celery.worker.state import revoked
 
 from dispatcher.execution.begun import Begun, Given, Late
 from dispatcher.execution.celery_task import FunctionTask, request_of
-from dispatcher.execution.leases import Asked, Offer
+from dispatcher.execution.leases import NO_OFFER, Asked, Offer
 from dispatcher.execution.post import Post, leave_to_others
 from dispatcher.execution.run import new_nonce
 from dispatcher.transport.guard import PlainWakeUp
@@ -241,10 +241,13 @@ class Pool(asynpool.AsynPool):
         if voice is not None and asked is not None and not voice.ask(asked.nonce, wake_up.job_id):
             del self._voices[process]
         self._busy_workers.add(process.inqW_fd)
-        self._given = self._untaken[number] = Given(wake_up.job_id, number, process)
+        # Another would ask under the same nonce: what was asked for this one is granted to it.
+        elsewhere = None if asked is None else tuple(asked._replace(offer=NO_OFFER))
+        again = Late(self._create_payload, GIVEN, (number, hostname, elsewhere, tuple(wake_up)))
+        self._given = self._untaken[number] = Given(wake_up.job_id, number, process, again)
         return True
 
-    def _note_given(self, job: Any, words: tuple[Any, ...]) -> bool:  # noqa: ANN401 - billiard's
+    def _note_given(self, job: Any) -> bool:  # noqa: ANN401 - billiard's
         """Whether a process has this job already: then it is as if it had been written to it now."""
         given, self._given = self._given, None
         if given is None or given.job_id != job.correlation_id:
@@ -253,7 +256,7 @@ class Pool(asynpool.AsynPool):
         del self._cache[job._job]  # noqa: SLF001 - billiard does not show it
         job._job = given.number  # noqa: SLF001 - by which its process speaks of it
         self._cache[given.number] = job
-        job._payload = Late(self._create_payload, QUIET, (given.number, *words[1:]))  # noqa: SLF001
+        job._payload = given.again  # noqa: SLF001
         job._scheduled_for = job._write_to = given.process  # noqa: SLF001
         self.write_stats[given.process.index] += 1
         return True
@@ -356,7 +359,7 @@ class Pool(asynpool.AsynPool):
         def send_whole(message: Any) -> None:  # noqa: ANN401 - billiard's
             words = message[1]
             job = self._cache[words[0]]
-            is_given = self._note_given(job, words)
+            is_given = self._note_given(job)
             request = getattr(job._accept_callback, "__self__", None)  # noqa: SLF001
             on_given = getattr(request, "on_given", None) if is_given or self._free() else None
             if not is_given:

@@ -19,7 +19,7 @@ from kombu.asynchronous import Hub
 from dispatcher.execution import prompt_pool
 from dispatcher.execution.celery_task import FunctionTask, ShownRequest, register, request_of
 from dispatcher.execution.ending import Ending
-from dispatcher.execution.leases import Asked
+from dispatcher.execution.leases import NO_OFFER, Asked
 from dispatcher.execution.prompt_pool import GIVEN, Begun, Pool, Talk, give
 from dispatcher.registry.registry import Registry
 from dispatcher.transport.guard import PlainWakeUp, read_plain
@@ -40,7 +40,7 @@ class Executor:
         self._write("asked", job_id)
 
     def expect(self, job_id: str, worker: str, asked: Asked | None) -> bool:
-        self._write("asked", job_id)
+        self._write("asked", job_id, *([] if asked is None else [str(asked.offer), asked.nonce]))
         return True
 
     def execute(self, job_id: str, worker: str) -> Ending:
@@ -136,14 +136,35 @@ def test_one_that_was_not_begun_when_its_process_was_lost_is_given_to_another(
     written: Any,
 ) -> None:
     (process,) = pool._pool
+    asked: list[str] = []
+    pool._voices[process] = SimpleNamespace(number=1, ask=lambda *words: bool(asked.extend(words)) or True, close=list)  # type: ignore[assignment]
     os.kill(process.pid, signal.SIGSTOP)
     assert pool.give(wake_up("job-1"), "w@h")
+    nonce, _ = asked
     told = as_celery_asks(pool, "job-1")
     os.kill(process.pid, signal.SIGKILL)
     run_until(hub, lambda: told.results)
     assert told.results[0][1] != f"job-1 by {process.pid}"
     assert [pid for pid, _ in told.accepted] == [pool._pool[0].pid]
-    assert written.read_text().splitlines() == ["asked job-1", "run job-1"]
+    # The lease that the first was given is the second's, by its nonce; it hears no answer to what was asked for the first.
+    assert written.read_text().splitlines() == [f"asked job-1 {NO_OFFER} {nonce}", "run job-1"]
+    assert not pool._voices
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_a_process_is_told_before_it_is_asked_for(is_heard: bool, hub: Hub, pool: Pool, written: Any) -> None:
+    (process,) = pool._pool
+    asked: list[str] = []
+    pool._voices[process] = SimpleNamespace(  # type: ignore[assignment]
+        number=3, ask=lambda *words: bool(asked.extend(words)) or is_heard, close=list
+    )
+    assert pool.give(wake_up("job-1"), "w@h")
+    told = as_celery_asks(pool, "job-1")
+    run_until(hub, lambda: told.results)
+    nonce, job_id = asked
+    assert job_id == "job-1"
+    assert written.read_text().splitlines() == [f"asked job-1 3 {nonce}", "run job-1"]
+    assert (process in pool._voices) is is_heard
 
 
 def test_of_one_that_celery_does_not_ask_for_nothing_is_left(hub: Hub, pool: Pool, written: Any) -> None:
