@@ -165,7 +165,7 @@ class FunctionTask(Task):
         if WAKE_UP_HEADER in request and len(named_jobs(request["id"], request)) == 1:
             self._executor().ask_early(request["id"], request["hostname"] or "")
 
-    def expect(self, job_id: str, worker: str, asked: Asked | None) -> bool:
+    def expect(self, job_id: str, worker: str, asked: Asked) -> bool:
         """As `Leases.expect`: for a job that is about to be run by this thread."""
         return self._executor().expect(job_id, worker, asked)
 

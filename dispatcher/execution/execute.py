@@ -99,7 +99,7 @@ class Executor:
         """Ask for a job that `execute` is about to be called for, by this thread: the server is at it meanwhile."""
         self._leases.ask_early(job_id, worker)
 
-    def expect(self, job_id: str, worker: str, asked: Asked | None) -> bool:
+    def expect(self, job_id: str, worker: str, asked: Asked) -> bool:
         """As `Leases.expect`: for a job that `execute` is about to be called for, by this thread."""
         return self._leases.expect(job_id, worker, asked)
 

@@ -99,17 +99,17 @@ class Leases:
             self._forget()
             self._send_for(job_id, worker, new_nonce())
 
-    def expect(self, job_id: str, worker: str, asked: Asked | None) -> bool:
-        """As `ask_early`, where the node may have asked already on a connection that was offered to it.
+    def expect(self, job_id: str, worker: str, asked: Asked) -> bool:
+        """As `ask_early`, where the node has named the request, and may have made it on a connection it was offered.
 
         Returns:
             Whether the answer is heard there: otherwise the node had better be offered one, again.
         """
         self._forget()
         hearing = self._hearing
-        if asked is None or hearing is None or hearing.number != asked.offer:
+        if hearing is None or hearing.number != asked.offer:
             # Whether a request on one that has ended arrived is not known: under its nonce it is one with this.
-            self._send_for(job_id, worker, new_nonce() if asked is None else asked.nonce)
+            self._send_for(job_id, worker, asked.nonce)
             return False
         command = self._commands.lease(job_id, worker, asked.nonce)
         self._early = _Early(

@@ -151,12 +151,12 @@ class Talk:
         return message
 
     def _as_celery_gives_it(
-        self, number: int, hostname: str, asked: tuple[int, str, float] | None, said: tuple[Any, ...]
+        self, number: int, hostname: str, asked: tuple[int, str, float], said: tuple[Any, ...]
     ) -> tuple[Any, ...]:
         """The words of a job that was given before Celery knew of it, and is asked for before they are made."""
         wake_up = PlainWakeUp(*said)
         task = self._task(wake_up.function)
-        if task is not None and not task.expect(wake_up.job_id, hostname, None if asked is None else Asked(*asked)):
+        if task is not None and not task.expect(wake_up.job_id, hostname, Asked(*asked)):
             self._offer = partial(task.offer, hostname)
         request, body = request_of(wake_up, hostname), new_body()
         self._quietly = self._begun is not None
@@ -228,8 +228,8 @@ class Pool(asynpool.AsynPool):
         if process is None or self._state != RUN:
             return False
         number, voice = next(billiard.pool.job_counter), self._voices.get(process)
-        asked = None if voice is None else Asked(voice.number, new_nonce(), time.monotonic())
-        words = (number, hostname, None if asked is None else tuple(asked), tuple(wake_up))
+        asked = Asked(NO_OFFER if voice is None else voice.number, new_nonce(), time.monotonic())
+        words = (number, hostname, tuple(asked), tuple(wake_up))
         header, body, size = self._create_payload(GIVEN, words)  # type: ignore[no-untyped-call]
         if len(header) + size > AT_ONCE:
             return False
@@ -238,12 +238,12 @@ class Pool(asynpool.AsynPool):
         except OSError:  # its pipe is full, or it has ended
             return False
         # Its process was told before: it waits for one answer for each time that it was told.
-        if voice is not None and asked is not None and not voice.ask(asked.nonce, wake_up.job_id):
+        if voice is not None and not voice.ask(asked.nonce, wake_up.job_id):
             del self._voices[process]
         self._busy_workers.add(process.inqW_fd)
-        # Another would ask under the same nonce: what was asked for this one is granted to it.
-        elsewhere = None if asked is None else tuple(asked._replace(offer=NO_OFFER))
-        again = Late(self._create_payload, GIVEN, (number, hostname, elsewhere, tuple(wake_up)))
+        # Another asks under the same nonce: what this one was granted is granted to it.
+        elsewhere = (number, hostname, tuple(asked._replace(offer=NO_OFFER)), tuple(wake_up))
+        again = Late(self._create_payload, GIVEN, elsewhere)
         self._given = self._untaken[number] = Given(wake_up.job_id, number, process, again)
         return True
 

@@ -39,8 +39,8 @@ class Executor:
     def ask_early(self, job_id: str, worker: str) -> None:
         self._write("asked", job_id)
 
-    def expect(self, job_id: str, worker: str, asked: Asked | None) -> bool:
-        self._write("asked", job_id, *([] if asked is None else [str(asked.offer), asked.nonce]))
+    def expect(self, job_id: str, worker: str, asked: Asked) -> bool:
+        self._write("asked", job_id, str(asked.offer), asked.nonce)
         return True
 
     def execute(self, job_id: str, worker: str) -> Ending:
@@ -113,8 +113,8 @@ def test_it_runs_in_the_process_that_was_given_it_and_is_noted_as_any_other(hub:
         assert not pool._cache
         assert not pool._quiet
         assert not pool._busy_workers
-    assert written.read_text().splitlines() == [
-        f"{what} job-{number}" for number in range(3) for what in ("asked", "run")
+    assert [line.split()[:2] for line in written.read_text().splitlines()] == [
+        [what, f"job-{number}"] for number in range(3) for what in ("asked", "run")
     ]
 
 
@@ -197,7 +197,7 @@ def test_a_process_makes_of_it_what_celery_would_give_it(app: Celery) -> None:
     asked = ShownRequest(
         message, app=app, task=app.tasks["add"], headers=message.headers, body=message.body, hostname="w@h"
     )
-    job = Talk(lambda: (GIVEN, (7, "w@h", None, said)), print, Begun()).hear()
+    job = Talk(lambda: (GIVEN, (7, "w@h", (NO_OFFER, "nonce", 1.5), said)), print, Begun()).hear()
     number, _, trace, arguments, _ = job[1]
     assert (number, trace) == (7, trace_task_ret)
     assert arguments == (
@@ -236,5 +236,5 @@ def test_a_process_asks_before_it_does_anything_else(app: Celery, monkeypatch: p
     order: list[str] = []
     monkeypatch.setattr(FunctionTask, "expect", lambda _, job_id, *__: order.append(f"asked {job_id}"))
     monkeypatch.setattr(prompt_pool, "request_of", lambda *_: order.append("made") or {})
-    Talk(lambda: (GIVEN, (7, "w@h", None, wake_up("job-1"))), print, Begun()).hear()
+    Talk(lambda: (GIVEN, (7, "w@h", (NO_OFFER, "nonce", 1.5), wake_up("job-1"))), print, Begun()).hear()
     assert order == ["asked job-1", "made"]
