@@ -64,17 +64,17 @@ class PromptPool(bootsteps.Step):
         if isinstance(parent.pool, TaskPool):
             parent.pool.Pool = Pool
             parent.app.amqp.on_wake_up = partial(foretell, parent)
-            parent.app.amqp.on_plain_wake_up = partial(give, parent)
+            parent.app.amqp.on_plain_wake_up = partial(give, parent, parent.app.tasks)
 
 
-def give(node: Any, wake_up: PlainWakeUp) -> bool:  # noqa: ANN401 - Celery's
+def give(node: Any, tasks: Mapping[str, object], wake_up: PlainWakeUp) -> bool:  # noqa: ANN401 - Celery's
     """Give a process the job of a wake-up that Celery is given next; whether that was done.
 
     Celery then finds that it is with a process already, and does all else as ever. Not where somebody listens who may
     change what a process is given.
     """
     pool = _pool_for(node, wake_up.function, wake_up.job_id)
-    ours = isinstance(node.app.tasks.get(wake_up.function), FunctionTask)
+    ours = isinstance(tasks.get(wake_up.function), FunctionTask)
     return pool is not None and ours and not task_received.receivers and pool.give(wake_up, node.consumer.hostname)
 
 

@@ -173,12 +173,11 @@ class Channel(kombu_redis.Channel):
 
     def _plain(self, queue: str, raw: bytes) -> guard.PlainWakeUp | None:
         """A message as a plain wake-up, where it is one that passes."""
-        app = self._celery_app
         # Among control messages anything may call itself a wake-up.
-        if app is None or queue not in app.amqp.queues or len(raw) > self.guard_max_bytes:
+        if queue not in self._task_queues or len(raw) > self.guard_max_bytes:
             return None
         plain = guard.read_plain(raw)
-        return plain if plain is not None and guard.is_known(plain.function, app.tasks) else None
+        return plain if plain is not None and guard.is_known(plain.function, self._tasks) else None
 
     def _give(self, wake_up: guard.PlainWakeUp) -> bool:
         """Whether somebody takes a wake-up before Celery is given it."""
@@ -304,6 +303,16 @@ class Channel(kombu_redis.Channel):
     @cached_property
     def _amqp(self) -> AMQP | None:
         return None if self._celery_app is None else self._celery_app.amqp
+
+    # Each is one object, to which may be added: Celery's own attributes look for it, under a lock, each time.
+
+    @cached_property
+    def _task_queues(self) -> Container[str]:
+        return () if self._amqp is None else self._amqp.queues
+
+    @cached_property
+    def _tasks(self) -> Container[str]:
+        return () if self._celery_app is None else self._celery_app.tasks
 
     @cached_property
     def _celery_app(self) -> Celery | None:

@@ -214,7 +214,7 @@ def test_where_somebody_may_change_what_is_received_nothing_is_given_before(
     app: Celery, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     consumer = SimpleNamespace(strategies={"add": None}, disable_rate_limits=True, hostname="w@h")
-    node = SimpleNamespace(app=app, pool=SimpleNamespace(_pool=pool), consumer=consumer, semaphore=None)
+    node = SimpleNamespace(pool=SimpleNamespace(_pool=pool), consumer=consumer, semaphore=None)
     given: list[str] = []
     monkeypatch.setattr(pool, "give", lambda said, _: bool(given.append(said.job_id)) or True)
 
@@ -223,12 +223,13 @@ def test_where_somebody_may_change_what_is_received_nothing_is_given_before(
 
     task_received.connect(listen)
     try:
-        assert not give(node, wake_up("job-1"))
+        assert not give(node, app.tasks, wake_up("job-1"))
     finally:
         task_received.disconnect(listen)
-    assert give(node, wake_up("job-2"))
+    assert give(node, app.tasks, wake_up("job-2"))
+    assert not give(node, {"add": object()}, wake_up("job-3")), "no function of ours"
     consumer.strategies.clear()
-    assert not give(node, wake_up("job-3"))
+    assert not give(node, app.tasks, wake_up("job-3"))
     assert given == ["job-2"]
 
 
