@@ -152,8 +152,9 @@ class FunctionTask(Task):
 
     def run(self, *args: object, **kwargs: object) -> object:
         """Deliver a wake-up, or run a plain Celery call."""
-        if self.request.get(WAKE_UP_HEADER) is not None:
-            return self._report(self._run_wake_up())
+        request = self.request  # looked for in this thread's stack each time
+        if request.get(WAKE_UP_HEADER) is not None:
+            return self._report(self._run_wake_up(request))
         return self._run_plain(args, kwargs)
 
     def ask_early(self, request: Mapping[str, Any]) -> None:
@@ -173,8 +174,8 @@ class FunctionTask(Task):
         """What the node needs to ask for this process's jobs itself; None where it has that, or cannot."""
         return self._executor().offer(worker)
 
-    def _run_wake_up(self) -> Ending:
-        request, executor = self.request, self._executor()
+    def _run_wake_up(self, request: Context) -> Ending:
+        executor = self._executor()
         worker = request.hostname or ""
         job_ids = named_jobs(request.id, vars(request))
         if len(job_ids) == 1:
