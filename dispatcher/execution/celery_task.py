@@ -174,7 +174,7 @@ class FunctionTask(Task):
         """What the node needs to ask for this process's jobs itself; None where it has that, or cannot."""
         return self._executor().offer(worker)
 
-    def _run_wake_up(self, request: Context) -> Ending:
+    def _run_wake_up(self, request: Any) -> Ending:  # noqa: ANN401 - Celery's context, as it types it
         executor = self._executor()
         worker = request.hostname or ""
         job_ids = named_jobs(request.id, vars(request))
