@@ -1,6 +1,7 @@
 """Hands connections from a process of the prefork pool to its node."""
 
 import json
+import os
 import socket
 from contextlib import suppress
 from typing import Final
@@ -35,19 +36,22 @@ class Post:
 
     def take(self, pid: int) -> Voice | None:
         """The last connection that this process has handed on; others were of those before it, and are let go."""
-        found: Voice | None
         voice: Voice | None = None
         with suppress(OSError):  # until nothing is left
             while True:
                 said, descriptors, _, _ = socket.recv_fds(self._from, _SAID_BYTES, 1)
-                sender, number, before, after = json.loads(said)
-                (descriptor,) = descriptors
-                written_to = socket.socket(fileno=descriptor)
-                found = Voice(number, written_to, before.encode("latin-1"), after.encode("latin-1"))
-                if sender == pid:
-                    found, voice = voice, found
-                if found is not None:
-                    found.let_go()
+                for descriptor in descriptors:  # none, where the node may open no more
+                    os.set_inheritable(descriptor, False)  # noqa: FBT003 - Python's signature
+                    sender, number, before, after = json.loads(said)
+                    found = Voice(
+                        number, socket.socket(fileno=descriptor), before.encode("latin-1"), after.encode("latin-1")
+                    )
+                    if sender != pid:
+                        found.let_go()
+                        continue
+                    if voice is not None:
+                        voice.let_go()
+                    voice = found
         if voice is not None:
             _taken.add(voice)
         return voice

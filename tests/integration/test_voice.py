@@ -237,6 +237,20 @@ class TestPost:
         assert voice.number == 2
         assert post.take(7) is None
 
+    def test_a_node_that_may_open_no_more_takes_none(self, connection: tuple[socket.socket, socket.socket]) -> None:
+        post = Post()
+        post._to.send(b'[7, 1, "", ""]')
+        assert post.take(7) is None
+
+    def test_what_was_taken_is_not_for_programs_that_the_node_starts(
+        self, connection: tuple[socket.socket, socket.socket]
+    ) -> None:
+        post = Post()
+        post.hand(self.offer(connection[0], 1), 7)
+        voice = post.take(7)
+        assert voice is not None
+        assert not voice._socket.get_inheritable()
+
     def test_a_new_process_leaves_the_connections_of_others(
         self, connection: tuple[socket.socket, socket.socket]
     ) -> None:
