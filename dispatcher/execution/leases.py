@@ -117,7 +117,7 @@ class Leases:
             nonce=asked.nonce,
             at=asked.at,
             command=command,
-            answer=partial(self._hear, hearing, command, asked.nonce),
+            answer=partial(self._hear, hearing, command, job_id),
             forget=self._end_hearing,
         )
         return True
@@ -188,9 +188,9 @@ class Leases:
                 forget=partial(self._ledger.forget, asked),
             )
 
-    def _hear(self, hearing: Hearing, command: Command[Lease | NoLease], nonce: str) -> Lease | NoLease:
+    def _hear(self, hearing: Hearing, command: Command[Lease | NoLease], job_id: str) -> Lease | NoLease:
         try:
-            return hearing.answer(command, nonce)
+            return hearing.answer(command, job_id)
         except BaseException:
             self._hearing = None
             raise

@@ -3,14 +3,13 @@
 A node knows of a job before the process that is to run it does. It asks the ledger for the job on a connection of that
 process's, by which the process is spared asking, and waits the less (`benchmarks.calls --only single`).
 
-A process is told of what is asked before it is asked, and reads one answer for each time that it was told. The server
-says each question's nonce before its answer, so that nobody takes one for another. Whatever goes wrong ends the
-connection for both.
+A process is told of what is asked before it is asked, and reads one answer for each time that it was told. Each answer
+says for which job it is, so that nobody takes one for another. Whatever goes wrong ends the connection for both.
 """
 
 import socket
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import redis
 from redis.exceptions import InvalidResponse, RedisError
@@ -43,26 +42,23 @@ class Hearing:
         """What the other process is to write to; None where it cannot, as with TLS."""
         return self._kept.plain
 
-    def answer(self, command: Command[T], nonce: str) -> T:
-        """The answer to a command that the other process has sent with this nonce.
+    def answer(self, command: Command[T], job_id: str) -> T:
+        """The answer to a command, which the other process has sent, that asks for a job.
 
         Raises:
             redis.RedisError: as the ledger does; the connection has ended then.
         """
         try:
-            if self._reply() != nonce.encode():
+            reply = self._kept.read_response()
+            if isinstance(reply, RedisError):
+                raise reply  # noqa: TRY301 - it ends the connection, as all else does
+            if reply[0][-1] != job_id.encode():
                 msg = "an answer to another question"
-                raise InvalidResponse(msg)  # noqa: TRY301 - it ends the connection as all else does
-            return command.read(self._reply())
+                raise InvalidResponse(msg)  # noqa: TRY301
+            return command.read(reply)
         except BaseException:
             self.close()
             raise
-
-    def _reply(self) -> Any:  # noqa: ANN401 - as hiredis gives it
-        reply = self._kept.read_response()
-        if isinstance(reply, RedisError):
-            raise reply
-        return reply
 
     def close(self) -> None:
         """End the connection, for the other process too."""
@@ -90,9 +86,8 @@ class Voice:
 
     def ask(self, nonce: str, job_id: str) -> bool:
         """Ask for a job; False where that cannot be: the connection has ended then."""
-        said, last = nonce.encode(), job_id.encode()
-        echo = b"*2\r\n$4\r\nECHO\r\n$%d\r\n%b\r\n" % (len(said), said)
-        packed = b"%b%b%b%b$%d\r\n%b\r\n" % (echo, self._before, said, self._after, len(last), last)
+        last = job_id.encode()
+        packed = b"%b%b%b$%d\r\n%b\r\n" % (self._before, nonce.encode(), self._after, len(last), last)
         try:
             if self._socket.send(packed, socket.MSG_DONTWAIT) == len(packed):
                 return True

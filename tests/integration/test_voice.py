@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from redis.exceptions import InvalidResponse, NoScriptError, RedisError
+from redis.exceptions import InvalidResponse, NoScriptError
 
 from dispatcher.clock import SystemClock
 from dispatcher.execution import leases as leases_module
@@ -22,6 +22,7 @@ from dispatcher.transport.embedded import EmbeddedServer
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.replies import Lease
 from dispatcher.transport.voice import Hearing, Voice
+from dispatcher.transport.wire import pack
 from tests.integration.ledger_rig import Rig
 
 WORKER = "worker@here"
@@ -186,18 +187,19 @@ class TestHearing:
     @pytest.mark.parametrize(
         ("sent", "error"),
         [
-            (b"*2\r\n$4\r\nECHO\r\n$5\r\nother\r\n", InvalidResponse),
-            (b"*2\r\n$4\r\nECHO\r\n$1\r\nn\r\n*3\r\n$7\r\nEVALSHA\r\n$1\r\nx\r\n$1\r\n0\r\n", NoScriptError),
+            (pack(("EVAL", "return {{'leased', 'another'}}", 0)), InvalidResponse),
+            (pack(("EVAL", "return 1", 0)), TypeError),
+            (pack(("EVALSHA", "x", 0)), NoScriptError),
         ],
     )
     def test_ends_with_the_first_thing_that_is_wrong(
-        self, hearing: Hearing, sent: bytes, error: type[RedisError]
+        self, hearing: Hearing, sent: bytes, error: type[Exception]
     ) -> None:
         assert hearing.socket is not None
         other = hearing.socket.dup()
         other.send(sent)
         with pytest.raises(error):
-            hearing.answer(SimpleNamespace(read=str), "n")  # type: ignore[arg-type]
+            hearing.answer(SimpleNamespace(read=str), "job")  # type: ignore[arg-type]
         with pytest.raises(OSError, match="pipe"):
             other.send(sent)
         other.close()
@@ -226,7 +228,7 @@ class TestPost:
         assert voice is not None
         assert voice.number == 3
         assert voice.ask("n", "jöb")
-        assert connection[1].recv(1000) == b"*2\r\n$4\r\nECHO\r\n$1\r\nn\r\n\xff<n>$4\r\nj\xc3\xb6b\r\n"
+        assert connection[1].recv(1000) == b"\xff<n>$4\r\nj\xc3\xb6b\r\n"
 
     def test_the_last_of_this_process_is_taken(self, connection: tuple[socket.socket, socket.socket]) -> None:
         post = Post()
