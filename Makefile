@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 TOOLS := $(VENV)/.tools-installed
+ALONE := tests/acceptance/alone tests/unit/selection/encoders/test_encoders.py
 ARGS ?=
 DATA ?=
 EXTRAS ?=
@@ -13,8 +14,9 @@ PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python)
 PROBE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-# Whatever the caller's shell says about Python and pip is about another environment.
-unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_TARGET PIP_CONSTRAINT
+# Whatever the caller's shell says about Python and pip is about another environment. Without bytecode each of the
+# hundreds of processes that the tests start compiles the whole library anew.
+unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_TARGET PIP_CONSTRAINT
 export PIP_USER := 0
 # Tests start their own servers. A caller's own settings must not send them anywhere else.
 FOREIGN := $(filter CELERY_% DISPATCHER_% FLOWER_% PYTEST_%,$(.VARIABLES))
@@ -32,7 +34,15 @@ demo: $(RUNTIME) ## Run the demo: requests from a file become calls on real work
 	@$(BIN)/dispatcher demo $(ARGS)
 
 test: $(TOOLS) ## Run all tests (ARGS="tests/unit -k name" for some)
+ifeq ($(strip $(ARGS)),)
+# Two files at a time, each with one thread for its arithmetic: half of what most tests do is wait. Those that look at
+# times by the millisecond, or at what many threads do, or leave nothing to run beside them, come first and alone.
+	@$(UNSTEERED) $(BIN)/python -m pytest $(ALONE); alone=$$?; \
+		env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(UNSTEERED) $(BIN)/python -m pytest $(ALONE:%=--ignore=%) \
+		--numprocesses=2 --dist=loadfile --no-loadscope-reorder && exit $$alone
+else
 	@$(UNSTEERED) $(BIN)/python -m pytest $(ARGS)
+endif
 
 check: $(TOOLS) ## Check format, lint, types, imports between the rooms, and that generated pages are up to date
 	@echo "format   " && $(BIN)/ruff format --check --output-format concise . || { echo "run: make format"; exit 1; }

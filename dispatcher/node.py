@@ -13,11 +13,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dispatcher.transport.lean_imports import PARTS, import_without_parts, left_until_called, versions_by_themselves
+
 if TYPE_CHECKING:
     from celery import Celery
 
-#: What the command and any app of ours will need; the last would come with the app, and difflib with it.
-_OF_CELERY = ("celery.apps.worker", "celery.bin.base", "kombu.utils.text")
+#: What the command and any app of ours will need; the last two would come later, and what can be left with them.
+_OF_CELERY = ("celery.apps.worker", "celery.bin.base", "celery.app.log", "kombu.utils.text")
 _USAGE = "usage: python -m dispatcher.node APP [options of `celery worker`]; APP as in `celery -A APP`"
 
 
@@ -56,6 +58,13 @@ def start(place: str, arguments: Sequence[str]) -> int:
     sys.argv = [str(Path(sys.executable).with_name("celery")), "-A", place, "worker", *arguments]
     with _importing():
         import_celery(arguments)
+    with versions_by_themselves():
+        return _run_app_at(place, arguments)
+
+
+def _run_app_at(place: str, arguments: Sequence[str]) -> int:
+    """The same, after `import_celery`."""
+    with _importing():
         import celery  # noqa: PLC0415
         from celery.app.utils import find_app  # noqa: PLC0415
         from click import ClickException  # noqa: PLC0415
@@ -75,14 +84,12 @@ def import_celery(arguments: Sequence[str]) -> None:
     Args:
         arguments: options of `celery worker`.
     """
-    from dispatcher.transport.lean_imports import PARTS, import_without_parts, left_until_called  # noqa: PLC0415
-
-    for package in PARTS:
-        import_without_parts(package)
     # Celery tells greenlets apart where it finds greenlet. The prefork pool has none, and is 2 MB smaller without it.
     prefork = _named_pool(arguments) == "prefork"
     without_greenlet = _unavailable("greenlet") if prefork else nullcontext()
     with left_until_called(), without_greenlet, _unavailable("pygments"):
+        for package in PARTS:
+            import_without_parts(package)
         for name in _OF_CELERY:
             import_module(name)
 

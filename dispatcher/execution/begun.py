@@ -11,6 +11,7 @@ class Begun:
     def __init__(self) -> None:
         memory = memoryview(mmap.mmap(-1, 16))  # shared with what is forked from now on
         self._job, self._at = memory[:8].cast("q"), memory[8:].cast("d")
+        self._job[0] = -1  # jobs are numbered from 0
 
     def note(self, job: int, at: float) -> None:
         """Take note of a job. Its time goes first: who finds the job finds its time."""

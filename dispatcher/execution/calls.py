@@ -5,6 +5,8 @@ import contextvars
 import inspect
 import json
 import logging
+import signal
+import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -107,10 +109,9 @@ class CallMaker:
             value = invoke(*arguments)
             from_function = False
             return CallRecord(state=JobState.SUCCEEDED, value=function.dump_result(value))
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
         except BaseException as error:  # one of the places that must survive anything; recorded below
-            if _is_shutdown(error):
+            # GeneratorExit: nobody drives any more what waits for a coroutine.
+            if _is_shutdown(error) or (function.is_async and isinstance(error, GeneratorExit)):
                 raise
             return problem_of(function, text, arguments, error, from_function=from_function)
 
@@ -208,7 +209,7 @@ class _Together:
         except GeneratorExit:
             raise
         except BaseException as error:  # noqa: BLE001 - one of the places that must survive anything; recorded below
-            if isinstance(error, KeyboardInterrupt) or _is_shutdown(error):
+            if _is_shutdown(error):
                 self.ending = error
             else:
                 result = problem_of(function, text, arguments, error, from_function=from_function)
@@ -270,6 +271,10 @@ def _note(run: Run, index: int, result: CallRecord | Problem) -> None:
 
 def _is_shutdown(error: BaseException) -> bool:
     """Whether it is the worker's own end."""
+    if isinstance(error, KeyboardInterrupt):
+        # Celery's workers take Ctrl-C in a way of their own, and the processes of their pools not at all.
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        return in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if type(error) is not SystemExit:
         return isinstance(error, SystemExit)
     # What a process of the prefork pool does at SIGTERM, in the midst of a function: its signal handler raises it.

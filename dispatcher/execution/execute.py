@@ -85,7 +85,7 @@ class Executor:
         self._maker = CallMaker(self._coroutines, self._supervisor, self._clock, settings)
         self._in_pool_process = in_pool_process
         self._runs: dict[Attempt, Run] = {}
-        self._leases = Leases(ledger, self._commands, self._clock, self.persist)
+        self._leases = Leases(ledger, self._commands, self._clock, self.persist, settings)
 
     def connect(self) -> None:
         """Connect to the ledger, so that the first call need not.

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from dispatcher.clock import Clock
 from dispatcher.execution.ending import Ending, ending_of_look, ending_of_refusal
 from dispatcher.execution.run import new_nonce
+from dispatcher.settings import Settings
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.ledger import Ledger, words_of
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 #: No answer, or one that cannot be read because a job's record is not as we write it.
 NO_ANSWER: tuple[type[Exception], ...] = (*SERVER_FAILURES, ValueError, TypeError, LookupError)
-#: Seconds for which an answer is good. Nobody keeps the lease until the job is run.
+#: Seconds for which an answer is good. Nobody keeps the lease until the job is run; of a short one it is a third.
 GOOD_SECONDS: Final = 1.0
 #: Seconds between two connections that are offered to a node: after one has ended, others may.
 OFFER_PAUSE: Final = 10.0
@@ -75,15 +76,22 @@ class Leases:
         commands: builds the requests.
         clock: for how long an answer is good.
         persist: runs a request, bearing an outage; None if it lasts too long.
+        settings: how long a lease is.
     """
 
     def __init__(
-        self, ledger: Ledger, commands: Commands, clock: Clock, persist: Callable[[Command[Any]], Any]
+        self,
+        ledger: Ledger,
+        commands: Commands,
+        clock: Clock,
+        persist: Callable[[Command[Any]], Any],
+        settings: Settings,
     ) -> None:
         self._ledger = ledger
         self._commands = commands
         self._clock = clock
         self._persist = persist
+        self._good_seconds = min(GOOD_SECONDS, settings.lease_seconds / 3)
         self._early: _Early | None = None
         self._hearing: Hearing | None = None
         self._offers = NO_OFFER
@@ -168,7 +176,7 @@ class Leases:
             self._forget()
             nonce = new_nonce()
             return nonce, self._persist(self._commands.lease(job_id, worker, nonce))
-        if self._clock.monotonic() < early.at + GOOD_SECONDS:
+        if self._clock.monotonic() < early.at + self._good_seconds:
             self._early = None
             with suppress(*NO_ANSWER):
                 return early.nonce, early.answer()

@@ -107,7 +107,11 @@ class Process(asynpool.Worker):
         # A process that was not forked has neither. It sends what it says, and asks for its jobs itself.
         begun, post = getattr(self.inq, "begun", None), getattr(self.inq, "post", None)
         leave_to_others()
-        talk = Talk(self.wait_for_job, self.outq.put, begun, post)
+        # Who was told of a job takes it, though the pool is restarted meanwhile: another process would be refused it.
+        restart, self._shutdown = self._shutdown, None
+        receive_told = self._make_protected_receive(self.inq)  # type: ignore[no-untyped-call]
+        self._shutdown = restart
+        talk = Talk(self.wait_for_job, self.outq.put, begun, receive_told, post)
         self.wait_for_job, self.outq.put = talk.hear, talk.say
 
 
@@ -118,13 +122,20 @@ class Talk:
         receive: the next message.
         put: sends one.
         begun: where to note that a job was begun.
+        receive_told: as `receive`, after the process was told of the job that the next message is.
         post: hands the node a connection on which it may ask for the process's jobs.
     """
 
     def __init__(
-        self, receive: Callable[[], Any], put: Callable[[Any], None], begun: Begun | None, post: Post | None = None
+        self,
+        receive: Callable[[], Any],
+        put: Callable[[Any], None],
+        begun: Begun | None,
+        receive_told: Callable[[], Any] | None = None,
+        post: Post | None = None,
     ) -> None:
         self._receive = receive
+        self._receive_told = receive_told or receive
         self._put = put
         self._begun = begun
         self._post = post
@@ -135,10 +146,12 @@ class Talk:
 
     def hear(self) -> Any:  # noqa: ANN401 - as billiard sends it
         """The next message, if there is one; the job of a wake-up was asked for before it is returned."""
-        while message := self._receive():
+        message = self._receive()
+        while message:
             kind, words = message
             if kind == EARLY:
                 self._ask(*words)
+                message = self._receive_told()
                 continue
             if kind == GIVEN:
                 return (TASK, self._as_celery_gives_it(*words))

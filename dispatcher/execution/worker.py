@@ -1,5 +1,6 @@
 """The worker's side of a Celery app: what its processes need, from when they start to when they end."""
 
+import codecs
 import gc
 import logging
 import os
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 #: What every call asks of the ledger: read once for all processes of a pool.
 FIRST_SCRIPTS = ("lease", "settle")
+#: Python looks for a host by its name in this encoding, and has it in a module: each process would import its own.
+HOST_ENCODING = "idna"
 
 
 class WorkerSide:
@@ -100,6 +103,7 @@ class WorkerSide:
         """
         if not self._frozen:
             self._frozen = True
+            codecs.lookup(HOST_ENCODING)
             for name in FIRST_SCRIPTS:
                 script(name)
             gc.freeze()

@@ -1,12 +1,14 @@
 """What Celery's packages import and a worker node hardly ever uses, left until it is used.
 
 `import redis` brings along its asyncio side, its clusters and its keyspace notifications; py-amqp brings a client of a
-broker that most have not; Celery and kombu bring YAML and the reading of dates. All that is 5 MB in each process of a
-node (benchmark: idle). While those packages are imported, modules that give promises stand in for it. Afterwards
-`import redis.asyncio` imports what it says, `redis.RedisCluster` imports the module where it lives (PEP 562), and a
-function that is only called is imported with its first call.
+broker that most have not; Celery and kombu bring YAML and the reading of dates; to know the version of a package, all
+of them bring a reader of e-mail. All that is 6 MB in each process of a node (benchmark: idle). While those packages are
+imported, modules that give promises stand in for it. Afterwards `import redis.asyncio` imports what it says,
+`redis.RedisCluster` imports the module where it lives (PEP 562), and a function that is only called is imported with
+its first call.
 """
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,8 +33,21 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     }
 )
 
-#: What Celery and kombu import and only call: for an ETA, a message in YAML, a state file, a hint at a misspelt name.
-CALLED_ONLY: Final = ("dateutil.parser", "dateutil.tz", "difflib", "pprint", "shelve", "tzlocal", "yaml")
+#: What Celery and kombu import and only call: for an ETA, a message in YAML, a file, a hint at a misspelt name.
+#: And what Python's own `importlib.metadata` does, for what it reads of a package beyond its version.
+CALLED_ONLY: Final = (
+    "calendar",
+    "csv",
+    "dateutil.parser",
+    "dateutil.tz",
+    "difflib",
+    "importlib.metadata._adapters",
+    "logging.handlers",
+    "pprint",
+    "shelve",
+    "tzlocal",
+    "yaml",
+)
 
 
 class Promise:
@@ -43,7 +58,9 @@ class Promise:
         self._name = name
 
     def keep(self) -> Any:  # noqa: ANN401 - whatever it is
-        """Import the module and give what was promised."""
+        """Import the module, whatever stands in for it, and give what was promised."""
+        if isinstance(sys.modules.get(self._module), StandIn):
+            del sys.modules[self._module]
         return getattr(import_module(self._module), self._name)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
@@ -72,16 +89,32 @@ class StandIn(ModuleType):
 @contextmanager
 def left_until_called() -> Iterator[None]:
     """Have what is imported meanwhile import the modules of `CALLED_ONLY` at their first call."""
-    with _standing_in([StandIn(name) for name in CALLED_ONLY if _can_be_left(name)]):
+    left = [name for name in CALLED_ONLY if _can_be_left(name)]
+    with _standing_in([StandIn(name) for name in left]):
         yield
+    for name in left:
+        _show_in_its_package(name)
 
 
 def _can_be_left(name: str) -> bool:
-    """Whether it is there, and not imported yet, and found as a name of its package by those who do not import it."""
-    if name in sys.modules or find_spec(name) is None:
+    """Whether it is there, and not imported yet.
+
+    What is private to a package, only that imports: it is left without a look, which would import the package.
+    """
+    if name in sys.modules:
         return False
-    package, _, _ = name.rpartition(".")
-    return not package or "__getattr__" in vars(sys.modules[package])
+    return _is_private(name) or (find_spec(name) is not None and name not in sys.modules)
+
+
+def _is_private(name: str) -> bool:
+    return name.rpartition(".")[2].startswith("_")
+
+
+def _show_in_its_package(name: str) -> None:
+    """Have it found as a name of its package by those who do not import it, as if it had been imported."""
+    package = sys.modules.get(name.rpartition(".")[0])
+    if package is not None and not _is_private(name) and "__getattr__" not in vars(package):
+        _promise_parts(package, CALLED_ONLY)
 
 
 def import_without_parts(name: str) -> None:
@@ -112,7 +145,8 @@ def _standing_in(modules: Sequence[StandIn]) -> Iterator[None]:
         yield
     finally:
         for module in modules:
-            del sys.modules[module.__name__]
+            if sys.modules.get(module.__name__) is module:
+                del sys.modules[module.__name__]
 
 
 def _parts_in(roots: Sequence[str], parts: Sequence[str]) -> Iterator[StandIn]:
@@ -156,3 +190,28 @@ def _promise_parts(package: ModuleType, parts: Sequence[str]) -> None:
     for name in promised:
         del vars(package)[name]
     vars(package)["__getattr__"] = give
+
+
+def version(distribution_name: str) -> str:
+    """The version of what is installed, as `importlib.metadata.version` gives it, without a reader of e-mail.
+
+    Raises:
+        PackageNotFoundError: it is not installed.
+    """
+    from importlib import metadata  # noqa: PLC0415 - after what it imports was left
+
+    distribution = metadata.distribution(distribution_name)
+    said = re.search(r"^Version:(.+)$", distribution.read_text("METADATA") or "", re.MULTILINE)
+    return said[1].strip() if said is not None else distribution.version
+
+
+@contextmanager
+def versions_by_themselves() -> Iterator[None]:
+    """Have everybody ask for versions by `version`: kombu's Redis transport does when imported, redis-py later."""
+    from importlib import metadata  # noqa: PLC0415 - after what it imports was left
+
+    usual, metadata.version = metadata.version, version
+    try:
+        yield
+    finally:
+        metadata.version = usual

@@ -7,7 +7,7 @@ import platform
 import threading
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from typing import Any, Final
 
 import celery
@@ -16,6 +16,7 @@ import redis
 from dispatcher.clock import Clock
 from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.keys import Keys
+from dispatcher.transport.lean_imports import version
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.script import Command, milliseconds, text_of
 

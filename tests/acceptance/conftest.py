@@ -115,4 +115,4 @@ def start_worker(marks: Marks) -> Iterator[Callable[..., Worker]]:
 
     yield start
     for worker in started:
-        worker.stop()
+        worker.end()

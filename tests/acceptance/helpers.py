@@ -155,13 +155,19 @@ class Worker:
         os.killpg(self.pid, sign)
 
     def stop(self) -> None:
-        """End it in its own time, then at once."""
+        """End it in its own time, which takes a second or two, then at once."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(8)
             except subprocess.TimeoutExpired:
                 self.kill()
+        self.end()
+
+    def end(self) -> None:
+        """End it at once, for a test that is over. What comes of a warm shutdown is looked at by those that `stop`."""
+        if self.alive:
+            self.kill()
         if self in Worker.live:
             Worker.live.remove(self)
 
@@ -172,7 +178,7 @@ class Worker:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.end()
 
 
 def environment_of(settings: Settings) -> Mapping[str, str]:

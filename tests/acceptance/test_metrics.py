@@ -18,17 +18,18 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """A ledger in which nothing has happened."""
+    """A server that a test may kill."""
     with EmbeddedServer(tmp_path_factory.mktemp("measured")) as running:
         yield running
 
 
 @pytest.fixture
-def measured(own_server: EmbeddedServer) -> Settings:
+def measured(own_server: EmbeddedServer, label: str) -> Settings:
+    """A ledger in which nothing has happened, and a port for its figures."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    return Settings.load(url=own_server.url, metrics_port=port, **QUICK_SETTINGS)
+    return Settings.load(url=own_server.url, namespace=f"measured-{label}", metrics_port=port, **QUICK_SETTINGS)
 
 
 def scrape(settings: Settings) -> Samples:

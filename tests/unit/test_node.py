@@ -103,10 +103,23 @@ def test_the_processes_of_a_pool_share_what_was_there_before_them(monkeypatch: p
     assert frozen == ["once"]
 
 
+def test_the_processes_of_a_pool_share_what_their_first_connection_needs() -> None:
+    before_fork = (
+        "from celery.signals import worker_before_create_process\n"
+        "from dispatcher import Registry, create_worker_app\n"
+        "create_worker_app(Registry())\n"
+        "worker_before_create_process.send(sender=None)"
+    )
+    first_look_for_a_host = "import socket\nsocket.getaddrinfo('localhost', 0)"
+    assert imported_by(before_fork) == imported_by(f"{before_fork}\n{first_look_for_a_host}")
+
+
 OURS = """
 import json, sys
+from types import SimpleNamespace
 from celery.apps.worker import Worker
 from dispatcher import Registry, create_worker_app
+from dispatcher.transport.nodes import describe_node
 
 registry = Registry()
 
@@ -118,6 +131,7 @@ app = create_worker_app(registry)
 
 def start(worker):
     worker.app.backend, worker.app.amqp.queues, worker.blueprint
+    describe_node(SimpleNamespace(hostname="node", pool=SimpleNamespace(num_processes=1), app=worker.app), "")
     print(json.dumps({"pool": worker.pool_cls.__module__, "modules": sorted(sys.modules)}))
     worker.exitcode = 3
 
@@ -135,11 +149,12 @@ def modules_of_ours(folder: Path, *options: str) -> tuple[str, set[str]]:
 
 NEVER_USED = {
     "dispatcher.client", "dispatcher.selection", "dispatcher.transport.asyncio_connections",
-    "dispatcher.transport.embedded", "numpy", "amqp.connection", "celery.bin.celery", "celery.contrib",
-    "dateutil.parser", "dateutil.tz", "difflib", "flower", "http.client", "pprint", "prometheus_client",
-    "prompt_toolkit", "pydantic.v1", "pygments", "redis.asyncio", "redis.cluster", "redis.commands.cluster",
-    "redis.commands.json", "redis.commands.search", "redis.keyspace_notifications", "rich", "shelve", "typer",
-    "tzlocal", "unittest", "urllib.request", "xml", "yaml",
+    "dispatcher.transport.embedded", "amqp.connection", "calendar", "celery.bin.celery", "celery.contrib",
+    "csv", "dateutil.parser", "dateutil.tz", "difflib", "email.message", "email.parser", "flower",
+    "http.client", "logging.handlers", "numpy", "pprint", "prometheus_client", "prompt_toolkit", "pydantic.v1",
+    "pygments", "redis.asyncio", "redis.cluster", "redis.commands.cluster", "redis.commands.json",
+    "redis.commands.search", "redis.keyspace_notifications", "rich", "shelve", "typer", "tzlocal", "unittest",
+    "urllib.request", "xml", "yaml",
 }  # fmt: skip
 
 

@@ -57,10 +57,10 @@ def registry() -> Registry:
 def test_an_unknown_name_is_refused_with_what_may_have_been_meant(registry, name, near, hint):
     assert name not in registry
     for look in (registry.get, lambda name: registry.bind(name, "{}")):
-        begun = time.perf_counter()
+        begun = time.process_time()
         with pytest.raises(UnknownFunctionError) as caught:
             look(name)
-        assert time.perf_counter() - begun < 2
+        assert time.process_time() - begun < 2
         error = caught.value
         assert error.accepted is Acceptance.NO
         assert hint in str(error)
@@ -84,8 +84,8 @@ def test_looking_for_near_names_is_quick_among_thousands():
 
     for index in range(1000):
         registry.function(name=f"group_{index}.function_{index}")(one)
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(UnknownFunctionError) as caught:
         registry.get("group_77.functoin_77")
-    assert time.perf_counter() - begun < 3
+    assert time.process_time() - begun < 3
     assert "group_77.function_77" in caught.value.near

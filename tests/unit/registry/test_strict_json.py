@@ -40,9 +40,9 @@ def test_depth_is_known_before_parsing(text, deeper):
     "text", ["][" * 50_000, "]" * 100_000, '"' * 99_999, '[[[[["' + '\\"' * 50_000, '[[[[["' + "\\" * 99_999]
 )
 def test_text_that_is_not_json_is_measured_in_linear_time(text):
-    begun = time.perf_counter()
+    begun = time.process_time()
     is_deeper(text.encode(), 4)
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 @pytest.mark.parametrize(

@@ -337,9 +337,9 @@ def test_a_caller_who_may_call_everything_gets_what_everybody_gets(selector, tex
 
 def test_a_text_of_a_megabyte_is_read_at_its_beginning_only_and_quickly(selector):
     text = "count the words: " + "lorem ipsum " * 90_000
-    begun = time.perf_counter()
+    begun = time.process_time()
     selection = selector.select(text)
-    assert time.perf_counter() - begun < 0.25
+    assert time.process_time() - begun < 0.25
     assert selection.function == "text.count_words"
     assert selection.reason.endswith("only the beginning of the text was read")
     assert selection.text == text
@@ -350,9 +350,9 @@ def test_a_text_of_a_megabyte_is_read_at_its_beginning_only_and_quickly(selector
     "text", ["a" * 10**6, "字" * 10**6, "a:" * 500_000, '"' * 10**6, "count words " * 80_000, "\ufdfa" * 10**6]
 )
 def test_no_text_takes_long(selector, text):
-    begun = time.perf_counter()
+    begun = time.process_time()
     selector.select(text)
-    assert time.perf_counter() - begun < 0.25
+    assert time.process_time() - begun < 0.25
 
 
 SELECTOR = KeywordSelector(make_registry())

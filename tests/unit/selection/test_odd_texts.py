@@ -98,9 +98,9 @@ def test_an_odd_text_gets_a_selection(selector, text):
 @pytest.mark.parametrize("kind", ["words", "meaning"])
 @pytest.mark.parametrize("text", LONG.values(), ids=LONG)
 def test_a_text_of_a_megabyte_gets_a_selection_in_bounded_time(kind, text):
-    began = time.perf_counter()
+    began = time.process_time()
     selection = SELECTORS[kind].select(text)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert_sound(selection, text)
 
 
@@ -108,9 +108,9 @@ def test_a_text_of_a_megabyte_gets_a_selection_in_bounded_time(kind, text):
 def test_a_text_as_long_as_is_read_takes_no_time_to_speak_of(text):
     took = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         SELECTORS["words"].select(text)
-        took.append(time.perf_counter() - began)
+        took.append(time.process_time() - began)
     assert min(took) < 0.1
 
 

@@ -103,10 +103,10 @@ def test_with_sentence_encoders_all_are_found():
 
 
 def test_selecting_takes_a_millisecond_or_so():
-    begun = time.perf_counter()
+    begun = time.process_time()
     for request in REQUESTS:
         selector.select(request["text"])
-    assert (time.perf_counter() - begun) / len(REQUESTS) < 0.005
+    assert (time.process_time() - begun) / len(REQUESTS) < 0.005
 
 
 def run(request: dict) -> str:

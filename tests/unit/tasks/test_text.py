@@ -119,6 +119,6 @@ def test_dates_and_short_numbers_are_no_phone_numbers():
 
 def test_a_hostile_text_is_searched_in_good_time():
     for text in ("a" * 200_000, "a@" * 100_000, "1 " * 100_000, "a.b@" + "c." * 100_000):
-        begun = time.perf_counter()
+        begun = time.process_time()
         extract_contacts(text)
-        assert time.perf_counter() - begun < 5
+        assert time.process_time() - begun < 5

@@ -3,16 +3,23 @@
 import json
 import subprocess
 import sys
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 
 import pytest
 
 from dispatcher.transport import lean_imports
-from dispatcher.transport.lean_imports import PARTS, Promise, import_without_parts, left_until_called
+from dispatcher.transport.lean_imports import (
+    PARTS,
+    Promise,
+    import_without_parts,
+    left_until_called,
+    version,
+    versions_by_themselves,
+)
 
 ROOT = Path(__file__).parents[3]
-LEAN = "from dispatcher.transport.lean_imports import import_without_parts, left_until_called\n"
+LEAN = "from dispatcher.transport.lean_imports import import_without_parts, left_until_called, version\n"
 
 
 def run(program: str) -> object:
@@ -166,13 +173,17 @@ USES = {
     ),
     "the machine's time zone": "str(celery.utils.time.get_localzone())",
     "YAML": "loads(*[dumps({'a': [1, None]}, serializer='yaml')[i] for i in (2, 0, 1)], accept=['application/x-yaml'])",
+    "a month's last day": "(datetime(2024, 1, 31) + celery.utils.time.ffwd(month=2)).isoformat()",
+    "a log file": "type(kombu.log.setup_logging('INFO', '/dev/null').handlers[0]).__name__",
     "a misspelt name": "kombu.utils.text.fmatch_best('redsi', ['redis', 'amqp'])",
+    "what a package says of itself": "importlib.metadata.metadata('redis').json",
+    "the files of a package": "list(map(str, importlib.metadata.files('redis')))",
 }
 
 
 @pytest.mark.parametrize("use", USES)
 def test_what_is_only_called_does_what_it_always_does(use: str) -> None:
-    modules = "celery.apps.worker, celery.utils.time, kombu.utils.text, json"
+    modules = "celery.apps.worker, celery.utils.time, importlib.metadata, kombu.log, kombu.utils.text, json"
     ask = (
         "from datetime import datetime\nfrom zoneinfo import ZoneInfo\nfrom kombu.serialization import dumps, loads\n"
         f"print(json.dumps({USES[use]}))"
@@ -192,6 +203,16 @@ def test_it_is_imported_with_its_first_call(package: str, tmp_path: Path, monkey
     assert type(made) is sys.modules[f"{package}.part"].Thing
 
 
+def test_it_may_be_called_while_others_are_imported_too(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, package, __init__="def __getattr__(name): raise AttributeError(name)\n")
+    monkeypatch.setattr(lean_imports, "CALLED_ONLY", (f"{package}.part",))
+    with left_until_called():
+        made = import_module(f"{package}.part").Thing()
+    assert type(made) is sys.modules[f"{package}.part"].Thing
+
+
 def test_what_is_found_only_where_somebody_imported_it_is_imported(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +223,86 @@ def test_what_is_found_only_where_somebody_imported_it_is_imported(
     assert isinstance(sys.modules[package].part.Thing, type)
 
 
+def test_a_module_of_pythons_own_is_found_in_its_package_as_where_celery_imports_it() -> None:
+    found = (
+        "import json, logging\nwith left_until_called():\n    import kombu.log\n"
+        "handlers = logging.handlers\nimport logging.handlers as same\n"
+        "print(json.dumps([handlers is same, handlers.WatchedFileHandler.__name__, hasattr(logging, 'no')]))"
+    )
+    assert run(f"{LEAN}{found}") == [True, "WatchedFileHandler", False]
+
+
+def test_what_is_private_to_a_package_is_left_without_importing_that(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        tmp_path, package, __init__="from . import _own\ndef make(): return _own.Thing()\n", _own="class Thing: pass\n"
+    )
+    monkeypatch.setattr(lean_imports, "CALLED_ONLY", (f"{package}._own",))
+    with left_until_called():
+        assert package not in sys.modules
+        module = import_module(package)
+    assert f"{package}._own" not in sys.modules
+    assert type(module.make()) is module._own.Thing is sys.modules[f"{package}._own"].Thing
+
+
+def test_what_its_package_imports_by_itself_is_imported_once(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, package, __init__="from . import part\n")
+    monkeypatch.setattr(lean_imports, "CALLED_ONLY", (f"{package}.part",))
+    with left_until_called():
+        pass
+    assert sys.modules[f"{package}.part"] is sys.modules[package].part
+
+
 def test_what_is_not_installed_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lean_imports, "CALLED_ONLY", ("no_such_module",))
     with left_until_called(), pytest.raises(ModuleNotFoundError):
         import_module("no_such_module")
+
+
+# --- versions ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["celery", "Kombu", "pydantic_core", "redis"])
+def test_a_version_is_the_same_without_a_reader_of_mail(name: str) -> None:
+    read = (
+        "with left_until_called():\n    import importlib.metadata\n"
+        f"import json, sys\nprint(json.dumps([version({name!r}), 'email.parser' in sys.modules]))"
+    )
+    assert run(f"{LEAN}{read}") == [metadata.version(name), False]
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "text"),
+    [
+        (
+            "one-1.dist-info",
+            "METADATA",
+            "Metadata-Version: 2.4\nName: one\nVersion:  1.2rc1 \n\nWhat it is.\nVersion: 9\n",
+        ),
+        ("one-1.dist-info", "METADATA", "Name: one\nversion: 1.2rc1\n"),
+        ("one.egg-info", "PKG-INFO", "Name: one\nVersion: 1.2rc1\n"),
+    ],
+    ids=["usual", "small letters", "egg"],
+)
+def test_a_version_is_found_wherever_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, file: str, text: str
+) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / file).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert version("one").strip() == metadata.version("one").strip() == "1.2rc1"
+
+
+def test_what_is_not_installed_has_no_version() -> None:
+    with pytest.raises(metadata.PackageNotFoundError):
+        version("no-such-package")
+
+
+def test_everybody_reads_versions_so_for_a_while() -> None:
+    usual = metadata.version
+    with versions_by_themselves():
+        assert metadata.version is version
+    assert metadata.version is usual
