@@ -76,7 +76,9 @@ def test_a_changed_vocabulary_is_refused(tmp_path):
         MiniLM(vocabulary=changed)
 
 
-@pytest.mark.parametrize("data", [b"", b"no gzip", gzip.compress(b"words")[:-4]])
+@pytest.mark.parametrize(
+    "data", [b"", b"no gzip", gzip.compress(b"words")[:-4]], ids=["nothing", "no gzip", "without its end"]
+)
 def test_a_broken_vocabulary_is_refused(tmp_path, data):
     broken = tmp_path / "vocabulary.txt.gz"
     broken.write_bytes(data)
