@@ -46,7 +46,7 @@ class Process:
         self.client = connect(f"{url}?socket_timeout=0.5", role="process")
         self.ledger = Ledger(self.client, keep=True)
         self.asked_itself: list[str] = []
-        self.leases = Leases(self.ledger, self.commands, self.clock, self.persist)
+        self.leases = Leases(self.ledger, self.commands, self.clock, self.persist, settings)
 
     def persist(self, command: Any) -> Any:
         self.asked_itself.append(command.args[1])
