@@ -24,9 +24,11 @@ from dispatcher.execution.ending import Ending
 from dispatcher.execution.execute import Executor
 from dispatcher.execution.failure import describe, secrets_of
 from dispatcher.execution.invoke import AnyFunction
+from dispatcher.execution.leases import Asked, Offer
 from dispatcher.execution.retry import Retry, decide
 from dispatcher.registry.redaction import HIDDEN
 from dispatcher.registry.registry import Registry
+from dispatcher.transport.guard import PlainWakeUp
 from dispatcher.transport.message import BODY_BYTES, WAKE_UP_HEADER, named_jobs, new_body
 
 #: Headers that are no task's own: Celery finds the others by these for each task.
@@ -115,6 +117,24 @@ class ShownRequest(Request):
         return info
 
 
+def request_of(wake_up: PlainWakeUp, hostname: str) -> dict[str, Any]:
+    """What Celery makes of a plain wake-up for the process that runs it.
+
+    Source: celery.worker.request.Request, Celery 5.7; `ShownRequest`.
+    """
+    properties = wake_up.properties()
+    return wake_up.headers() | {
+        "properties": properties,
+        "reply_to": None,
+        "correlation_id": wake_up.job_id,
+        "hostname": hostname,
+        "delivery_info": properties["delivery_info"] | {"priority": 0, "redelivered": False},
+        "args": [],
+        "kwargs": {},
+        "headers": {WAKE_UP_HEADER: 1},
+    }
+
+
 class FunctionTask(Task):
     """A Function as a Celery task."""
 
@@ -132,8 +152,9 @@ class FunctionTask(Task):
 
     def run(self, *args: object, **kwargs: object) -> object:
         """Deliver a wake-up, or run a plain Celery call."""
-        if self.request.get(WAKE_UP_HEADER) is not None:
-            return self._report(self._run_wake_up())
+        request = self.request  # looked for in this thread's stack each time
+        if request.get(WAKE_UP_HEADER) is not None:
+            return self._report(self._run_wake_up(request))
         return self._run_plain(args, kwargs)
 
     def ask_early(self, request: Mapping[str, Any]) -> None:
@@ -145,8 +166,16 @@ class FunctionTask(Task):
         if WAKE_UP_HEADER in request and len(named_jobs(request["id"], request)) == 1:
             self._executor().ask_early(request["id"], request["hostname"] or "")
 
-    def _run_wake_up(self) -> Ending:
-        request, executor = self.request, self._executor()
+    def expect(self, job_id: str, worker: str, asked: Asked) -> bool:
+        """As `Leases.expect`: for a job that is about to be run by this thread."""
+        return self._executor().expect(job_id, worker, asked)
+
+    def offer(self, worker: str) -> Offer | None:
+        """What the node needs to ask for this process's jobs itself; None where it has that, or cannot."""
+        return self._executor().offer(worker)
+
+    def _run_wake_up(self, request: Any) -> Ending:  # noqa: ANN401 - Celery's context, as it types it
+        executor = self._executor()
         worker = request.hostname or ""
         job_ids = named_jobs(request.id, vars(request))
         if len(job_ids) == 1:

@@ -20,7 +20,7 @@ from dispatcher.execution.ending import (
 )
 from dispatcher.execution.failure import describe
 from dispatcher.execution.invoke import AnyFunction
-from dispatcher.execution.leases import NO_ANSWER, Leases
+from dispatcher.execution.leases import NO_ANSWER, Asked, Leases, Offer
 from dispatcher.execution.retry import Final, Retry, RetryDecision, decide
 from dispatcher.execution.run import Problem, Run, Settlement
 from dispatcher.model.envelope import Envelope, EnvelopeError
@@ -98,6 +98,14 @@ class Executor:
     def ask_early(self, job_id: str, worker: str) -> None:
         """Ask for a job that `execute` is about to be called for, by this thread: the server is at it meanwhile."""
         self._leases.ask_early(job_id, worker)
+
+    def expect(self, job_id: str, worker: str, asked: Asked) -> bool:
+        """As `Leases.expect`: for a job that `execute` is about to be called for, by this thread."""
+        return self._leases.expect(job_id, worker, asked)
+
+    def offer(self, worker: str) -> Offer | None:
+        """What the node needs to ask for jobs itself; None where it has that, or cannot."""
+        return self._leases.offer(worker)
 
     def execute(self, job_id: str, worker: str) -> Ending:
         """Run the job that a wake-up names, if it is to be run."""

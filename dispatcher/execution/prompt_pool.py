@@ -3,29 +3,41 @@
 Three of the ways of Celery's own pool hold a single call up (`benchmarks.calls --only single`):
 
 - From a message to a function's first line a node and its process take longer than the ledger takes to answer. Here the
-  node has a process ask for the job as soon as it knows of it, and both do the rest while the server is at it.
+  node gives a process the job of a plain wake-up as soon as it has read it, and Celery does its part while the process
+  and the server do theirs. Of another wake-up the process is told, and asks for the job while the node goes on.
 - A process says that it has begun in a message, for which its node wakes up in the midst of the call. Here one that
   was free notes it where the node finds it: when it is awake anyway, and at least twenty times a second.
 - A job is written when the poller has said that the pipes can be written to, which they can, and in two pieces, for the
   first of which its process wakes up. Here it is written at once and whole.
 """
 
-import mmap
+import os
 import select
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from billiard.pool import ACK, READY, TASK
+import billiard.pool
+from billiard.pool import ACK, READY, RUN, TASK
 from celery import bootsteps, current_app
+from celery.app.trace import fast_trace_task, trace_task_ret
 from celery.concurrency import asynpool
 from celery.concurrency.prefork import TaskPool
+from celery.signals import task_received
 from celery.worker.state import revoked
 
-from dispatcher.execution.celery_task import FunctionTask
-from dispatcher.transport.message import OTHERS_HEADER, WAKE_UP_HEADER
+from dispatcher.execution.begun import Begun, Given, Late
+from dispatcher.execution.celery_task import FunctionTask, request_of
+from dispatcher.execution.leases import NO_OFFER, Asked, Offer
+from dispatcher.execution.post import Post, leave_to_others
+from dispatcher.execution.run import new_nonce
+from dispatcher.transport.guard import PlainWakeUp
+from dispatcher.transport.message import OTHERS_HEADER, WAKE_UP_HEADER, new_body
+
+if TYPE_CHECKING:
+    from dispatcher.transport.voice import Voice
 
 #: Seconds until a node looks at what its processes have begun, where nothing wakes it up before.
 LOOK: Final = 0.05
@@ -33,9 +45,13 @@ LOOK: Final = 0.05
 FIRST_PAUSE: Final = 0.001
 #: Bytes that a pipe takes at once, or not at all.
 AT_ONCE: Final = getattr(select, "PIPE_BUF", 512)
-#: What a process is told beside its jobs: of one that it is about to be given, and of one whose beginning it notes.
+#: What a process is told beside its jobs: of one that it is about to be given, of one whose beginning it notes, and of
+#: one that Celery does not know yet.
 EARLY: Final = "early"
 QUIET: Final = "quiet"
+GIVEN: Final = "given"
+#: What a process says beside what it does: that it has handed on a connection.
+OFFERED: Final = "offered"
 
 
 class PromptPool(bootsteps.Step):
@@ -48,38 +64,39 @@ class PromptPool(bootsteps.Step):
         if isinstance(parent.pool, TaskPool):
             parent.pool.Pool = Pool
             parent.app.amqp.on_wake_up = partial(foretell, parent)
+            parent.app.amqp.on_plain_wake_up = partial(give, parent, parent.app.tasks)
+
+
+def give(node: Any, tasks: Mapping[str, object], wake_up: PlainWakeUp) -> bool:  # noqa: ANN401 - Celery's
+    """Give a process the job of a wake-up that Celery is given next; whether that was done.
+
+    Celery then finds that it is with a process already, and does all else as ever. Not where somebody listens who may
+    change what a process is given.
+    """
+    pool = _pool_for(node, wake_up.function, wake_up.job_id)
+    ours = isinstance(tasks.get(wake_up.function), FunctionTask)
+    return pool is not None and ours and not task_received.receivers and pool.give(wake_up, node.consumer.hostname)
 
 
 def foretell(node: Any, headers: Mapping[str, Any]) -> None:  # noqa: ANN401 - Celery's
     """Have a process ask for the job of a wake-up that Celery is given next, if the pool is certain to get it."""
-    pool, consumer, task = node.pool._pool, node.consumer, headers["task"]  # noqa: SLF001 - Celery does not show it
+    pool = None if OTHERS_HEADER in headers else _pool_for(node, headers["task"], headers["id"])
+    if pool is not None:
+        pool.foretell(headers["task"], headers["id"], node.consumer.hostname)
+
+
+def _pool_for(node: Any, task: str, job_id: str) -> "Pool | None":  # noqa: ANN401 - Celery's
+    """The pool, if it is certain to get this job in the same breath."""
+    pool, consumer = node.pool._pool, node.consumer  # noqa: SLF001 - Celery does not show it
     if (
         isinstance(pool, Pool)
-        and OTHERS_HEADER not in headers
-        and headers["id"] not in revoked
+        and job_id not in revoked
         and task in consumer.strategies
         and (consumer.disable_rate_limits or consumer.task_buckets[task] is None)
         and (node.semaphore is None or node.semaphore.value > 0)
     ):
-        pool.foretell(task, headers["id"], consumer.hostname)
-
-
-class Begun:
-    """The job that a process began last, and when: noted there and read in its node, which wakes neither."""
-
-    def __init__(self) -> None:
-        memory = memoryview(mmap.mmap(-1, 16))  # shared with what is forked from now on
-        self._job, self._at = memory[:8].cast("q"), memory[8:].cast("d")
-        self._job[0] = -1  # jobs are numbered from 0
-
-    def note(self, job: int, at: float) -> None:
-        """Take note of a job. Its time goes first: who finds the job finds its time."""
-        self._at[0] = at
-        self._job[0] = job
-
-    def time_of(self, job: int) -> float | None:
-        """When a job was begun; None if it was not, or another was since."""
-        return self._at[0] if self._job[0] == job else None
+        return pool
+    return None
 
 
 class Process(asynpool.Worker):
@@ -87,12 +104,14 @@ class Process(asynpool.Worker):
 
     def _make_child_methods(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - billiard's signature
         super()._make_child_methods(*args, **kwargs)  # type: ignore[no-untyped-call]
-        begun = getattr(self.inq, "begun", None)  # a process that was not forked has none, and sends what it says
+        # A process that was not forked has neither. It sends what it says, and asks for its jobs itself.
+        begun, post = getattr(self.inq, "begun", None), getattr(self.inq, "post", None)
+        leave_to_others()
         # Who was told of a job takes it, though the pool is restarted meanwhile: another process would be refused it.
         restart, self._shutdown = self._shutdown, None
         receive_told = self._make_protected_receive(self.inq)  # type: ignore[no-untyped-call]
         self._shutdown = restart
-        talk = Talk(self.wait_for_job, self.outq.put, begun, receive_told)
+        talk = Talk(self.wait_for_job, self.outq.put, begun, receive_told, post)
         self.wait_for_job, self.outq.put = talk.hear, talk.say
 
 
@@ -104,6 +123,7 @@ class Talk:
         put: sends one.
         begun: where to note that a job was begun.
         receive_told: as `receive`, after the process was told of the job that the next message is.
+        post: hands the node a connection on which it may ask for the process's jobs.
     """
 
     def __init__(
@@ -112,11 +132,15 @@ class Talk:
         put: Callable[[Any], None],
         begun: Begun | None,
         receive_told: Callable[[], Any] | None = None,
+        post: Post | None = None,
     ) -> None:
         self._receive = receive
         self._receive_told = receive_told or receive
         self._put = put
         self._begun = begun
+        self._post = post
+        #: Has a connection made that may be handed on: of the task that was given last.
+        self._offer: Callable[[], Offer | None] | None = None
         self._quietly = False
         self._tasks: Mapping[Any, Any] | None = None
 
@@ -129,6 +153,8 @@ class Talk:
                 self._ask(*words)
                 message = self._receive_told()
                 continue
+            if kind == GIVEN:
+                return (TASK, self._as_celery_gives_it(*words))
             self._quietly = kind == QUIET and self._begun is not None
             # Source: billiard.pool.Worker.workloop; celery.worker.request.Request.execute_using_pool.
             arguments = words[3]
@@ -137,6 +163,19 @@ class Talk:
             return (TASK, words)
         return message
 
+    def _as_celery_gives_it(
+        self, number: int, hostname: str, asked: tuple[int, str, float], said: tuple[Any, ...]
+    ) -> tuple[Any, ...]:
+        """The words of a job that was given before Celery knew of it, and is asked for before they are made."""
+        wake_up = PlainWakeUp(*said)
+        task = self._task(wake_up.function)
+        if task is not None and not task.expect(wake_up.job_id, hostname, Asked(*asked)):
+            self._offer = partial(task.offer, hostname)
+        request, body = request_of(wake_up, hostname), new_body()
+        self._quietly = self._begun is not None
+        trace = fast_trace_task if current_app.use_fast_trace_task else trace_task_ret
+        return number, None, trace, (wake_up.function, wake_up.job_id, request, body, None, None), {}
+
     def say(self, message: Any) -> None:  # noqa: ANN401 - as billiard sends it
         """Send a message, or note what it says."""
         if self._quietly and self._begun is not None and message[0] == ACK:
@@ -144,13 +183,26 @@ class Talk:
             self._begun.note(job, at)
         else:
             self._put(message)
+        if self._offer is not None and message[0] == READY:
+            self._hand_on()  # now that nobody waits: it takes a millisecond
+
+    def _hand_on(self) -> None:
+        """Hand the node a connection, if it has none."""
+        make, self._offer = self._offer, None
+        offer = None if self._post is None or make is None else make()
+        if offer is not None and self._post is not None and self._post.hand(offer, os.getpid()):
+            self._put((OFFERED, (os.getpid(),)))
 
     def _ask(self, name: object, request: Mapping[str, Any]) -> None:
+        task = self._task(name)
+        if task is not None:
+            task.ask_early(request)
+
+    def _task(self, name: object) -> FunctionTask | None:
         if self._tasks is None:
             self._tasks = current_app.tasks
         task = self._tasks.get(name)
-        if isinstance(task, FunctionTask):
-            task.ask_early(request)
+        return task if isinstance(task, FunctionTask) else None
 
 
 class Pool(asynpool.AsynPool):
@@ -165,16 +217,62 @@ class Pool(asynpool.AsynPool):
         self._quiet: dict[int, Any] = {}
         #: A job and the pipe of the process that was told of it.
         self._told: tuple[str, int] | None = None
+        #: What was given last, until the pool is asked for it.
+        self._given: Given | None = None
+        #: Jobs that were given and for which nobody has asked, by number.
+        self._untaken: dict[int, Given] = {}
+        #: On which a process's jobs are asked for.
+        self._voices: dict[Any, Voice] = {}
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
         handlers = self._result_handler.state_handlers
         self._on_begun, self._on_ready = handlers[ACK], handlers[READY]
-        handlers[READY] = self._on_begun_and_ready
+        handlers[READY], handlers[OFFERED] = self._on_begun_and_ready, self._on_offered
 
     def create_process_queues(self) -> tuple[Any, Any, Any]:
-        """As ever, with a place to note what was begun."""
+        """As ever, with a place to note what was begun, and a way to hand on a connection."""
         queues: tuple[Any, Any, Any] = super().create_process_queues()  # type: ignore[no-untyped-call]
-        queues[0].begun = Begun()
+        queues[0].begun, queues[0].post = Begun(), Post()
         return queues
+
+    def give(self, wake_up: PlainWakeUp, hostname: str) -> bool:
+        """Give a process that is free the job that the pool is to be asked for next; whether that was done."""
+        self._given = None
+        process = self._fileno_to_inq.get(next(iter(self._free()), None))
+        if process is None or self._state != RUN:
+            return False
+        number, voice = next(billiard.pool.job_counter), self._voices.get(process)
+        asked = Asked(NO_OFFER if voice is None else voice.number, new_nonce(), time.monotonic())
+        words = (number, hostname, tuple(asked), tuple(wake_up))
+        header, body, size = self._create_payload(GIVEN, words)  # type: ignore[no-untyped-call]
+        if len(header) + size > AT_ONCE:
+            return False
+        try:
+            os.write(process.inqW_fd, header + body)
+        except OSError:  # its pipe is full, or it has ended
+            return False
+        # Its process was told before: it waits for one answer for each time that it was told.
+        if voice is not None and not voice.ask(asked.nonce, wake_up.job_id):
+            del self._voices[process]
+        self._busy_workers.add(process.inqW_fd)
+        # Another asks under the same nonce: what this one was granted is granted to it.
+        elsewhere = (number, hostname, tuple(asked._replace(offer=NO_OFFER)), tuple(wake_up))
+        again = Late(self._create_payload, GIVEN, elsewhere)
+        self._given = self._untaken[number] = Given(wake_up.job_id, number, process, again)
+        return True
+
+    def _note_given(self, job: Any) -> bool:  # noqa: ANN401 - billiard's
+        """Whether a process has this job already: then it is as if it had been written to it now."""
+        given, self._given = self._given, None
+        if given is None or given.job_id != job.correlation_id:
+            return False
+        del self._untaken[given.number]
+        del self._cache[job._job]  # noqa: SLF001 - billiard does not show it
+        job._job = given.number  # noqa: SLF001 - by which its process speaks of it
+        self._cache[given.number] = job
+        job._payload = given.again  # noqa: SLF001
+        job._scheduled_for = job._write_to = given.process  # noqa: SLF001
+        self.write_stats[given.process.index] += 1
+        return True
 
     def foretell(self, task: str, job_id: str, hostname: str) -> None:
         """Tell a process that is free of the job that the pool is to be asked for next."""
@@ -221,11 +319,22 @@ class Pool(asynpool.AsynPool):
         self.see_begun()
 
     def _on_begun_and_ready(self, number: int, i: object, result: object, pipe: int) -> None:
+        untaken = self._untaken.pop(number, None)
+        if (
+            untaken is not None
+        ):  # its process counts what it has begun and what was heard of that, and may end only then
+            self._on_begun(number, i, time.monotonic(), untaken.process.pid, None)
         job = self._quiet.pop(number, None)
         if job is not None and job._write_to is not None:  # noqa: SLF001
             at = job._write_to.inq.begun.time_of(number)  # noqa: SLF001
             self._on_begun(number, i, time.monotonic() if at is None else at, job._write_to.pid, None)  # noqa: SLF001
         self._on_ready(number, i, result, pipe)
+
+    def _on_offered(self, pid: int) -> None:
+        process = next((process for process in self._pool if process.pid == pid), None)
+        voice = None if process is None else process.inq.post.take(pid)
+        if voice is not None:
+            self._voices[process] = voice
 
     def _worker_active(self, worker: Any) -> bool:  # noqa: ANN401 - billiard's
         # Asked by the thread that makes pools smaller: what was given to a process is as good as begun.
@@ -242,6 +351,14 @@ class Pool(asynpool.AsynPool):
         self.see_begun()
         return super()._join_exited_workers(shutdown=shutdown)  # type: ignore[no-untyped-call]
 
+    def process_flush_queues(self, proc: Any) -> None:  # noqa: ANN401 - billiard's
+        """As ever, when a process has ended."""
+        super().process_flush_queues(proc)  # type: ignore[no-untyped-call]
+        voice = self._voices.pop(proc, None)
+        if voice is not None:
+            voice.close()
+        self._untaken = {number: given for number, given in self._untaken.items() if given.process is not proc}
+
     def flush(self) -> None:
         """As ever: what was not begun is taken back."""
         self.see_begun()
@@ -253,19 +370,24 @@ class Pool(asynpool.AsynPool):
         send = self._quick_put
 
         def send_whole(message: Any) -> None:  # noqa: ANN401 - billiard's
-            number = message[1][0]
-            job = self._cache[number]
+            words = message[1]
+            job = self._cache[words[0]]
+            is_given = self._note_given(job)
             request = getattr(job._accept_callback, "__self__", None)  # noqa: SLF001
-            on_given = getattr(request, "on_given", None) if self._free() else None
-            send(message if on_given is None else (QUIET, message[1]))
+            on_given = getattr(request, "on_given", None) if is_given or self._free() else None
+            if not is_given:
+                write(message if on_given is None else (QUIET, words), job)
+            if on_given is not None:
+                self._quiet[job._job] = job  # noqa: SLF001
+                self._look_later()
+                on_given()
+
+        def write(message: Any, job: Any) -> None:  # noqa: ANN401 - billiard's
+            send(message)
             header, body, size = job._payload  # noqa: SLF001
             if len(header) + size <= AT_ONCE:
                 job._payload = memoryview(bytes(header) + bytes(body)), body[:0], 0  # noqa: SLF001
             # It passes over processes that are busy. One whose pipe is full is written to when the poller says so.
             hub.consolidate_callback(self._pipes_for(job))
-            if on_given is not None:
-                self._quiet[number] = job
-                self._look_later()
-                on_given()
 
         self._quick_put = send_whole

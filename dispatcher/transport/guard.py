@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 import kombu.utils.json
 from pydantic_core import from_json
@@ -24,7 +24,9 @@ from dispatcher.transport.message import BODY_TEXT, write_message
 from dispatcher.transport.message_shape import (
     CONTROL_HEADERS,
     DELIVERY_INFO,
+    FORBIDDEN_TASKS,
     HEADERS,
+    MAX_NAME_CHARACTERS,
     MAX_RETRIES,
     PROPERTIES,
     RESERVED_HEADERS,
@@ -34,7 +36,6 @@ from dispatcher.transport.message_shape import (
     check_small,
     check_task_name,
     described,
-    is_name,
     quoted,
     refuse,
 )
@@ -47,9 +48,11 @@ BODY_DEPTH: Final = 128
 #: Celery's own are 20; tracing and stamps add a few.
 MAX_HEADERS: Final = 128
 
-#: A wake-up that says nothing yet, and how each begins.
+#: A wake-up that says nothing yet.
 _WAKE_UP: Final[dict[str, Any]] = json.loads(write_message(WakeUp(job_id="", function="", queue="", shown=""), ""))
-_WAKE_UP_BEGINS: Final = b'{"body":"%s",' % BODY_TEXT.encode()
+
+_HEADERS: Final[dict[str, Any]] = _WAKE_UP["headers"]
+_PROPERTIES: Final[dict[str, Any]] = _WAKE_UP["properties"]
 
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -74,6 +77,11 @@ def check(raw: bytes, *, max_bytes: int, known_tasks: Container[str] | None) -> 
         known_tasks: the tasks this worker has; None where that is not known, and names are then not looked up.
     """
     return _judge(_check_task, raw, max_bytes, known_tasks)
+
+
+def is_known(task: str, known: Container[str]) -> bool:
+    """Whether a worker that has these tasks may run this one from a message."""
+    return task in known and task not in FORBIDDEN_TASKS
 
 
 def check_control(raw: bytes, *, max_bytes: int, command: bool = False) -> Verdict:
@@ -124,39 +132,82 @@ def _check_task(raw: bytes, known_tasks: Container[str] | None) -> dict[str, Any
     return payload
 
 
-def _read_wake_up(raw: bytes) -> dict[str, Any] | None:
-    """A plain wake-up, as producers publish by the thousand; None for all else, also for one that is not quite one.
+class PlainWakeUp(NamedTuple):
+    """What a plain wake-up, as producers publish by the thousand, says that others do not."""
 
-    It differs from others in a few names, a number and a text. To look at these, and whether the rest is the same,
-    takes a third of the time that all checks take, before a call has begun (benchmark: single).
+    function: str
+    job_id: str
+    attempts: int
+    shown: str
+    origin: str
+    queue: str
+    tag: str
+
+    def message(self) -> dict[str, Any]:
+        """The whole of it, decoded."""
+        return _WAKE_UP | {"headers": self.headers(), "properties": self.properties()}
+
+    def headers(self) -> dict[str, Any]:
+        """The message's headers."""
+        return _HEADERS | {
+            "id": self.job_id,
+            "root_id": self.job_id,
+            "task": self.function,
+            "kwargsrepr": self.shown,
+            "origin": self.origin,
+            "retries": self.attempts,
+            "timelimit": [None, None],
+        }
+
+    def properties(self) -> dict[str, Any]:
+        """The message's properties."""
+        return _PROPERTIES | {
+            "correlation_id": self.job_id,
+            "delivery_info": {"exchange": "", "routing_key": self.queue},
+            "delivery_tag": self.tag,
+        }
+
+
+def read_plain(raw: bytes) -> PlainWakeUp | None:
+    """Read a plain wake-up; None for all else, also for one that is not quite one.
+
+    It is the very text that our producers write but for a few names, a number and a text. To compare the rest takes a
+    tenth of the time that all checks take, before a call has begun (benchmark: single).
     """
-    if not raw.startswith(_WAKE_UP_BEGINS) or b"\\u" in raw:
+    found = _PLAIN.fullmatch(raw)
+    if found is None:
         return None
+    function, job_id, attempts, shown, origin, queue, tag = found.group(*PlainWakeUp._fields)
     try:
-        given = from_json(raw, cache_strings=False)  # its cache would take 0.3 MB
-        told, properties = given["headers"], given["properties"]
-        job_id, task, shown, origin, retries = (
-            told["id"], told["task"], told["kwargsrepr"], told["origin"], told["retries"],
-        )  # fmt: skip
-        queue, tag = properties["delivery_info"]["routing_key"], properties["delivery_tag"]
-    except (ValueError, TypeError, LookupError):
+        text = from_json(b'"%s"' % shown, cache_strings=False) if b"\\" in shown else shown.decode()
+    except ValueError:
         return None
-    wake_up = _WAKE_UP | {
-        "headers": _WAKE_UP["headers"]
-        | {"id": job_id, "root_id": job_id, "task": task, "kwargsrepr": shown, "origin": origin, "retries": retries}
-        | {"timelimit": [None, None]},
-        "properties": _WAKE_UP["properties"]
-        | {"correlation_id": job_id, "delivery_info": {"exchange": "", "routing_key": queue}, "delivery_tag": tag},
-    }
-    # Ours is what is handed on: JSON's `true` and `1.0` are equal to 1 as well.
-    fits = (
-        wake_up == given
-        and all(map(is_name, (job_id, task, origin, queue, tag)))
-        and type(shown) is str
-        and type(retries) is int
-        and 0 <= retries <= MAX_RETRIES
+    return PlainWakeUp(
+        function.decode(), job_id.decode(), int(attempts), text, origin.decode(), queue.decode(), tag.decode()
     )
-    return wake_up if fits else None
+
+
+def _plain_pattern() -> re.Pattern[bytes]:
+    """What `write_message` writes of a plain wake-up."""
+    blanks = {name: f"the {name} of it" for name in PlainWakeUp._fields}
+    said = WakeUp(job_id=blanks["job_id"], function=blanks["function"], queue=blanks["queue"], shown=blanks["shown"])
+    text = json.loads(write_message(said, blanks["origin"]))
+    text["properties"]["delivery_tag"] = blanks["tag"]
+    pattern = re.escape(json.dumps(text, separators=(",", ":")))
+    pattern = pattern.replace('"retries":0', f'"retries":{re.escape(blanks["attempts"])}')
+    # Longer or otherwise printable names, and other escapes, go the long way.
+    name, number = f"[ !#-\\[\\]-~]{{1,{MAX_NAME_CHARACTERS}}}", f"0|[1-9][0-9]{{0,3}}|{MAX_RETRIES}"
+    shown = r'[^"\\\x00-\x1f]*(?:\\["\\/bfnrt][^"\\\x00-\x1f]*)*'
+    for blank, what in blanks.items():
+        kind = number if blank == "attempts" else shown if blank == "shown" else name
+        first, *others = pattern.split(re.escape(what))
+        pattern = f"{first}(?P<{blank}>{kind}){f'(?P={blank})'.join(others)}"
+    return re.compile(pattern.encode())
+
+
+def _read_wake_up(raw: bytes) -> dict[str, Any] | None:
+    plain = read_plain(raw)
+    return None if plain is None else plain.message()
 
 
 def _check_control(raw: bytes, command: bool) -> dict[str, Any]:  # noqa: FBT001 - private, named at its one caller
@@ -264,3 +315,5 @@ def _shape(value: object) -> str:
 _JSON: Final = json.JSONDecoder(
     object_hook=kombu.utils.json.object_hook, parse_constant=_refuse_constant, parse_float=_finite_float
 )
+
+_PLAIN: Final = _plain_pattern()

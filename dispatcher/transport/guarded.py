@@ -160,18 +160,32 @@ class Channel(kombu_redis.Channel):
             raise Empty
         key, raw = reply
         queue = bytes_to_str(key).rsplit(self.sep, 1)[0]
+        plain = self._plain(queue, raw)
+        given = plain is not None and self._give(plain)
         self._queue_cycle.rotate(queue)
-        payload = self._checked(queue, raw)
+        payload = self._checked(queue, raw) if plain is None else plain.message()
         if payload is None:
             raise Empty
-        self._foretell(queue, payload["headers"])
+        if not given:
+            self._foretell(queue, payload["headers"])
         self._deliver_guarded(queue, raw, payload)
         return True
 
-    def _foretell(self, queue: str, headers: Mapping[str, Any]) -> None:
-        amqp = None if self._celery_app is None else self._celery_app.amqp
-        on_wake_up = amqp.on_wake_up if isinstance(amqp, GuardedAMQP) else None
+    def _plain(self, queue: str, raw: bytes) -> guard.PlainWakeUp | None:
+        """A message as a plain wake-up, where it is one that passes."""
         # Among control messages anything may call itself a wake-up.
+        if queue not in self._task_queues or len(raw) > self.guard_max_bytes:
+            return None
+        plain = guard.read_plain(raw)
+        return plain if plain is not None and guard.is_known(plain.function, self._tasks) else None
+
+    def _give(self, wake_up: guard.PlainWakeUp) -> bool:
+        """Whether somebody takes a wake-up before Celery is given it."""
+        on_plain_wake_up = getattr(self._amqp, "on_plain_wake_up", None)
+        return on_plain_wake_up is not None and on_plain_wake_up(wake_up)
+
+    def _foretell(self, queue: str, headers: Mapping[str, Any]) -> None:
+        on_wake_up = getattr(self._amqp, "on_wake_up", None)
         if on_wake_up is not None and WAKE_UP_HEADER in headers and self._is_task_queue(queue):
             on_wake_up(headers)
 
@@ -287,6 +301,20 @@ class Channel(kombu_redis.Channel):
         return None if app is None else app.tasks
 
     @cached_property
+    def _amqp(self) -> AMQP | None:
+        return None if self._celery_app is None else self._celery_app.amqp
+
+    # Each is one object, to which may be added: Celery's own attributes look for it, under a lock, each time.
+
+    @cached_property
+    def _task_queues(self) -> Container[str]:
+        return () if self._amqp is None else self._amqp.queues
+
+    @cached_property
+    def _tasks(self) -> Container[str]:
+        return () if self._celery_app is None else self._celery_app.tasks
+
+    @cached_property
     def _celery_app(self) -> Celery | None:
         return getattr(self.connection.client, "celery_app", None)
 
@@ -329,6 +357,8 @@ class GuardedAMQP(AMQP):
 
     #: Called with the headers of a wake-up that has passed the guard, before Celery is given it.
     on_wake_up: Callable[[Mapping[str, Any]], None] | None = None
+    #: Called with a plain one before; whether its job was given to a process, which then needs no telling.
+    on_plain_wake_up: Callable[[guard.PlainWakeUp], bool] | None = None
 
     def __init__(self, app: Celery) -> None:
         super().__init__(app)

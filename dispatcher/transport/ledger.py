@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import redis
-from redis.connection import Connection
 from redis.exceptions import NoScriptError
 
 from dispatcher.errors import DispatcherError
 from dispatcher.model.job import JobStatus
-from dispatcher.transport.held import Held
+from dispatcher.transport.held import Held, Taken
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.outcomes import is_celerys_word
 from dispatcher.transport.replies import STATUS_FIELDS, read_status
@@ -29,7 +28,7 @@ T = TypeVar("T")
 class Asked(Generic[T]):
     """A command that was sent, and whose answer nobody has read."""
 
-    def __init__(self, command: Command[T], connection: Connection) -> None:
+    def __init__(self, command: Command[T], connection: Taken) -> None:
         self.command = command
         self.connection = connection
 
@@ -60,14 +59,14 @@ class Ledger:
         Raises:
             redis.RedisError: there is no connection, or it broke.
         """
-        return Asked(command, self._held.send([_words(command)]))
+        return Asked(command, self._held.send([words_of(command)]))
 
     def answer(self, asked: Asked[T]) -> T:
         """The answer to a command that was sent; otherwise as `run`."""
         command = asked.command
         (reply,) = self._held.receive(asked.connection, 1)
         if isinstance(reply, NoScriptError):
-            (reply,) = self._held.exchange([("EVAL", script(command.script).text, *_words(command)[2:])])
+            (reply,) = self._held.exchange([("EVAL", script(command.script).text, *words_of(command)[2:])])
         if isinstance(reply, Exception):
             raise reply
         return command.read(reply)
@@ -95,12 +94,12 @@ class Ledger:
         """
         if not commands:
             return []
-        replies = self._held.exchange([_words(command) for command in commands])
+        replies = self._held.exchange([words_of(command) for command in commands])
         missing = _not_loaded(commands, replies)
         if missing:
             for name in {commands[index].script for index in missing}:
                 self.client.script_load(script(name).text)
-            _put(replies, missing, self._held.exchange([_words(commands[index]) for index in missing]))
+            _put(replies, missing, self._held.exchange([words_of(commands[index]) for index in missing]))
         return _read_settled(commands, replies)
 
 
@@ -121,12 +120,12 @@ class AsyncLedger:
         """
         if not commands:
             return []
-        replies = await self._line.exchange([_words(command) for command in commands])
+        replies = await self._line.exchange([words_of(command) for command in commands])
         missing = _not_loaded(commands, replies)
         if missing:
             for name in {commands[index].script for index in missing}:
                 await self._ask("SCRIPT", "LOAD", script(name).text)
-            _put(replies, missing, await self._line.exchange([_words(commands[index]) for index in missing]))
+            _put(replies, missing, await self._line.exchange([words_of(commands[index]) for index in missing]))
         return _read_settled(commands, replies)
 
     async def run(self, command: Command[T]) -> T:
@@ -156,7 +155,8 @@ class AsyncLedger:
         return reply
 
 
-def _words(command: Command[T]) -> Words:
+def words_of(command: Command[T]) -> Words:
+    """A command as it is sent."""
     return "EVALSHA", script(command.script).sha, len(command.keys), *command.keys, *command.args
 
 

@@ -1,14 +1,16 @@
 """Threads exchange commands with the server, on connections that survive the server's moods."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 import redis
-from redis.exceptions import RedisError, ResponseError
+from redis.connection import DefaultParser
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as SilentServer
 
-from dispatcher.transport.connection import connect
+from dispatcher.transport.connection import HEALTH_CHECK_SECONDS, connect
 from dispatcher.transport.embedded import EmbeddedServer
 from dispatcher.transport.held import Held
 
@@ -98,3 +100,34 @@ def test_a_word_that_is_no_text_takes_no_connection(held: Held, client: redis.Re
 def test_nobody_there_is_said(held: Held) -> None:
     with connect("redis://127.0.0.1:1", role="held") as nowhere, pytest.raises(RedisError):
         Held(nowhere, keep=True).exchange([("PING",)])
+
+
+def test_a_connection_that_was_idle_for_long_is_tried_before_it_is_used(
+    held: Held, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pings() -> int:
+        counts: dict[str, dict[str, int]] = client.info("commandstats")
+        return counts.get("cmdstat_ping", {"calls": 0})["calls"]
+
+    held.exchange([("ECHO", "a")])
+    before, monotonic = pings(), time.monotonic
+    held.exchange([("ECHO", "b")])
+    assert pings() == before
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + 2 * HEALTH_CHECK_SECONDS)
+    assert held.exchange([("ECHO", "c")]) == [b"c"]
+    held.exchange([("ECHO", "d")])
+    monkeypatch.undo()  # or the client that counts tries its own
+    assert pings() == before + 1
+
+
+def test_a_long_reply_is_read_whole(held: Held) -> None:
+    for _ in range(2):
+        assert held.exchange([("ECHO", "x" * 1_000_000)]) == [b"x" * 1_000_000]
+
+
+def test_a_server_that_still_loads_is_no_refusal(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    held.exchange([("ECHO", "a")])
+    monkeypatch.setattr(DefaultParser, "parse_error", lambda *_: BusyLoadingError("LOADING"))
+    held._pool.disconnect()
+    with pytest.raises(BusyLoadingError):
+        held.exchange([("INCR", "a", "b")])

@@ -4,7 +4,7 @@
 -- Returns for each {'leased', attempt (which is the token), failures, lost, now, deadline_ms, accepted_ms, function,
 --         idempotency_key, delivery, envelope, done} or {reason}: 'unknown', 'settled:<state>', 'leased_elsewhere',
 --         'not_due', 'look' (expired, cancelled or given up: the sweeper's script must settle it), 'alone' (to be asked
---         for by itself: it must not be lost together with others), 'error:<what the server said>'
+--         for by itself: it must not be lost together with others), 'error:<what the server said>'; and last its id
 
 -- One job on its first attempt goes straight on, past every function and table that it can do without.
 if #ARGV == 4 then
@@ -24,7 +24,7 @@ if #ARGV == 4 then
     redis.call('ZADD', PREFIX .. 'due', lease_end, id)
     redis.call('HINCRBY', PREFIX .. 'counts', 'attempts', 1)
     return { { 'leased', '1', '0', '0', now_text, job[5], job[4], job[6], job[10] or '', job[9] or 'at_least_once',
-      job[7] or '', '' } }
+      job[7] or '', '', id } }
   end
 end
 
@@ -92,6 +92,7 @@ for i = 4, #ARGV do
   local done, reply = pcall(give, ARGV[i])
   if not done and not shared then error(reply) end
   replies[i - 3] = done and reply or { 'error:' .. (type(reply) == 'table' and reply.err or tostring(reply)) }
+  table.insert(replies[i - 3], ARGV[i])
 end
 for queue, far in pairs(queues) do
   redis.call('ZREM', WAITING .. queue, unpack(far))

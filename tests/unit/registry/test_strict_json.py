@@ -4,7 +4,10 @@ import json
 import time
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from dispatcher.registry import strict_json
 from dispatcher.registry.strict_json import Carried, JsonRefusedError, StrictJson, is_deeper
 
 STRICT = StrictJson(max_bytes=1024, depth=4, integer_digits=20)
@@ -151,3 +154,40 @@ def test_a_dict_of_its_own_kind_cannot_hold_up_the_walk():
                 yield 1
 
     assert STRICT.check_value(Endless(a=1)) is Carried.NATIVE
+
+
+def judged(text):
+    """What is said of a text: the kind of what is wrong with it."""
+    try:
+        assert StrictJson(max_bytes=1024, depth=4, integer_digits=100).check_text(text) == text
+    except JsonRefusedError as error:
+        return error.kind
+    return None
+
+
+@given(
+    st.lists(st.sampled_from(["{", "}", "[", "]", ",", ":", '"a"', "1", "-0", "1e999", "NaN", "\\u00e4", " ", "tru"]))
+)
+@example(['{"a":1,"a":2}'])
+@example([" 1"])
+@example(["1 "])
+@example(["1 2"])
+@example(['"\\ud800"'])
+@example(['"\ud800"'])
+@example(["1e400"])
+@example(["-Infinity"])
+@example([""])
+def test_short_text_is_judged_alike_at_once_and_at_length(parts):
+    text = "".join(parts)
+    short = judged(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strict_json, "_reads_at_once", lambda _: False)
+        assert judged(text) == short
+
+
+def test_short_text_is_read_at_once_and_long_numbers_are_counted(monkeypatch):
+    monkeypatch.setattr(STRICT, "_decoder", None)
+    assert STRICT.check_text('{"a":[1.5,"ä"]}') == '{"a":[1.5,"ä"]}'
+    monkeypatch.undo()
+    with pytest.raises(JsonRefusedError, match="20 digits"):
+        STRICT.check_text("1" * 21)

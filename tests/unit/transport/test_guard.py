@@ -2,7 +2,6 @@
 
 import base64
 import json
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -79,11 +78,52 @@ def test_a_plain_wake_up_takes_the_short_way(monkeypatch: pytest.MonkeyPatch) ->
     assert judged(text.encode()) == Verdict(payload=json.loads(text))
 
 
-def test_what_equals_a_wake_ups_number_becomes_that_number() -> None:
+def test_what_only_equals_a_wake_ups_number_is_refused() -> None:
     text = write_message(WakeUp(job_id="job-1", function=TASK, queue="a", shown=""), "producer-1")
-    payload: Any = judged(text.replace('"priority":0', '"priority":false').encode()).payload
-    assert payload == json.loads(text)
-    assert type(payload["properties"]["priority"]) is int
+    assert judged(text.replace('"priority":0', '"priority":false').encode()).payload is None
+
+
+PLAIN = write_message(
+    WakeUp(job_id="job-1", function=TASK, queue="a", shown='say "ä"\n\\', attempts=10_000), "producer-1"
+)
+
+
+def test_a_plain_wake_up_is_read_as_what_it_says() -> None:
+    tag = json.loads(PLAIN)["properties"]["delivery_tag"]
+    plain = guard.read_plain(PLAIN.encode())
+    assert plain == (TASK, "job-1", 10_000, 'say "ä"\n\\', "producer-1", "a", tag)
+    assert plain is not None
+    assert plain.message() == json.loads(PLAIN)
+    assert plain.message()["headers"]["timelimit"] is not plain.message()["headers"]["timelimit"]
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ('"id":"job-1"', '"id":"job-2"'),
+        ('"correlation_id":"job-1"', '"correlation_id":"job-2"'),
+        ('"id":"job-1"', '"id":"jöb-1"'),
+        ('"retries":10000', '"retries":10001'),
+        ('"retries":10000', '"retries":01'),
+        ('"origin":"producer-1"', '"origin":""'),
+        ('"origin":"producer-1"', f'"origin":"{"o" * 256}"'),
+        ('"eta":null', '"eta":"2030-01-01T00:00:00"'),
+        ('"priority":0', '"priority":1'),
+        ('"dispatcher_job":1', '"dispatcher_job":1,"dispatcher_head":true'),
+        ("ä", "\\u00e4"),
+        ("ä", "\t"),
+        ("ä", '"'),
+        (",", ", "),
+        ("}", "}\n"),
+    ],
+)
+def test_what_is_not_quite_a_plain_wake_up_goes_the_long_way(text: str, other: str) -> None:
+    assert text in PLAIN
+    assert guard.read_plain(PLAIN.replace(text, other).encode()) is None
+
+
+def test_a_plain_wake_up_that_is_not_utf_8_goes_the_long_way() -> None:
+    assert guard.read_plain(PLAIN.encode("latin-1")) is None
 
 
 @pytest.mark.parametrize(

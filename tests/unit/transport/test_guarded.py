@@ -2,6 +2,8 @@
 
 import base64
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from queue import Empty
 from types import SimpleNamespace
 from typing import Any
@@ -83,14 +85,22 @@ def delivered(payload: dict[str, Any]) -> Message:
     return message
 
 
-def test_who_wants_to_is_told_of_wake_ups_before_celery_is_given_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = guarded_app("redis://localhost:1")
-    app.conf.task_default_queue = "a"
-    wake_up = write_message(WakeUp(job_id="job-1", function="celery.accumulate", queue="a", shown=""), "producer-1")
-    unknown = write_message(WakeUp(job_id="job-2", function="nobody.has.it", queue="a", shown=""), "producer-1")
-    control = message(headers={"dispatcher_job": 1, "task": ABSENT, "id": ABSENT})
-    control["body"] = base64.b64encode(b"{}").decode()
-    order: list[object] = []
+@pytest.fixture
+def app() -> Celery:
+    made = guarded_app("redis://localhost:1")
+    made.conf.task_default_queue = "a"
+    return made
+
+
+@pytest.fixture
+def order() -> list[object]:
+    """What happened, one after the other."""
+    return []
+
+
+@pytest.fixture
+def read(app: Celery, order: list[object], monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Has a channel read a message from a queue."""
     channel: Any = Channel.__new__(Channel)
     channel.connection = SimpleNamespace(client=app.connection_for_read())
     channel._garbage_sink = None
@@ -98,10 +108,20 @@ def test_who_wants_to_is_told_of_wake_ups_before_celery_is_given_them(monkeypatc
     monkeypatch.setattr(channel, "_flush_brpop_reauth", lambda: None)
     monkeypatch.setattr(channel, "_deliver_guarded", lambda *_: order.append("given"))
 
-    def read(queue: str, text: str) -> None:
+    def read_one(queue: str, text: str) -> None:
         monkeypatch.setattr(channel, "_read_reply", lambda: (queue.encode(), text.encode()))
         channel._brpop_read()
 
+    return read_one
+
+
+def test_who_wants_to_is_told_of_wake_ups_before_celery_is_given_them(
+    app: Celery, order: list[object], read: Callable[[str, str], None]
+) -> None:
+    wake_up = write_message(WakeUp(job_id="job-1", function="celery.accumulate", queue="a", shown=""), "producer-1")
+    unknown = write_message(WakeUp(job_id="job-2", function="nobody.has.it", queue="a", shown=""), "producer-1")
+    control = message(headers={"dispatcher_job": 1, "task": ABSENT, "id": ABSENT})
+    control["body"] = base64.b64encode(b"{}").decode()
     read("a", wake_up)
     app.amqp.on_wake_up = lambda headers: order.append(headers["id"])  # type: ignore[attr-defined]
     read("a", wake_up)
@@ -110,6 +130,40 @@ def test_who_wants_to_is_told_of_wake_ups_before_celery_is_given_them(monkeypatc
     read("a", json.dumps(message(headers={"task": "celery.accumulate", "id": "a-plain-call"})))
     read("node.reply.celery.pidbox", json.dumps(control))
     assert order == ["given", "job-1", "given", "given", "given"]
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_who_takes_a_plain_wake_up_has_it_first_and_is_not_told_of_it(
+    taken: bool,
+    app: Celery,
+    order: list[object],
+    read: Callable[[str, str], None],
+) -> None:
+    known, unknown = (
+        WakeUp(job_id=f"job-{number}", function=function, queue="a", shown="")
+        for number, function in ((1, "celery.accumulate"), (2, "nobody.has.it"))
+    )
+    app.amqp.on_wake_up = lambda headers: order.append(f"told of {headers['id']}")  # type: ignore[attr-defined]
+    app.amqp.on_plain_wake_up = lambda plain: order.append(plain.job_id) or taken  # type: ignore[attr-defined]
+    read("a", write_message(known, "producer-1"))
+    with pytest.raises(Empty):
+        read("a", write_message(unknown, "producer-1"))
+    read("a", write_message(replace(known, job_id="job-3", head=True), "producer-1"))
+    with pytest.raises(Empty):  # whatever comes where replies to remote control do
+        read("node.reply.celery.pidbox", write_message(known, "producer-1"))
+    told_of_one = [] if taken else ["told of job-1"]
+    assert order == ["job-1", *told_of_one, "given", "told of job-3", "given"]
+
+
+def test_a_plain_wake_up_that_is_too_large_is_taken_by_nobody(
+    app: Celery, order: list[object], read: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Channel, "guard_max_bytes", 500)
+    app.amqp.on_plain_wake_up = lambda _: pytest.fail("taken")  # type: ignore[attr-defined]
+    wake_up = WakeUp(job_id="job-1", function="celery.accumulate", queue="a", shown="")
+    with pytest.raises(Empty):
+        read("a", write_message(wake_up, "producer-1"))
+    assert order == []
 
 
 def test_the_body_of_a_wake_up_is_not_decoded_and_each_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
