@@ -263,9 +263,8 @@ class Pool(asynpool.AsynPool):
     def _note_given(self, job: Any) -> bool:  # noqa: ANN401 - billiard's
         """Whether a process has this job already: then it is as if it had been written to it now."""
         given, self._given = self._given, None
-        if given is None or given.job_id != job.correlation_id:
+        if given is None or given.job_id != job.correlation_id or self._untaken.pop(given.number, None) is None:
             return False
-        del self._untaken[given.number]
         del self._cache[job._job]  # noqa: SLF001 - billiard does not show it
         job._job = given.number  # noqa: SLF001 - by which its process speaks of it
         self._cache[given.number] = job
@@ -320,9 +319,8 @@ class Pool(asynpool.AsynPool):
 
     def _on_begun_and_ready(self, number: int, i: object, result: object, pipe: int) -> None:
         untaken = self._untaken.pop(number, None)
-        if (
-            untaken is not None
-        ):  # its process counts what it has begun and what was heard of that, and may end only then
+        if untaken is not None:
+            # Its process counts what it has ended and what was heard of that, and may end only when they are as many.
             self._on_begun(number, i, time.monotonic(), untaken.process.pid, None)
         job = self._quiet.pop(number, None)
         if job is not None and job._write_to is not None:  # noqa: SLF001

@@ -25,7 +25,7 @@ from dispatcher.registry.registry import Registry
 from dispatcher.transport.guard import PlainWakeUp, read_plain
 from dispatcher.transport.guarded import Message
 from dispatcher.transport.message import new_body, write_plain_message
-from tests.integration.test_prompt_pool import Told, add, hub, messages_of, no_timers, run_until
+from tests.integration.test_prompt_pool import Told, add, hub, messages_of, no_timers, pool_on, run_until
 
 __all__ = ["hub", "no_timers"]
 
@@ -73,12 +73,8 @@ def app(written: Any, monkeypatch: pytest.MonkeyPatch) -> Celery:
 
 @pytest.fixture
 def pool(app: Celery, hub: Hub) -> Iterator[Pool]:
-    made = Pool(1, threads=False, lost_worker_timeout=0.1)
-    made.register_with_event_loop(hub)
-    run_until(hub, lambda: made._all_inqueues)
-    yield made
-    made.terminate()
-    made.join()
+    with pool_on(hub) as made:
+        yield made
 
 
 def wake_up(job_id: str, shown: str = "{}") -> PlainWakeUp:
@@ -176,6 +172,26 @@ def test_of_one_that_celery_does_not_ask_for_nothing_is_left(hub: Hub, pool: Poo
     assert "run job-1" in written.read_text().splitlines()
     assert not pool._cache
     assert not pool._busy_workers
+
+
+def test_one_that_celery_asks_for_when_it_has_run_is_given_as_any_other(hub: Hub, pool: Pool, written: Any) -> None:
+    assert pool.give(wake_up("job-1"), "w@h")
+    run_until(hub, lambda: not pool._untaken)
+    told = as_celery_asks(pool, "job-1")
+    run_until(hub, lambda: told.results)
+    # The ledger refuses it then; this executor does not.
+    assert written.read_text().split().count("run") == 2
+    assert not pool._cache
+
+
+def test_one_that_celery_does_not_ask_for_ends_with_its_process(hub: Hub, pool: Pool) -> None:
+    (process,) = pool._pool
+    assert pool.give(wake_up("long-1"), "w@h")
+    os.kill(process.pid, signal.SIGKILL)
+    run_until(hub, lambda: process not in pool._pool and pool._all_inqueues)
+    assert not pool._untaken
+    told = as_celery_asks(pool, "job-1")
+    run_until(hub, lambda: told.results)
 
 
 def test_nothing_is_given_where_it_could_not_be_taken_at_once(hub: Hub, pool: Pool) -> None:

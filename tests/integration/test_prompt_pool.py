@@ -5,6 +5,7 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing import util
 from types import SimpleNamespace
 from typing import Any
@@ -71,14 +72,20 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     set_event_loop(before)
 
 
-@pytest.fixture
-def pool(hub: Hub) -> Iterator[Pool]:
-    made = Pool(1, threads=False, lost_worker_timeout=0.1)
+@contextmanager
+def pool_on(hub: Hub, processes: int = 1) -> Iterator[Pool]:
+    made = Pool(processes, threads=False, lost_worker_timeout=0.1)
     made.register_with_event_loop(hub)
-    run_until(hub, lambda: made._all_inqueues)
+    run_until(hub, lambda: len(made._all_inqueues) == processes)
     yield made
     made.terminate()
     made.join()
+
+
+@pytest.fixture
+def pool(hub: Hub) -> Iterator[Pool]:
+    with pool_on(hub) as made:
+        yield made
 
 
 def run_until(hub: Hub, done: Callable[[], object]) -> None:

@@ -220,6 +220,13 @@ class TestPost:
     def offer(written_to: socket.socket, number: int) -> Any:
         return SimpleNamespace(number=number, written_to=written_to, before=b"\xff<", after=b">")
 
+    def handed_on(self, written_to: socket.socket) -> Voice:
+        post = Post()
+        post.hand(self.offer(written_to, 1), 7)
+        voice = post.take(7)
+        assert voice is not None
+        return voice
+
     def test_the_node_writes_what_the_process_said(self, connection: tuple[socket.socket, socket.socket]) -> None:
         post = Post()
         assert post.take(7) is None
@@ -247,19 +254,13 @@ class TestPost:
     def test_what_was_taken_is_not_for_programs_that_the_node_starts(
         self, connection: tuple[socket.socket, socket.socket]
     ) -> None:
-        post = Post()
-        post.hand(self.offer(connection[0], 1), 7)
-        voice = post.take(7)
-        assert voice is not None
+        voice = self.handed_on(connection[0])
         assert not voice._socket.get_inheritable()
 
     def test_a_new_process_leaves_the_connections_of_others(
         self, connection: tuple[socket.socket, socket.socket]
     ) -> None:
-        post = Post()
-        post.hand(self.offer(connection[0], 1), 7)
-        voice = post.take(7)
-        assert voice is not None
+        voice = self.handed_on(connection[0])
         leave_to_others()
         connection[0].send(b"still there")
         assert connection[1].recv(1000) == b"still there"

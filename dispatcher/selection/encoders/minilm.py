@@ -50,7 +50,8 @@ _Hidden = npt.NDArray[np.float32]
 
 #: The heads of attention in each layer.
 HEADS: Final = 12
-#: All layers, and what the last three read; the maps of these in the order of `layers.PARTS`, as the file calls them.
+#: All layers, and what the first of the last three reads. Then their maps, in the order of `layers.PARTS`, as the file
+#: calls them.
 _LAYERS: Final = 6
 _BELOW: Final = "layer_norm_6"
 _MAPS: Final = (
