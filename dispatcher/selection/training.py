@@ -10,8 +10,8 @@
    to be learnt from too: what holds the tiers together stays as it was found on examples that they had not seen.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -22,46 +22,29 @@ from dispatcher.selection.adapting import adapt, is_worth_it
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
 from dispatcher.selection.defaults import TRAINED_MEANING_ABSTENTION, TRAINED_WORDS_ABSTENTION
-from dispatcher.selection.distance import Distance
 from dispatcher.selection.embedding import SCALE, Embedding
 from dispatcher.selection.example import Example
 from dispatcher.selection.features import buckets
 from dispatcher.selection.folds import key_of, split
-from dispatcher.selection.gaussian import fit_gaussian
 from dispatcher.selection.latent import Latent, find_basis, project
-from dispatcher.selection.loss import Dense, Floats, Integers, Linear, Sparse
+from dispatcher.selection.linear_training import MANY_TEXTS, Labelled, train_linear
+from dispatcher.selection.loss import Floats, Integers, Sparse
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Examples, Model, Thresholds
 from dispatcher.selection.neighbours import MAX_OF_FUNCTION, MAX_TEXTS
-from dispatcher.selection.network import LENGTH, Layered, Network, make_up
-from dispatcher.selection.optimisers import Adam, Epoch, Fitted, MiniBatch, fit
+from dispatcher.selection.network_training import has_enough, train_network
+from dispatcher.selection.optimisers import Epoch
 from dispatcher.selection.rules import CompiledRule
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
 from dispatcher.selection.tuning import HeldOut, keep_refusing, look_at, tune
+from dispatcher.selection.vector_training import train_vector_tiers
 
-#: Passes over the examples, and rates of the two linear tiers.
+#: Passes over the examples, and the rate, of the softmax tier.
 EPOCHS: Final = 10
-NGRAMS_RATE: Final = 1.0
-HEAD_RATE: Final = 0.5
-HEAD_EPOCHS: Final = 20
-#: The pull towards the head's start, by one example: the prior counts less, the more examples there are.
-HEAD_PULL: Final = 2.0
-#: How much of the start the head is pulled to: a description says less than examples do, where there are any.
-HEAD_START: Final = 0.5
-#: Passes of the network, and examples below which there is too little to train one.
-NETWORK_EPOCHS: Final = 10
-MIN_NETWORK: Final = 500
-#: With more texts than this, n-grams of one text only are left out, and the head over vectors stops early.
-MANY_TEXTS: Final = 2_000
-#: What the head of means counts beside the one that descends, where a request is in another language.
-GAUSSIAN: Final = 2.0
-#: What an example counts as if in another language.
-FOREIGN_WEIGHT: Final = 0.3
+RATE: Final = 1.0
 #: Held-out examples that fusion looks at, at most.
 MAX_HELD_OUT: Final = 4_000
-#: Least validation examples that early stopping listens to.
-MIN_VALIDATION: Final = 100
 
 
 def train(  # noqa: PLR0913 - all of one training
@@ -134,21 +117,6 @@ def _keep_tuning(tuned: Model, final: Model) -> Model:
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Head:
-    """Everything that is learnt over sentence vectors."""
-
-    curve: tuple[Epoch, ...]
-    #: What is added to the start of the head, shape (functions, dimension).
-    delta: Floats
-    bias: Floats
-    #: The same two for foreign requests; no number where no encoder reads them.
-    foreign_delta: Floats
-    foreign_bias: Floats
-    distance: Distance
-    network: tuple[Network, tuple[Epoch, ...]] | None
-
-
 class _Trainer:
     """Trains on one set of functions."""
 
@@ -193,219 +161,113 @@ class _Trainer:
     def fit(self, examples: Sequence[Example], validation: Sequence[Example]) -> Model:
         """Train the tiers; fusion, abstention and thresholds are the defaults."""
         inside = [example for example in examples if example.function is not None]
-        labels = np.array([self._positions[str(example.function)] for example in inside], dtype=np.int64)
-        size = len(self._cards)
+        labelled = Labelled(
+            labels=self._labels(inside),
+            weights=np.array([example.weight for example in inside], dtype=np.float32),
+            functions=len(self._cards),
+            seed=self._seed,
+        )
+        checked = [example for example in validation if example.function is not None]
+        checks = self._labels(checked)
         texts = [buckets(example.text) for example in inside]
         documents = [np.unique(document_of(card)) for card in self._cards]
-        ngrams = Ngrams([*map(np.unique, texts), *documents], size, least=2 if len(texts) > MANY_TEXTS else 1)
-        softmax = Softmax(self._cards, ngrams)
-        start = softmax.table.copy()
+        least = 2 if len(texts) > MANY_TEXTS else 1
+        ngrams = Ngrams([*map(np.unique, texts), *documents], len(self._cards), least=least)
         reads = [ngrams.read(found) for found in texts]
-        checked = [example for example in validation if example.function is not None]
-        checks = np.array([self._positions[str(example.function)] for example in checked], dtype=np.int64)
-        weights = np.array([example.weight for example in inside], dtype=np.float32)
-        inputs = _sparse(reads, len(ngrams))
+        inputs, start = _sparse(reads, len(ngrams)), Softmax(self._cards, ngrams).table.copy()
+        checked_inputs = _sparse([ngrams.read(buckets(example.text)) for example in checked], len(ngrams))
         self._progress("training the softmax tier")
-        words = self._descend(
-            inputs,
-            labels,
-            weights,
-            start,
-            (_sparse([ngrams.read(buckets(e.text)) for e in checked], len(ngrams)), checks),
-            l2=0.0,
-            rate=NGRAMS_RATE,
-            epochs=EPOCHS,
-        )
-        bayes = Bayes(size, ngrams)
-        for read, label, example in zip(reads, labels, inside, strict=True):
-            bayes.add(read.rows, int(label), states_of(example.state), example.weight)
-        latent = self._latent(inputs, labels, weights)
-        adapted = self._adapt(inside, labels, weights)
-        meaning = self._meaning.adapted(adapted) if self._meaning is not None and adapted else self._meaning
-        head = None if meaning is None else self._head(meaning, inside, labels, weights, (checked, checks))
-        curves = {"softmax": words.curve}
-        if latent is not None:
-            curves["latent"] = latent[1]
-        if head is not None:
-            curves["embedding"] = head.curve
-            if head.network is not None:
-                curves["network"] = head.network[1]
-        return Model(
+        words = train_linear(inputs, labelled, start, (checked_inputs, checks), l2=0.0, rate=RATE, epochs=EPOCHS)
+        bayes = self._counted(ngrams, reads, inside, labelled)
+        model = Model(
             functions=tuple(card.name for card in self._cards),
             buckets=ngrams.buckets.copy(),
             idf=ngrams.idf.copy(),
             unmet=ngrams.unmet,
             ngrams=words.parameters[0] - start,
             ngrams_bias=words.parameters[1],
-            counts=bayes.dump(range(size)),
+            counts=bayes.dump(range(len(self._cards))),
             calls=bayes.calls.astype(np.float32),
             states={
                 key: {self._cards[position].name: count for position, count in calls.items()}
                 for key, calls in bayes.states.items()
             },
-            encoder="" if self._meaning is None else self._meaning.name,
-            adapted=adapted,
-            head=np.zeros((size, 0), np.float32) if head is None else head.delta,
-            head_bias=np.zeros(size, np.float32) if head is None else head.bias,
-            foreign_head=np.zeros((0, 0), np.float32) if head is None else head.foreign_delta,
-            foreign_bias=np.zeros(0, np.float32) if head is None else head.foreign_bias,
+            head=np.zeros((len(self._cards), 0), np.float32),
+            head_bias=np.zeros(len(self._cards), np.float32),
+            foreign_head=np.zeros((0, 0), np.float32),
+            foreign_bias=np.zeros(0, np.float32),
             examples=self._remembered(examples),
-            latent=None if latent is None else latent[0],
-            distance=None if head is None else head.distance,
-            network=None if head is None or head.network is None else head.network[0],
-            fusion=fusion.WORDS if self._meaning is None else fusion.MEANING,
-            abstention=TRAINED_WORDS_ABSTENTION if self._meaning is None else TRAINED_MEANING_ABSTENTION,
+            fusion=fusion.WORDS,
+            abstention=TRAINED_WORDS_ABSTENTION,
             thresholds=Thresholds(),
+            curves={"softmax": _points(words.curve)},
+        )
+        model = self._with_latent(model, inputs, labelled)
+        if self._meaning is None:
+            return model
+        return self._with_vectors(model, self._meaning, inside, labelled, (checked, checks))
+
+    def _labels(self, inside: Sequence[Example]) -> Integers:
+        """The positions of the examples' functions."""
+        return np.array([self._positions[str(example.function)] for example in inside], dtype=np.int64)
+
+    def _counted(self, ngrams: Ngrams, reads: Sequence[Read], inside: Sequence[Example], labelled: Labelled) -> Bayes:
+        bayes = Bayes(len(self._cards), ngrams)
+        for read, label, example in zip(reads, labelled.labels, inside, strict=True):
+            bayes.add(read.rows, int(label), states_of(example.state), example.weight)
+        return bayes
+
+    def _with_latent(self, model: Model, inputs: Sparse, labelled: Labelled) -> Model:
+        """A model with the network by words too, where there is enough to train one."""
+        if not has_enough(labelled):
+            return model
+        self._progress("finding the latent dimensions")
+        basis = find_basis(inputs, seed=self._seed)
+        self._progress("training a network")
+        trained = train_network(project(inputs, basis), labelled)
+        latent = Latent(basis=basis, network=trained.network)
+        return replace(model, latent=latent, curves={**model.curves, "latent": _points(trained.curve)})
+
+    def _with_vectors(
+        self,
+        model: Model,
+        meaning: Meaning,
+        inside: Sequence[Example],
+        labelled: Labelled,
+        validation: tuple[Sequence[Example], Integers],
+    ) -> Model:
+        """A model with the tiers over sentence vectors too."""
+        adapted = self._adapt(meaning, inside, labelled)
+        reader = meaning.adapted(adapted) if adapted else meaning
+        learnt = train_vector_tiers(self._cards, reader, inside, labelled, validation, progress=self._progress)
+        network = learnt.network
+        return replace(
+            model,
+            encoder=meaning.name,
+            adapted=adapted,
+            head=learnt.delta,
+            head_bias=learnt.bias,
+            foreign_head=learnt.foreign_delta,
+            foreign_bias=learnt.foreign_bias,
+            distance=learnt.distance,
+            network=None if network is None else network.network,
+            fusion=fusion.MEANING,
+            abstention=TRAINED_MEANING_ABSTENTION,
             curves={
-                tier: [
-                    {"epoch": e.epoch, "train_loss": e.train_loss}
-                    | ({} if e.valid_loss is None else {"valid_loss": e.valid_loss})
-                    for e in curve
-                ]
-                for tier, curve in curves.items()
+                **model.curves,
+                "embedding": _points(learnt.curve),
+                **({} if network is None else {"network": _points(network.curve)}),
             },
         )
 
-    def _adapt(self, inside: Sequence[Example], labels: Integers, weights: Floats) -> tuple[Floats, ...]:
+    def _adapt(self, meaning: Meaning, inside: Sequence[Example], labelled: Labelled) -> tuple[Floats, ...]:
         """The encoder's last layers, trained further; nothing where they are not."""
-        if self._meaning is None or not self.adapts:
+        if not self.adapts:
             return ()
         self._progress("adapting the encoder")
-        starts = Embedding(self._cards, self._meaning).start / np.float32(SCALE)
-        return adapt(self._meaning, starts, [e.text for e in inside], labels, weights, seed=self._seed)
-
-    def _head(
-        self,
-        meaning: Meaning,
-        inside: Sequence[Example],
-        labels: Integers,
-        weights: Floats,
-        validation: tuple[Sequence[Example], Integers],
-    ) -> "_Head":
-        """Everything over sentence vectors."""
-        checked, checks = validation
-        self._progress("encoding the examples")
-        embedding = Embedding(self._cards, meaning)
-        vectors = meaning.requests([example.text for example in inside])
-        checked_vectors = meaning.requests([example.text for example in checked])
-        self._progress("training the embedding tier")
-        head, bias, curve = self._linear(vectors, labels, weights, embedding.start, (checked_vectors, checks))
-        foreign_delta, foreign_bias = np.zeros((0, 0), np.float32), np.zeros(0, np.float32)
-        if meaning.crosses_languages:
-            share = float(np.mean([meaning.is_foreign(example.text) for example in inside]))
-            foreign, checked_foreign = meaning.foreign(vectors), meaning.foreign(checked_vectors)
-            start = embedding.foreign_start
-            learnt = self._linear(foreign, labels, weights, start, (checked_foreign, checks))[:2]
-            means = fit_gaussian(foreign, labels, weights, start / np.float32(SCALE))
-            both = _join(learnt, means, GAUSSIAN * (1 - share), foreign, _spread((head, bias), vectors))
-            foreign_delta, foreign_bias = both[0] - start, both[1]
-        return _Head(
-            curve=curve,
-            delta=head - embedding.start,
-            bias=bias,
-            foreign_delta=foreign_delta,
-            foreign_bias=foreign_bias,
-            distance=Distance.fit(vectors, labels, len(self._cards)),
-            network=self._network(*self._with_foreign(vectors, labels, weights), examples=len(labels)),
-        )
-
-    def _linear(
-        self, vectors: Floats, labels: Integers, weights: Floats, start: Floats, validation: tuple[Floats, Integers]
-    ) -> tuple[Floats, Floats, tuple[Epoch, ...]]:
-        """A head that descends from its start, its bias, and how it came to them.
-
-        Of few examples it is not stopped where the validation loss is least. With ten a function that is after two
-        passes, when it is as sure as it should be and has not yet found what tells them apart; how sure it says to be,
-        fusion sets.
-        """
-        scale = np.float32(LENGTH)
-        fitted = self._descend(
-            Dense(vectors * scale),
-            labels,
-            weights,
-            (start * np.float32(HEAD_START) / scale).T.copy(),
-            (Dense(validation[0] * scale), validation[1]),
-            l2=HEAD_PULL / len(labels),
-            rate=HEAD_RATE,
-            epochs=HEAD_EPOCHS,
-            stops=len(labels) > MANY_TEXTS,
-        )
-        return fitted.parameters[0].T * scale, fitted.parameters[1], fitted.curve
-
-    def _with_foreign(self, vectors: Floats, labels: Integers, weights: Floats) -> tuple[Floats, Integers, Floats]:
-        """The examples, and as many as if in other languages, for a network that could not tell by itself."""
-        scaled = vectors * np.float32(LENGTH)
-        if self._meaning is None or not self._meaning.crosses_languages:
-            return scaled, labels, weights
-        foreign = self._meaning.foreign(vectors)
-        if np.array_equal(foreign, vectors):
-            return scaled, labels, weights
-        return (
-            np.concatenate((scaled, foreign * np.float32(LENGTH))),
-            np.concatenate((labels, labels)),
-            np.concatenate((weights, weights * np.float32(FOREIGN_WEIGHT))),
-        )
-
-    def _latent(self, inputs: Sparse, labels: Integers, weights: Floats) -> tuple[Latent, tuple[Epoch, ...]] | None:
-        """The network by words; None where there is too little to train one."""
-        if len(labels) < MIN_NETWORK:
-            return None
-        self._progress("finding the latent dimensions")
-        basis = find_basis(inputs, seed=self._seed)
-        trained = self._network(project(inputs, basis), labels, weights, examples=len(labels))
-        return None if trained is None else (Latent(basis=basis, network=trained[0]), trained[1])
-
-    def _network(
-        self, vectors: Floats, labels: Integers, weights: Floats, *, examples: int
-    ) -> tuple[Network, tuple[Epoch, ...]] | None:
-        """The trained network; None where there are too few examples; what was made of them is not counted."""
-        if examples < MIN_NETWORK or len(np.unique(labels)) < 2:  # noqa: PLR2004 - between two functions
-            return None
-        self._progress("training a network")
-        between = make_up(vectors, labels, seed=self._seed)
-        objective = Layered(
-            vectors=np.concatenate((vectors, between)),
-            labels=np.concatenate((labels, np.full(len(between), len(self._cards), dtype=np.int64))),
-            weights=np.concatenate((weights / weights.mean(), np.ones(len(between), dtype=np.float32))),
-            classes=len(self._cards) + 1,
-            seed=self._seed,
-        )
-        many = len(labels) > MANY_TEXTS
-        optimiser = Adam(batch_size=256, rate=0.003) if many else Adam(batch_size=32, rate=0.001)
-        fitted = fit(objective, optimiser, epochs=NETWORK_EPOCHS if many else 3 * NETWORK_EPOCHS, seed=self._seed)
-        inner, inner_bias, outer, outer_bias = fitted.parameters
-        return Network(inner=inner, inner_bias=inner_bias, outer=outer, outer_bias=outer_bias), fitted.curve
-
-    def _descend(  # noqa: PLR0913 - all of one objective
-        self,
-        inputs: Dense | Sparse,
-        labels: Integers,
-        weights: Floats,
-        start: Floats,
-        validation: tuple[Dense | Sparse, Integers],
-        *,
-        l2: float,
-        rate: float,
-        epochs: int,
-        stops: bool = True,
-    ) -> Fitted:
-        prior = log_prior(labels, weights, start.shape[1])
-        weights = weights / np.float32(weights.mean())
-        objective = Linear(inputs=inputs, labels=labels, weights=weights, l2=l2, origin=start, prior=prior)
-        held_out = None
-        if len(validation[1]) >= MIN_VALIDATION:
-            ones = np.ones(len(validation[1]), np.float32)
-            held_out = Linear(inputs=validation[0], labels=validation[1], weights=ones, l2=0, origin=start, prior=prior)
-        batch = 64 if len(labels) > MANY_TEXTS else 16
-        return fit(
-            objective,
-            MiniBatch(batch, rate),
-            validation=held_out,
-            epochs=epochs,
-            seed=self._seed,
-            stops=stops,
-            patience=epochs,
-        )
+        starts = Embedding(self._cards, meaning).start / np.float32(SCALE)
+        texts = [example.text for example in inside]
+        return adapt(meaning, starts, texts, labelled.labels, labelled.weights, seed=self._seed)
 
     def _remembered(self, examples: Sequence[Example]) -> Examples:
         """Texts for the neighbours: as many of each function as it may have."""
@@ -464,30 +326,12 @@ class _Trainer:
         return look_at(snapshot, inside), replace(look_at(without, outside), logits={})
 
 
-def log_prior(labels: Integers, weights: Floats, size: int) -> Floats:
-    """The logarithm of how often each function is asked for, up to a number that is the same for all.
-
-    A head that learns beside it learns what a text says, and not how often a function was asked for: that the prior
-    tier knows, as far as it holds. A function's description counts as one example.
-    """
-    prior = np.log(np.bincount(labels, weights, minlength=size) + 1)
-    centred: Floats = (prior - prior.mean()).astype(np.float32)
-    return centred
-
-
-def _spread(head: tuple[Floats, Floats], vectors: Floats) -> float:
-    """How far apart the logits of a request are."""
-    return max(float((vectors @ head[0].T + head[1]).std(axis=1).mean()), 1e-6)
-
-
-def _join(
-    learnt: tuple[Floats, Floats], means: tuple[Floats, Floats], share: float, vectors: Floats, spread: float
-) -> tuple[Floats, Floats]:
-    """Two heads as one, the second by its share of the first, the logits of both together so far apart."""
-    scale = share * _spread(learnt, vectors) / _spread(means, vectors)
-    joined = learnt[0] + np.float32(scale) * means[0], learnt[1] + np.float32(scale) * means[1]
-    overall = np.float32(spread / _spread(joined, vectors))
-    return joined[0] * overall, joined[1] * overall
+def _points(curve: Sequence[Epoch]) -> list[Mapping[str, float]]:
+    """A learning curve as a model keeps it."""
+    return [
+        {"epoch": e.epoch, "train_loss": e.train_loss} | ({} if e.valid_loss is None else {"valid_loss": e.valid_loss})
+        for e in curve
+    ]
 
 
 def _sparse(reads: Sequence[Read], width: int) -> Sparse:

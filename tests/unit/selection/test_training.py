@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dispatcher.errors import ModelError
-from dispatcher.selection import fusion, network, training
+from dispatcher.selection import fusion, linear_training, network, network_training, training, vector_training
 from dispatcher.selection.abstention import SIGNALS
 from dispatcher.selection.card import Card
 from dispatcher.selection.cascade import Cascade
@@ -76,7 +76,7 @@ def test_texts_that_nothing_fits_are_told_from_the_others(with_meaning):
 
 
 def test_both_networks_are_trained_where_there_are_texts_enough(monkeypatch):
-    monkeypatch.setattr(training, "MIN_NETWORK", 50)
+    monkeypatch.setattr(network_training, "LEAST", 50)
     monkeypatch.setattr(network, "HIDDEN", 24)
     model = train(make_cards(), sentences(held_out=False), meaning=make_meaning())
     assert set(model.curves) == {"softmax", "latent", "embedding", "network"}
@@ -85,7 +85,7 @@ def test_both_networks_are_trained_where_there_are_texts_enough(monkeypatch):
 
 def test_examples_as_if_in_another_language_do_not_make_up_for_texts_that_are_missing(monkeypatch):
     examples = [example for example in sentences(held_out=False) if example.function]
-    monkeypatch.setattr(training, "MIN_NETWORK", len(examples) + 1)
+    monkeypatch.setattr(network_training, "LEAST", len(examples) + 1)
     assert train(make_cards(), examples, meaning=make_two_languages()).network is None
 
 
@@ -102,7 +102,7 @@ def test_every_trained_tier_has_a_learning_curve_that_falls():
 
 
 def test_early_stopping_looks_at_validation_where_there_is_enough_of_it(monkeypatch):
-    monkeypatch.setattr(training, "MIN_VALIDATION", 10)
+    monkeypatch.setattr(linear_training, "MIN_VALIDATION", 10)
     examples, validation = make_validation()
     model = train(make_cards(), examples, validation=validation)
     assert all("valid_loss" in epoch for epoch in model.curves["softmax"])
@@ -111,7 +111,7 @@ def test_early_stopping_looks_at_validation_where_there_is_enough_of_it(monkeypa
 
 def train_by_falling_and_by_rising_losses(monkeypatch):
     """Two models that differ by what their validation losses did."""
-    monkeypatch.setattr(training, "MIN_VALIDATION", 10)
+    monkeypatch.setattr(linear_training, "MIN_VALIDATION", 10)
     examples, validation = make_validation()
     for way in (-1, 1):
         losses = itertools.count(0, way)
@@ -129,7 +129,7 @@ def test_the_head_over_sentence_vectors_learns_on_where_its_validation_loss_rise
 
 
 def test_of_many_examples_the_head_over_sentence_vectors_stops_where_its_validation_loss_rises(monkeypatch):
-    monkeypatch.setattr(training, "MANY_TEXTS", 10)
+    monkeypatch.setattr(vector_training, "MANY_TEXTS", 10)
     falling, rising = train_by_falling_and_by_rising_losses(monkeypatch)
     assert np.abs(rising.head - falling.head).max() > 0.1
 
