@@ -1,5 +1,6 @@
 """Makes the checks of `dispatcher doctor`: asks the server, imports the registry, looks at what is installed."""
 
+import os
 import platform
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from dispatcher.registry.registry import Registry
 from dispatcher.selection.card import cards_of
 from dispatcher.selection.encoders import find_encoders, missing
 from dispatcher.selection.lint import find_faults, find_lookalikes
-from dispatcher.settings import Settings
+from dispatcher.settings import PREFIX, Settings
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.connection import check_server, connect, server_errors
 from dispatcher.transport.elsewhere import mention_elsewhere
@@ -32,6 +33,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _versions()
     yield _extras()
     yield _encoders()
+    yield from checks.check_variables(os.environ, {f"{PREFIX}{name.upper()}" for name in Settings.model_fields})
     loaded, registry = _registry(settings)
     yield loaded
     if registry is not None:
