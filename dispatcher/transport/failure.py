@@ -61,7 +61,8 @@ _REFUSALS = (
     _refusal(
         r"^OutOfMemoryError|\bOOM\b",
         ServerFullError,
-        "the server is out of memory and refuses to write; raise its `maxmemory`, or let workers empty the queues",
+        "the server is out of memory and refuses to write, to workers too; raise its `maxmemory`, or wait until kept "
+        "outcomes expire",
     ),
     _refusal(
         r"^ReadOnlyError|\bREADONLY\b",
