@@ -44,6 +44,8 @@ from enum import StrEnum
 from math import ceil
 from typing import TYPE_CHECKING, ClassVar
 
+from dispatcher.model.duration import check_duration
+
 if TYPE_CHECKING:
     from dispatcher.model.outcome import Cancelled, Expired, Failed
 
@@ -336,9 +338,13 @@ class RetryLater(FunctionSignal):
     Args:
         after: how long to wait before the next attempt.
         reason: for logs and the outcome, should this have been the last attempt.
+
+    Raises:
+        TypeError: `after` is no timedelta.
     """
 
     def __init__(self, after: timedelta, reason: str = "") -> None:
+        check_duration("after", after)
         self.after = after
         self.reason = reason
         super().__init__(reason or f"asked to be retried after {after.total_seconds():g} s")

@@ -13,6 +13,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dispatcher.errors import DispatcherError
 from dispatcher.transport.lean_imports import PARTS, import_without_parts, left_until_called, versions_by_themselves
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: What the command and any app of ours will need; the last two would come later, and what can be left with them.
 _OF_CELERY = ("celery.apps.worker", "celery.bin.base", "celery.app.log", "kombu.utils.text")
+#: What pools of Celery stand on that it does not install.
+_POOL_PACKAGES = ("eventlet", "gevent")
 _USAGE = "usage: python -m dispatcher.node APP [options of `celery worker`]; APP as in `celery -A APP`"
 
 
@@ -41,9 +44,17 @@ def run(app: "Celery", arguments: Sequence[str], *, quiet: bool = False) -> int:
     options = app.user_options
     worker.params.extend([*options.get("worker", ()), *options.get("preload", ())])
     context = CLIContext(app=app, no_color=False, workdir=None, quiet=quiet)
-    code = worker.main(
-        list(arguments), "worker", standalone_mode=False, auto_envvar_prefix="CELERY_WORKER", obj=context
-    )
+    try:
+        code = worker.main(
+            list(arguments), "worker", standalone_mode=False, auto_envvar_prefix="CELERY_WORKER", obj=context
+        )
+    except ModuleNotFoundError as error:
+        if error.name not in _POOL_PACKAGES:
+            raise
+        from click import ClickException  # noqa: PLC0415 - the path's own
+
+        msg = f"the pool {error.name} needs the package of that name; prefork, asyncio, threads and solo need none"
+        raise ClickException(msg) from None
     return code or 0
 
 
@@ -70,12 +81,29 @@ def _run_app_at(place: str, arguments: Sequence[str]) -> int:
         from click import ClickException  # noqa: PLC0415
 
         celery.maybe_patch_concurrency()
-        app = find_app(place)
+        try:
+            app = find_app(place)
+        except DispatcherError as error:
+            return _refuse(str(error))
+        except ModuleNotFoundError as error:
+            if not _is_of(place, error.name):
+                raise
+            return _refuse(f"there is no module {error.name!r} in {Path.cwd()} or among the installed packages")
     try:
         return run(app, arguments)
     except ClickException as error:
         error.show()
         return error.exit_code
+
+
+def _refuse(problem: str) -> int:
+    sys.stderr.write(f"error: {problem}\n")
+    return 1
+
+
+def _is_of(place: str, module: str | None) -> bool:
+    """Whether a module is the one at that place, or a package around it."""
+    return f"{place.partition(':')[0]}.".startswith(f"{module}.")
 
 
 def import_celery(arguments: Sequence[str]) -> None:
@@ -134,6 +162,9 @@ def _unavailable(name: str) -> Iterator[None]:
 
 def main() -> None:
     """Be the worker node that the command line asks for."""
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        sys.stdout.write(f"{_USAGE}\n")
+        return
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):  # noqa: PLR2004 - the program, and the app
         sys.exit(_USAGE)
     sys.exit(start(sys.argv[1], sys.argv[2:]))

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from dispatcher import Settings
+from dispatcher import DispatcherError, Settings
 
 #: Between two touches.
 INTERVAL: Final = timedelta(seconds=5)
@@ -45,7 +45,10 @@ def problem(path: Path, now: float) -> str | None:
 
 def main() -> None:
     """Exit 0 or 1."""
-    found = problem(health_file(), time.time())
+    try:
+        found = problem(health_file(), time.time())
+    except DispatcherError as error:
+        found = str(error)
     if found is not None:
         sys.exit(found)
 

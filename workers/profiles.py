@@ -13,7 +13,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Final
 
-from dispatcher import Registry, Settings, node
+from dispatcher import DispatcherError, Registry, Settings, node
 
 #: Beyond the longest call: for settling it, and for a busy machine.
 _MARGIN: Final = timedelta(minutes=1)
@@ -102,12 +102,12 @@ def main(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] not in PROFILES:
         sys.exit(f"usage: python -m workers.profiles {{{','.join(PROFILES)}}} [celery worker options]")
     node.import_celery([f"--pool={PROFILES[arguments[0]].pool}", *arguments[1:]])
-    from tasks import registry  # noqa: PLC0415 - a wrong profile is told at once
-
     try:
+        from tasks import registry  # noqa: PLC0415 - a wrong profile is told at once
+
         _, *options = worker_arguments(arguments[0], registry, Settings.load())
-    except ValueError as error:
-        sys.exit(str(error))
+    except (DispatcherError, ValueError) as error:
+        sys.exit(f"error: {error}")
     sys.exit(node.start("workers.app", [*options, *arguments[1:]]))
 
 

@@ -121,10 +121,10 @@ def _by_function(counters: dict[str, int]) -> dict[str, dict[str, int]]:
 
 
 def _table(functions: dict[str, dict[str, int]]) -> "Table":
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table("function", *RESULTS, "saved", box=None, pad_edge=False)
+    table = Table(Column("function", no_wrap=True), *RESULTS, "saved", box=None, pad_edge=False)
     for name, row in functions.items():
         saved = (row["hit"] + row["shared"]) / max(sum(row.values()), 1)
         table.add_row(Text(name), *(f"{row[how]:,}" for how in RESULTS), f"{saved:.0%}")

@@ -1,12 +1,14 @@
 """What `dispatcher doctor` looks at: each check says what it found, whether that is well, and what to do."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
 from dispatcher.selection.lint import Fault, Lookalike
+from dispatcher.settings import PREFIX
 from dispatcher.transport.connection import ServerAddress, ServerFacts
 from dispatcher.transport.nodes import NodeReport
 from dispatcher.transport.replies import QueueState
@@ -19,6 +21,10 @@ _SKEW_WARN, _SKEW_FAIL = timedelta(seconds=1), timedelta(minutes=5)
 _OLD: Final = timedelta(minutes=1)
 #: Pairs of functions, and faults of single ones, that are listed.
 _LISTED: Final = 10
+#: How much alike a misspelt setting and the one that was meant are at least: LEASE and LEASE_SECONDS are.
+_NEAR: Final = 0.5
+#: Variables of the benchmarks.
+_NO_SETTINGS: Final = f"{PREFIX}BENCH_"
 _LOOPBACK: Final = ("localhost", "127.", "::1", "[::1]")
 
 
@@ -53,10 +59,28 @@ def _fail(name: str, found: str, advice: str) -> Check:
     return Check(name=name, verdict=Verdict.FAIL, found=found, advice=advice)
 
 
+def check_variables(names: Iterable[str], known: Collection[str]) -> Iterator[Check]:
+    """Whether each variable that looks like a setting is one: a line for those that nobody reads.
+
+    Args:
+        names: of all environment variables.
+        known: what there is to set.
+    """
+    for name in sorted(names):
+        variable = name.upper()
+        if not variable.startswith(PREFIX) or variable in known or variable.startswith(_NO_SETTINGS):
+            continue
+        bare = [one.removeprefix(PREFIX) for one in known]
+        near = difflib.get_close_matches(variable.removeprefix(PREFIX), bare, n=1, cutoff=_NEAR)
+        advice = f"did you mean {PREFIX}{near[0]}?" if near else "see docs/settings.md for what there is to set"
+        yield _warn("settings", f"{name} is no setting, and is not read", advice)
+
+
 def check_functions(count: int, lookalikes: Sequence[Lookalike], faults: Sequence[Fault]) -> Iterator[Check]:
     """Whether a text can find each of the functions and tell it from the others: a line for each that it cannot."""
     if count and not lookalikes and not faults:
-        yield _ok("functions", f"no two of {count:,} look alike, and each says what it does")
+        clear = "it says what it does" if count == 1 else f"no two of {count:,} look alike, and each says what it does"
+        yield _ok("functions", clear)
     for pair in lookalikes[:_LISTED]:
         yield _warn("functions", f"“{pair.first}” and “{pair.second}” look alike: {pair.why}", pair.advice)
     for fault in faults[:_LISTED]:
@@ -160,7 +184,8 @@ def check_workers(
             return _fail("workers", f"no node is up, and {waiting:,} jobs wait", start)
         return _warn("workers", "no node is up", start)
     slots = sum(node.concurrency for node in nodes)
-    found = f"{len(nodes)} nodes, {slots} calls at once: {', '.join(node.hostname for node in nodes[:5])}"
+    names = ", ".join(node.hostname for node in nodes[:5])
+    found = f"{_count(len(nodes), 'node')}, {_count(slots, 'call')} at once: {names}"
     if fingerprint is not None:
         others = [node.hostname for node in nodes if node.fingerprint != fingerprint]
         if others:
@@ -204,6 +229,10 @@ def check_dead(count: int) -> Check:
     if not count:
         return _ok("dead letters", "none")
     return _warn("dead letters", f"{count:,}", "look at them: dispatcher dead list; then replay or discard them")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _size(bytes_: int) -> str:

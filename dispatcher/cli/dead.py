@@ -176,10 +176,12 @@ async def _find(dispatcher: "Dispatcher", function: str | None) -> "Sequence[Dea
 
 
 def _show_list(output: "Output", letters: "Sequence[DeadLetter]") -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table("id", "function", "given up", "reason", box=None, pad_edge=False)
+    # The other commands take ids whole.
+    ids, times = Column("id", no_wrap=True), Column("given up", no_wrap=True)
+    table = Table(ids, "function", times, "reason", box=None, pad_edge=False)
     for letter in letters:
         when = letter.dead_at.astimezone().strftime("%m-%d %H:%M:%S")
         cells = (letter.id, letter.function or "(no job)", when, letter.reason)

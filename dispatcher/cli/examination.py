@@ -1,5 +1,6 @@
 """Makes the checks of `dispatcher doctor`: asks the server, imports the registry, looks at what is installed."""
 
+import os
 import platform
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,12 +12,12 @@ from dispatcher.cli.checks import Check, Verdict
 from dispatcher.cli.loading import load
 from dispatcher.cli.server import ServerInUse, server_in_use
 from dispatcher.clock import SystemClock
-from dispatcher.errors import DispatcherError, ServerError
+from dispatcher.errors import DispatcherError, ServerError, ServerUnreachableError
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.card import cards_of
 from dispatcher.selection.encoders import find_encoders, missing
 from dispatcher.selection.lint import find_faults, find_lookalikes
-from dispatcher.settings import Settings
+from dispatcher.settings import PREFIX, Settings
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.connection import check_server, connect, server_errors
 from dispatcher.transport.elsewhere import mention_elsewhere
@@ -32,6 +33,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield _versions()
     yield _extras()
     yield _encoders()
+    yield from checks.check_variables(os.environ, {f"{PREFIX}{name.upper()}" for name in Settings.model_fields})
     loaded, registry = _registry(settings)
     yield loaded
     if registry is not None:
@@ -43,10 +45,11 @@ def examine(settings: Settings) -> Iterator[Check]:
             with connect(server.url, role="doctor") as client:
                 yield from _server(server, Ledger(client), registry, mention_elsewhere(settings))
     except ServerError as error:
-        found = f"{error.address}: {error.problem}"
-        yield Check(name="server", verdict=Verdict.FAIL, found=found, advice=_server_advice(settings))
+        # All others say themselves what to do.
+        advice = "start it, or correct DISPATCHER_URL (or --url)" if isinstance(error, ServerUnreachableError) else ""
+        yield Check(name="server", verdict=Verdict.FAIL, found=f"{error.address}: {error.problem}", advice=advice)
     except DispatcherError as error:
-        yield Check(name="server", verdict=Verdict.FAIL, found=str(error), advice=_server_advice(settings))
+        yield Check(name="server", verdict=Verdict.FAIL, found=str(error), advice="correct DISPATCHER_URL (or --url)")
 
 
 def _versions() -> Check:
@@ -128,9 +131,3 @@ def _skew(ledger: Ledger) -> timedelta:
     after = clock.now()
     there = datetime.fromtimestamp(int(seconds), UTC) + timedelta(microseconds=int(microseconds))
     return before + (after - before) / 2 - there
-
-
-def _server_advice(settings: Settings) -> str:
-    if settings.url is None:
-        return "install function-dispatcher[server], or Valkey or Redis ≥ 6.2, or set DISPATCHER_URL to one that runs"
-    return "start it, or correct DISPATCHER_URL (or --url)"

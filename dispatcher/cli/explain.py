@@ -90,12 +90,12 @@ def _show(output: "Output", selection: "Selection", *, part: int | None = None) 
 
 
 def _show_candidates(output: "Output", selection: "Selection") -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     if not selection.candidates:
         return
-    table = Table("", "candidate", "probability", "why", box=None, pad_edge=False)
+    table = Table("", Column("candidate", no_wrap=True), "probability", "why", box=None, pad_edge=False)
     for rank, candidate in enumerate(selection.candidates, start=1):
         cells = (str(rank), candidate.function, f"{candidate.probability:.4f}", candidate.why)
         table.add_row(*map(Text, cells))

@@ -58,10 +58,11 @@ def functions(
 
 
 def _table(functions: "list[Function[..., object]]") -> "Table":
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table("function", "what it does", "arguments", "queue", box=None, pad_edge=False)
+    names = Column("function", no_wrap=True)
+    table = Table(names, "what it does", "arguments", "queue", box=None, pad_edge=False)
     for function in sorted(functions, key=lambda function: function.name):
         first_line = function.description.partition("\n")[0]
         cells = (function.name, first_line, ", ".join(_signature(function)), function.options.queue_name)

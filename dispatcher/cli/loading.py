@@ -107,16 +107,20 @@ def _import(name: str, place: str, folder: str) -> ModuleType:
             "go to the folder that holds it, or name the registry with --app module:attribute or DISPATCHER_APP"
         )
         raise SettingsError(msg) from None
-    except Exception as error:
-        # Importing runs the user's code, which may raise anything.
+    except (Exception, SystemExit) as error:
+        # Importing runs the user's code, which may raise anything, or be a program that ends.
         raise _broken(name, place, error) from error
 
 
-def _broken(name: str, place: str, error: Exception) -> SettingsError:
+def _broken(name: str, place: str, error: Exception | SystemExit) -> SettingsError:
     frames = traceback.extract_tb(error.__traceback__)
     last = next((frame for frame in reversed(frames) if "importlib" not in frame.filename), None)
     where = "" if last is None else f" ({last.filename}, line {last.lineno})"
-    return SettingsError(f"cannot load {place!r}: importing {name!r} raised {type(error).__name__}: {error}{where}")
+    said = str(error)
+    if isinstance(error, SyntaxError):
+        # What cannot be parsed is in no frame.
+        said, where = error.msg, f" ({error.filename}, line {error.lineno})"
+    return SettingsError(f"cannot load {place!r}: importing {name!r} raised {type(error).__name__}: {said}{where}")
 
 
 def _find(module: ModuleType, attribute: str, place: str) -> Registry:

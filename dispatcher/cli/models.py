@@ -104,10 +104,11 @@ def _tell(version: str, *, as_json: bool) -> None:
 
 
 def _show(output: "Output", rows: "Sequence[Mapping[str, Any]]") -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table("", "version", *_SHOWN.values(), box=None, pad_edge=False)
+    # The other commands take versions whole.
+    table = Table("", Column("version", no_wrap=True), *_SHOWN.values(), box=None, pad_edge=False)
     for row in rows:
         metrics = row["metrics"]
         numbers = (f"{metrics[name]:.4f}" if name in metrics else "" for name in _SHOWN)

@@ -29,7 +29,8 @@ def show(screen: "Console", evaluation: Evaluation) -> None:
     inside, outside = (
         sum(decisions.values()) for decisions in (evaluation.decisions_in_scope, evaluation.decisions_out_of_scope)
     )
-    screen.print(f"{evaluation.rows} rows: {inside} in scope, {outside} out of scope\n", markup=False)
+    many = "1 row" if evaluation.rows == 1 else f"{evaluation.rows:,} rows"
+    screen.print(f"{many}: {inside} in scope, {outside} out of scope\n", markup=False)
     screen.print(_table(("measure", "value", "95 % interval", "rows"), _shares(evaluation), title="How often"))
     screen.print(_table(("measure", "value"), _scores(evaluation), title="\nHow well told, and how fast"))
     screen.print(

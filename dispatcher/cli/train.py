@@ -166,7 +166,7 @@ def _show(output: "Output", ended: "Ended", asked: "Asked") -> None:
     from rich.text import Text
 
     gathered = ended.challenger.gathered
-    where = ", ".join(f"{count:,} {source}" for source, count in gathered.sources.items())
+    where = ", ".join(f"{count:,} from {source}" for source, count in gathered.sources.items())
     output.screen.print(
         f"{len(gathered.examples):,} examples, {len(gathered.held_out):,} held out ({where})", markup=False
     )

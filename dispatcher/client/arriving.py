@@ -6,12 +6,15 @@ from datetime import timedelta
 from typing import TypeVar
 
 from dispatcher.client.handle import Handle
+from dispatcher.model.duration import check_duration
 
 R = TypeVar("R")
 
 
 async def arriving(handles: Iterable[Handle[R]], timeout: timedelta | None) -> AsyncIterator[Handle[R]]:
     """See `Dispatcher.as_completed`."""
+    if timeout is not None:
+        check_duration("timeout", timeout)
     # One queue for all: `asyncio.wait` would look at all that still wait for each that arrives.
     arrived: asyncio.Queue[asyncio.Task[Handle[R]]] = asyncio.Queue()
     tasks = [asyncio.create_task(_wait_for(handle, timeout)) for handle in handles]

@@ -17,6 +17,7 @@ from dispatcher.registry.registry import Registry
 from dispatcher.selection.feedback import Feedback, FeedbackLog
 from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, LearningSelector, Selector, names_allowed
+from dispatcher.selection.words import MAX_TEXT_CHARACTERS
 from dispatcher.settings import Settings
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ class Chooser:
         known = selector.recall(text, state, only=only)
         if known is not None:
             return known
-        if self._shared is None or not selector.uses_encoder:
+        # A key is made of the whole text: of one of 1 MB that takes longer than selecting, and nobody says it twice.
+        if self._shared is None or not selector.uses_encoder or len(text) > MAX_TEXT_CHARACTERS:
             return await asyncio.to_thread(selector.select, text, state, only=only)
         return await self._select_shared(selector, self._shared, text, state, only)
 

@@ -11,6 +11,7 @@ from dispatcher.client.cached_calls import to_invalidate
 from dispatcher.client.chooser import SelectionCounts
 from dispatcher.client.gathering import gather
 from dispatcher.client.handle import Handle
+from dispatcher.client.jobs import check_dispatch
 from dispatcher.client.map_options import MapOptions, check_map
 from dispatcher.client.producer import Producer
 from dispatcher.client.resuming import Resuming
@@ -19,6 +20,7 @@ from dispatcher.client.verdicts import Opinion
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.errors import InvalidArgumentsError, NoFunctionSelectedError
 from dispatcher.model.call import Call
+from dispatcher.model.duration import check_duration
 from dispatcher.model.job import Priority
 from dispatcher.model.outcome import Outcome
 from dispatcher.registry.function import Function
@@ -50,6 +52,7 @@ class Dispatcher(Producer):
     Raises:
         ValueError: `rules` are given together with a `selector`, which knows nothing of them.
         UnknownFunctionError: a rule names a function that is not registered.
+        TypeError: `registry` is no Registry, or `settings` are no Settings.
     """
 
     def __init__(
@@ -61,6 +64,12 @@ class Dispatcher(Producer):
         rules: Sequence[KeywordRule] = (),
         clock: Clock | None = None,
     ) -> None:
+        if not isinstance(registry, Registry):
+            msg = f"a Dispatcher takes a Registry, not {registry!r:.60}"
+            raise TypeError(msg)
+        if settings is not None and not isinstance(settings, Settings):
+            msg = f"settings must be Settings, not a {type(settings).__name__}; write Settings.load(url=…)"
+            raise TypeError(msg)
         if selector is not None and rules:
             msg = "give rules to the selector itself, or leave the selector out"
             raise ValueError(msg)
@@ -93,7 +102,9 @@ class Dispatcher(Producer):
         Raises:
             CallRefusedError: the ledger holds no such job now; the subclass says why.
             ServerError: see its `accepted`.
+            TypeError: `call` is no call, as a function itself is none, or a time is a number.
         """
+        check_dispatch(call, deadline=deadline, delay=delay, idempotency_key=idempotency_key)
         if idempotency_key is None and self._cached_calls is not None:
             function = self.registry.get(call.function)
             if function.options.cache is not None:
@@ -174,7 +185,11 @@ class Dispatcher(Producer):
             NoSelectionError: the selection does not say which function was right or wrong.
             FeedbackRefusedError: the source has said as much as it may within a minute; nothing was learnt.
             ServerError: it may have been logged; it was not learnt here.
+            TypeError: `selection` is none.
         """
+        if not isinstance(selection, Selection):
+            msg = f"feedback is on a Selection, not on {selection!r:.60}; a handle has `feedback` of its own"
+            raise TypeError(msg)
         opinion = Opinion(right=right, function=function, nothing=nothing)
         await self._learn(selection, opinion, state, source)
 
@@ -265,7 +280,7 @@ class Dispatcher(Producer):
 
         Raises:
             ValueError: the window or a job has no room.
-            TypeError: there is no such option, or the rows are one row.
+            TypeError: there is no such option, the rows are one row, or the function is a name.
         """
         return self._bulk(function, rows, options, ordered=True).run(rows)
 
@@ -284,7 +299,7 @@ class Dispatcher(Producer):
     def _bulk(self, function: Function[P, R], rows: object, options: MapOptions, *, ordered: bool) -> Bulk[R]:
         """One run of `map`, of either face."""
         self._must_be_started()
-        check_map(rows, options)
+        check_map(function, rows, options)
         key, cached = options.get("key"), self._cached_calls
         resuming = None if key is None else Resuming(key, function, self._connected.journal(function.name, key))
         return make_bulk(self, function, rows, options, ordered=ordered, cached=cached, resuming=resuming)
@@ -294,6 +309,7 @@ class Dispatcher(Producer):
 
         Raises:
             CallRefusedError, ServerError: when a call is not accepted; the others run all the same.
+            TypeError: one of them is no call; then none is dispatched.
         """
         return await gather(self, calls)
 
@@ -327,6 +343,7 @@ class Dispatcher(Producer):
     async def flush(self, timeout: timedelta = timedelta(seconds=5)) -> bool:
         """Wait until every accepted call has been published; False if that took longer than `timeout`."""
         self._must_be_started()
+        check_duration("timeout", timeout)
         return await asyncio.to_thread(self._connected.publisher.flush, timeout.total_seconds())
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from dispatcher.client.collector import Pending
 from dispatcher.client.handle import DEADLINE_GRACE, decode, read_single
+from dispatcher.client.jobs import check_call
 from dispatcher.client.news import News
 from dispatcher.errors import OutcomeTimeoutError
 from dispatcher.model.call import Call
@@ -31,6 +32,7 @@ JOBS, OUTCOMES = 100, 25
 
 async def gather(dispatcher: "Dispatcher", calls: Sequence[Call[R]]) -> list[Outcome[R]]:
     """As `Dispatcher.gather`."""
+    _check(calls)
     registry = dispatcher.registry
     names = {call.function for call in calls}
     if any(name in registry and registry.get(name).options.cache is not None for name in names):
@@ -40,12 +42,19 @@ async def gather(dispatcher: "Dispatcher", calls: Sequence[Call[R]]) -> list[Out
 
 async def gather_each(dispatcher: "Dispatcher", calls: Sequence[Call[R]]) -> list[Outcome[R]]:
     """As `gather`, with a task for each call."""
+    _check(calls)
 
     async def run(call: Call[R]) -> Outcome[R]:
         handle = await dispatcher.dispatch(call)
         return await handle.outcome()
 
     return list(await asyncio.gather(*(run(call) for call in calls)))
+
+
+def _check(calls: Sequence[Call[R]]) -> None:
+    """Before any is dispatched."""
+    for call in calls:
+        check_call(call)
 
 
 class _Gathered(Pending):

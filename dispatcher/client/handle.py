@@ -14,6 +14,7 @@ from dispatcher.errors import (
     OutcomeTimeoutError,
     ResultError,
 )
+from dispatcher.model.duration import check_duration
 from dispatcher.model.job import JobState, JobStatus
 from dispatcher.model.outcome import Cancelled, ErrorInfo, ErrorKind, Expired, Failed, Outcome, Succeeded
 from dispatcher.registry.function import Function
@@ -111,6 +112,7 @@ class Handle(Generic[R_co]):
 
         Raises:
             OutcomeTimeoutError: it did not come in time. The job goes on.
+            TypeError: `timeout` is no timedelta.
             UnknownJobError: it came so long ago that it is no longer kept.
             ServerError: the server has been away for longer than `outage_seconds`, or the dispatcher was closed. The
                 job is not lost.
@@ -211,6 +213,8 @@ class Handle(Generic[R_co]):
             self._chooser.note_misfit(self.selection, self._state)
 
     async def _wait(self, timeout: timedelta | None) -> bytes:
+        if timeout is not None:
+            check_duration("timeout", timeout)
         pending, clock, collector = self._pending, self._producer.clock, self._collector
         if pending.meta is not None:
             # Thousands may find theirs at once.

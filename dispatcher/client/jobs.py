@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from dispatcher.errors import CallRefusedError
 from dispatcher.model.call import Call
+from dispatcher.model.duration import check_duration
 from dispatcher.model.ids import new_id
 from dispatcher.model.job import Job, Priority
 from dispatcher.registry.function import Function
@@ -20,6 +21,43 @@ R = TypeVar("R")
 LONGEST_KEY = 1_000
 #: Characters of a reason for cancelling that are kept.
 LONGEST_REASON = 1_000
+
+
+def check_dispatch(call: object, *, deadline: object, delay: object, idempotency_key: object) -> None:
+    """Refuse what a caller without a type checker may have confused, before it is taken for something else.
+
+    Raises:
+        TypeError: that is no call, or one of the options is of another type.
+    """
+    check_call(call)
+    check_deadline(deadline)
+    if delay is not None:
+        check_duration("delay", delay)
+    if idempotency_key is not None and not isinstance(idempotency_key, str):
+        msg = f"an idempotency key is text, not {idempotency_key!r:.60}"
+        raise TypeError(msg)
+
+
+def check_call(call: object) -> None:
+    """Refuse what is no call; a function is the likeliest.
+
+    Raises:
+        TypeError: says how a call is made.
+    """
+    if not isinstance(call, Call):
+        what = f"the function {call.name} itself" if isinstance(call, Function) else f"{call!r:.60}"
+        msg = f"a call is dispatched, not {what}; write function.call(…), or registry.bind(name, arguments)"
+        raise TypeError(msg)
+
+
+def check_deadline(deadline: object) -> None:
+    """Refuse what is no deadline: neither a moment, nor a time from now, nor None.
+
+    Raises:
+        TypeError: says what to write.
+    """
+    if deadline is not None and not isinstance(deadline, datetime):
+        check_duration("deadline", deadline)
 
 
 class JobOptions(TypedDict, total=False):

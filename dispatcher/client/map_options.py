@@ -5,9 +5,11 @@ from datetime import timedelta
 
 from typing_extensions import TypedDict
 
+from dispatcher.client.jobs import check_deadline
 from dispatcher.client.map_progress import MapProgress, ProgressBar, Report
 from dispatcher.clock import Clock
 from dispatcher.model.call import Call
+from dispatcher.registry.function import Function
 
 #: Rows under way at once: enough to keep many workers busy with jobs of a thousand quick calls.
 WINDOW = 10_000
@@ -31,12 +33,16 @@ class MapOptions(TypedDict, total=False):
     total: int | None
 
 
-def check_map(rows: object, options: MapOptions) -> None:
+def check_map(function: object, rows: object, options: MapOptions) -> None:
     """Refuse what would be taken for something else: a run whose `key` is misspelt could not be resumed.
 
     Raises:
-        TypeError: there is no such option, or the rows are one row.
+        TypeError: there is no such option, an option is of another type, the rows are one row, or the function is a
+            name.
     """
+    if not isinstance(function, Function):
+        msg = f"map calls a function of the registry, not {function!r:.60}; registry.get(name) gives it"
+        raise TypeError(msg)
     unknown = sorted(options.keys() - MapOptions.__annotations__.keys())
     if unknown:
         msg = f"map has no option {', '.join(unknown)}; there are {', '.join(MapOptions.__annotations__)}"
@@ -44,6 +50,7 @@ def check_map(rows: object, options: MapOptions) -> None:
     if isinstance(rows, str | bytes | Mapping | Call):
         msg = f"map takes many rows, and a {type(rows).__name__} is one: give an iterable of mappings or calls"
         raise TypeError(msg)
+    check_deadline(options.get("deadline"))
 
 
 def make_report(what: str, rows: object, options: MapOptions, clock: Clock) -> Report | None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dispatcher.errors import DispatcherError
+from dispatcher.model.duration import check_duration
 from dispatcher.model.outcome import Outcome
 from dispatcher.registry.names import explain_unknown
 from dispatcher.registry.tools import ToolCall, ToolFormat, read_tool_calls
@@ -23,6 +24,8 @@ async def run_tool_calls(
     only: Collection[str] | None = None,
 ) -> list[dict[str, object]]:
     """See `Dispatcher.run_tool_calls`."""
+    if timeout is not None:
+        check_duration("timeout", timeout)  # before any call is dispatched
     registry, names = dispatcher.registry, names_allowed(only)
     allowed = None if names is None else {registry.get(name).name for name in names if name in registry}
     batch = read_tool_calls(registry, response, format)

@@ -47,7 +47,7 @@ def feedbacks_of(
     if opinion.nothing:
         return [_feedback(selection.text, Verdict.NOTHING, "", state, source)]
     if opinion.function is not None:
-        name = opinion.function if isinstance(opinion.function, str) else opinion.function.name
+        name = opinion.function.name if isinstance(opinion.function, Function) else opinion.function
         return [_feedback(selection.text, Verdict.RIGHT, registry.get(name).name, state, source)]
     if opinion.right and selection.decision is Decision.ABSTAIN:
         return [_feedback(selection.text, Verdict.NOTHING, "", state, source)]

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from dispatcher.model.duration import check_duration
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryPolicy:
@@ -13,6 +15,7 @@ class RetryPolicy:
 
     Raises:
         ValueError: if a value is out of range.
+        TypeError: if a wait is no timedelta.
     """
 
     #: Attempts in all, the first one included. 1 means a failure is final.
@@ -31,6 +34,8 @@ class RetryPolicy:
         if self.max_attempts < 1:
             msg = f"max_attempts must be at least 1 (the first attempt counts), not {self.max_attempts}"
             raise ValueError(msg)
+        check_duration("first_wait", self.first_wait)
+        check_duration("longest_wait", self.longest_wait)
         if self.first_wait < timedelta(0) or self.longest_wait < self.first_wait:
             msg = f"waits must satisfy 0 <= first_wait <= longest_wait, not {self.first_wait} and {self.longest_wait}"
             raise ValueError(msg)

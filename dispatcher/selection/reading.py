@@ -59,7 +59,7 @@ class Reading:
     def lexical(self) -> tuple[Floats, float]:
         """What its terms say of each function, and the most that they could say of one."""
         # Where words are written together (`countWords`), or a text is long, terms are not its tokens.
-        if self.text[1:].islower() and len(self.text) <= MAX_CHARACTERS and self.sum.terms is not None:
+        if len(self.text) <= MAX_CHARACTERS and self.text[1:].islower() and self.sum.terms is not None:
             return self.sum.terms
         lexicon = self._snapshot.lexicon
         return lexicon.scores(self.terms), lexicon.most(self.terms)

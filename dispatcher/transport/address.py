@@ -45,6 +45,9 @@ class ServerAddress:
         Raises:
             SettingsError: saying what is wrong with the URL, without its password.
         """
+        if not url.strip():
+            msg = f"the server's URL is empty: write {_SPELLINGS}, or leave DISPATCHER_URL unset for an embedded server"
+            raise SettingsError(msg)
         try:
             split = urlsplit(url)
             port = split.port

@@ -61,7 +61,8 @@ _REFUSALS = (
     _refusal(
         r"^OutOfMemoryError|\bOOM\b",
         ServerFullError,
-        "the server is out of memory and refuses to write; raise its `maxmemory`, or let workers empty the queues",
+        "the server is out of memory and refuses to write, to workers too; raise its `maxmemory`, or wait until kept "
+        "outcomes expire",
     ),
     _refusal(
         r"^ReadOnlyError|\bREADONLY\b",
@@ -132,10 +133,10 @@ def translate(error: BaseException, address: str, *, accepted: Acceptance) -> Se
         problem = "all connections that this process may have are in use; it asks for too much at once"
         return ServerUnreachableError(shown, problem, accepted=accepted)
     if isinstance(error, redis_errors.TimeoutError | TimeoutError):
-        problem = _unreachable("the server did not answer in time", error)
+        problem = _unreachable("the server did not answer in time", error, shown)
         return ServerUnreachableError(shown, problem, accepted=accepted)
     if isinstance(error, redis_errors.ConnectionError | OSError | kombu.exceptions.OperationalError):
-        return ServerUnreachableError(shown, _unreachable("cannot reach the server", error), accepted=accepted)
+        return ServerUnreachableError(shown, _unreachable("cannot reach the server", error, shown), accepted=accepted)
     return None
 
 
@@ -181,9 +182,11 @@ def _find_refusal(error: BaseException) -> _Refusal | None:
     return next((refusal for refusal in _REFUSALS if refusal.pattern.search(text)), None)
 
 
-def _unreachable(what: str, error: BaseException) -> str:
+def _unreachable(what: str, error: BaseException, address: str) -> str:
     reason = " ".join(str(error).split())[:_MAX_REASON_CHARACTERS].rstrip(".")
     said = f"{what} ({reason})" if reason else what
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         return f"{said}; name the authority behind its certificate: ?ssl_ca_certs=/path/ca.pem in DISPATCHER_URL"
-    return f"{said}; is it running, and is DISPATCHER_URL right?"
+    # A server without TLS waits for the rest of what it takes for a command.
+    tls = " does it speak TLS (else write redis://)," if address.startswith("rediss:") else ""
+    return f"{said}; is it running,{tls} and is DISPATCHER_URL right?"

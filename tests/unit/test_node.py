@@ -86,6 +86,45 @@ def test_a_wrong_option_is_told_as_celery_tells_it(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_pool_that_is_not_installed_is_told_in_a_line(tmp_path: Path) -> None:
+    missing = APP.replace("worker.exitcode = 3", "raise ModuleNotFoundError('no', name='gevent')")
+    done = run(tmp_path, "yours:app", "--pool=threads", app=missing)
+    assert done.returncode == 1
+    assert "the pool gevent needs the package of that name" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("place", "app", "says"),
+    [
+        ("nowhere:app", APP, "error: there is no module 'nowhere' in "),
+        ("no.where", APP, "error: there is no module 'no' in "),
+        (
+            "yours:app",
+            "import dispatcher\napp = dispatcher.Settings.load(lease_seconds=0)",
+            "error: DISPATCHER_LEASE_SECONDS: Input should be greater than or equal to 0.5",
+        ),
+    ],
+)
+def test_an_app_that_cannot_be_had_is_told_in_a_line(tmp_path: Path, place: str, app: str, says: str) -> None:
+    done = run(tmp_path, place, app=app)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(says)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_the_module_of_an_app_lacks_keeps_its_traceback(tmp_path: Path) -> None:
+    done = run(tmp_path, "yours:app", app="import nothing_of_that_name")
+    assert "yours.py" in done.stderr
+    assert "Traceback" in done.stderr
+
+
+def test_asked_for_help_it_says_how_it_is_used(tmp_path: Path) -> None:
+    done = run(tmp_path, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: python -m dispatcher.node APP")
+
+
 def test_without_an_app_it_says_how_it_is_used(tmp_path: Path) -> None:
     for wrong in ([], ["--pool=solo"]):
         done = run(tmp_path, *wrong)

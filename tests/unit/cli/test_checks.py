@@ -95,6 +95,23 @@ def test_no_worker_is_a_warning_and_with_waiting_jobs_a_failure() -> None:
     assert checks.check_workers([NODE], [queue()], None).verdict == "ok"
 
 
+def test_one_node_is_a_node() -> None:
+    assert checks.check_workers([replace(NODE, concurrency=1)], [], None).found.startswith("1 node, 1 call at once: ")
+    assert checks.check_workers([NODE, NODE], [], None).found.startswith("2 nodes, 4 calls at once: ")
+
+
+def test_a_variable_that_is_no_setting_is_named_with_what_it_may_have_meant() -> None:
+    known = {"DISPATCHER_LEASE_SECONDS", "DISPATCHER_URL"}
+    names = ["DISPATCHER_URL", "dispatcher_url", "DISPATCHER_LEASE", "DISPATCHER_BENCH_DATA", "HOME"]
+    found = list(checks.check_variables([*names, "DISPATCHER_COLOUR"], known))
+    assert [(check.verdict, check.found.partition(" ")[0]) for check in found] == [
+        ("warn", "DISPATCHER_COLOUR"),
+        ("warn", "DISPATCHER_LEASE"),
+    ]
+    assert "docs/settings.md" in found[0].advice
+    assert found[1].advice == "did you mean DISPATCHER_LEASE_SECONDS?"
+
+
 def test_a_worker_with_other_functions_than_here_is_named() -> None:
     check = checks.check_workers([NODE, replace(NODE, hostname="old@host", fingerprint="e")], [], NODE.fingerprint)
     assert check.verdict == "warn"

@@ -52,6 +52,18 @@ def test_functions_that_differ_are_one_line(run):
     assert [(check["verdict"], check["advice"]) for check in checks] == [("ok", "")]
 
 
+def test_only_a_server_that_does_not_answer_is_to_be_started(run):
+    def advice(url: str) -> str:
+        (check,) = [
+            c for c in run("doctor", "--app", "shop", "--url", url, "--json").data["checks"] if c["name"] == "server"
+        ]
+        assert check["verdict"] == "fail"
+        return check["advice"]
+
+    assert advice("redis://127.0.0.1:1/0") == "start it, or correct DISPATCHER_URL (or --url)"
+    assert advice("http://127.0.0.1:1/0") == "correct DISPATCHER_URL (or --url)"
+
+
 def test_an_empty_registry_has_no_line_about_functions(run):
     names = [c["name"] for c in run("doctor", "--app", "shop:empty", *AWAY, "--json").data["checks"]]
     assert "registry" in names

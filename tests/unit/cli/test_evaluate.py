@@ -265,3 +265,7 @@ def test_the_sample_of_the_repository_can_be_evaluated(run, monkeypatch) -> None
     texts = [json.loads(line)["text"] for line in Path("examples/selection.jsonl").read_text("utf-8").splitlines()]
     assert known.isdisjoint(texts)
     assert len(set(texts)) == len(texts)
+
+
+def test_one_row_is_a_row(run, rows) -> None:
+    assert run("evaluate", rows(GOOD[0]), "--app", "shop").out.startswith("1 row: ")

@@ -71,6 +71,18 @@ def test_a_module_that_raises_is_reported_with_the_line(folder) -> None:
         load("broken:registry")
 
 
+def test_a_module_that_cannot_be_parsed_is_reported_with_its_own_line(folder) -> None:
+    (folder / "unwritten.py").write_text("\n\ndef f(:\n")
+    with pytest.raises(SettingsError, match=r"SyntaxError: invalid syntax \(.*unwritten\.py, line 3\)$"):
+        load("unwritten:registry")
+
+
+def test_a_module_that_ends_the_program_is_reported(folder) -> None:
+    (folder / "script.py").write_text("import sys\nsys.exit('done')\n")
+    with pytest.raises(SettingsError, match=r"importing 'script' raised SystemExit: done .*script\.py, line 2"):
+        load("script:registry")
+
+
 def test_a_function_that_cannot_be_registered_speaks_for_itself(folder) -> None:
     (folder / "wrong.py").write_text(
         "from dispatcher import Registry\nregistry = Registry()\n@registry.function\ndef f(x): ...\n"

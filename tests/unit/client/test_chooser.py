@@ -273,6 +273,12 @@ class TestSharedSelections:
         assert (await other.select("what is the weather")) is not None
         assert (other.counts.shared_hits, other.counts.shared_misses, other.counts.cache_hits) == (1, 0, 1)
 
+    async def test_a_text_longer_than_is_read_is_not_looked_up(self) -> None:
+        _, chooser = self.make(MemoryCache(), make_registry())
+        for characters, lookups in ((4_096, 1), (4_097, 1), (1_000_000, 1)):
+            await chooser.select("weather ".ljust(characters, "x"))
+            assert chooser.counts.shared_misses == lookups
+
     async def test_a_removed_function_is_selected_by_neither(self) -> None:
         cache = MemoryCache()
         registries = [make_registry() for _ in range(2)]

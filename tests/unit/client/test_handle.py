@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -160,6 +160,11 @@ async def test_a_wait_ends_when_its_time_is_over_and_the_job_goes_on(
     assert dispatcher.fake_ledger.cancelled == []
     end(dispatcher, handle, CallRecord(state=JobState.SUCCEEDED, value='"A"'))
     assert await handle.result() == "A"
+
+
+async def test_a_number_is_no_time_to_wait_for(handle: Handle[str]) -> None:
+    with pytest.raises(TypeError, match=r"timeout must be a timedelta, not 0\.2; write timedelta"):
+        await handle.result(cast("Any", 0.2))
 
 
 async def test_an_outcome_that_is_here_is_given_without_any_time(

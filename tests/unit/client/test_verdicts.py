@@ -1,5 +1,7 @@
 """From what a caller says to feedback; and who has to ask again."""
 
+from typing import Any, cast
+
 import pytest
 
 from dispatcher import ConversationState, Decision, Selection
@@ -39,6 +41,8 @@ def test_the_right_function_may_be_named_or_given() -> None:
     assert said(ASKED, function="weather") == said(ABSTAINED, function=WEATHER) == [("t", "right", "weather")]
     with pytest.raises(UnknownFunctionError, match="whether"):
         said(ACTED, function="whether")
+    with pytest.raises(UnknownFunctionError, match="a name is text"):
+        said(ACTED, function=cast("Any", 3))
 
 
 def test_no_function_may_be_right() -> None:

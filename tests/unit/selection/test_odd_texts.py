@@ -114,6 +114,17 @@ def test_a_text_as_long_as_is_read_takes_no_time_to_speak_of(text):
     assert min(took) < 0.1
 
 
+@pytest.mark.parametrize("kind", ["words", "meaning"])
+def test_what_is_not_read_of_a_text_takes_no_time(kind):
+    text = LONG["words"] * 30
+    took = []
+    for _ in range(5):
+        began = time.process_time()
+        SELECTORS[kind].select(text)
+        took.append(time.process_time() - began)
+    assert min(took) < 0.1
+
+
 def test_what_was_not_read_of_a_long_text_is_said():
     selection = SELECTORS["words"].select("count the words of a text " * 1_000)
     assert "only the beginning" in selection.reason

@@ -114,6 +114,7 @@ def test_celerys_result_backend_reads_the_spelling_for_kombu(url: str, expected:
     ("url", "hint"),
     [
         ("", "redis://host:port/db"),
+        (" ", "or leave DISPATCHER_URL unset for an embedded server"),
         ("127.0.0.1:6379", "redis://host:port/db"),
         (f"http://:{SECRET}@host", "redis://host:port/db"),
         (f"redis://:{SECRET}/x@host:6379/0", "percent-encoded"),
@@ -219,6 +220,12 @@ def test_a_refusal_by_the_server_becomes_the_error_of_its_kind(error: Exception,
 def test_no_answer_becomes_unreachable(error: Exception) -> None:
     assert type(translate(error, ADDRESS, accepted=Acceptance.NO)) is ServerUnreachableError
     assert refused(error) is (error in NEVER_SENT)
+
+
+@pytest.mark.parametrize(("url", "asked"), [("rediss://h:1/0", True), ("redis://h:1/0", False)])
+def test_whether_a_silent_server_speaks_tls_is_asked_where_we_do(url: str, asked: bool) -> None:
+    ours = translate(redis_errors.TimeoutError("Timeout connecting to server"), url, accepted=Acceptance.NO)
+    assert ("does it speak TLS (else write redis://)" in str(ours)) is asked
 
 
 def test_what_kombu_wraps_is_looked_at() -> None:

@@ -49,6 +49,13 @@ def test_the_probe_exits_with_0_or_1(path: Path, monkeypatch: pytest.MonkeyPatch
     health.main()
 
 
+def test_a_wrong_setting_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORKER_HEALTH_FILE", raising=False)
+    monkeypatch.setenv("DISPATCHER_LEASE_SECONDS", "long")
+    with pytest.raises(SystemExit, match="DISPATCHER_LEASE_SECONDS: Input should be a valid number"):
+        health.main()
+
+
 def test_the_file_is_in_the_state_folder_unless_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORKER_HEALTH_FILE", raising=False)
     monkeypatch.setenv("DISPATCHER_STATE_DIR", str(tmp_path))

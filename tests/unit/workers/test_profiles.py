@@ -106,6 +106,13 @@ def test_a_name_that_is_none_is_told_with_those_that_are(monkeypatch: pytest.Mon
             profiles.main(wrong)
 
 
+def test_a_wrong_setting_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "start", lambda *_: pytest.fail("a worker was started"))
+    monkeypatch.setenv("DISPATCHER_LEASE_SECONDS", "long")
+    with pytest.raises(SystemExit, match="error: DISPATCHER_LEASE_SECONDS: Input should be a valid number"):
+        profiles.main(["all"])
+
+
 def test_the_users_own_options_come_last_and_so_win(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DISPATCHER_STATE_DIR", str(tmp_path))
     became: list[tuple[str, list[str]]] = []
