@@ -129,7 +129,7 @@ class Cascade:
 
     @property
     def thresholds(self) -> Thresholds:
-        return self._thresholds_of(self._model)
+        return self._thresholds_of(self._serving(self._model))
 
     def _thresholds_of(self, model: Model | None) -> Thresholds:
         found = self._thresholds
@@ -289,6 +289,7 @@ class Cascade:
         self, functions: Sequence[Function[..., object]], model: Model | None, kept: Sequence[Feedback]
     ) -> Decider:
         meaning = self._find_meaning()
+        model = self._serving(model)
         snapshot = Snapshot(cards_of(functions), rules=self._rules, meaning=meaning, model=model, tiers=self._tiers)
         for feedback in kept:
             snapshot.learn(feedback)
@@ -304,6 +305,11 @@ class Cascade:
             responses=self._responses,
             version="" if model is None else model.version,
         )
+
+    def _serving(self, model: Model | None) -> Model | None:
+        """A model as it serves with the encoder that is here."""
+        meaning = self._find_meaning()
+        return None if model is None else model.for_encoder("" if meaning is None else meaning.name)
 
     def _find_meaning(self) -> Meaning | None:
         """The sentence vectors, loaded when they are first asked for."""

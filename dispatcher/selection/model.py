@@ -1,14 +1,16 @@
 """What was learnt offline, of a set of functions: as arrays for the tiers, and as a `StoredModel` to keep."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dispatcher.errors import ModelError
+from dispatcher.selection import fusion
 from dispatcher.selection.abstention import Abstention
+from dispatcher.selection.defaults import TRAINED_WORDS_ABSTENTION
 from dispatcher.selection.distance import Distance
 from dispatcher.selection.encoders.minilm import fit_layers
 from dispatcher.selection.features import BUCKETS, Buckets
@@ -104,6 +106,22 @@ class Model:
     metrics: Mapping[str, float] = field(default_factory=dict)
     #: The learning curve of each trained tier: a list of epochs.
     curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+
+    def for_encoder(self, name: str) -> "Model":
+        """What this model is where another encoder is installed than it was trained with, or none (an empty name).
+
+        How its tiers hold together, whether any function is meant, and from where on to act were all learnt with that
+        encoder's word: without it the tiers by words hardly count, and all texts are taken for meant, or none. It then
+        has what a model by words has whose training found too little to learn these from.
+        """
+        if self.encoder in ("", name):
+            return self
+        return replace(
+            self,
+            fusion=fusion.WORDS,
+            abstention=TRAINED_WORDS_ABSTENTION,
+            thresholds=Thresholds(),
+        )
 
     def install(self, snapshot: "Snapshot") -> None:
         """Give a snapshot's tiers what was learnt of the functions that it has.

@@ -17,7 +17,8 @@ from dispatcher.selection import network, network_training, softmax, stored
 from dispatcher.selection.card import Card
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.example import Example
-from dispatcher.selection.model import FORMAT, Model
+from dispatcher.selection.model import FORMAT, Model, Thresholds
+from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.stored import StoredModel, dump_model, load_model, make_version
@@ -163,6 +164,28 @@ def test_a_model_of_another_encoder_serves_by_its_words():
 def test_a_model_with_vectors_serves_where_there_is_no_encoder():
     cascade = Cascade(make_registry(), model=trained(with_meaning=True))
     assert cascade.select("play harvest moon loud").candidates[0].function == "music.play"
+
+
+@pytest.mark.parametrize(("meaning", "encoder"), [(None, ""), (make_meaning(), "another/1")])
+def test_without_its_encoder_a_model_acts_and_abstains_by_its_words(meaning, encoder):
+    model = trained(with_meaning=True)
+    cascade = Cascade(make_registry(), meaning=meaning, model=replace(model, encoder=encoder or model.encoder))
+    right = [cascade.select(example.text).function == example.function for example in HELD_OUT]
+    assert np.mean(right) > 0.6
+    outside = (
+        "who won the match yesterday",
+        "how tall is the eiffel tower",
+        "repair my bicycle",
+        "are bananas berries",
+    )
+    assert sum(cascade.select(text).decision is Decision.ABSTAIN for text in outside) >= 3
+    assert cascade.thresholds == Thresholds()
+
+
+def test_with_its_encoder_or_with_none_of_its_own_a_model_is_as_it_was_trained():
+    for model in (trained(with_meaning=True), trained()):
+        assert model.for_encoder(model.encoder) is model
+    assert trained().for_encoder("another/1") is trained()
 
 
 # --- what is refused
