@@ -98,7 +98,9 @@ def train(  # noqa: PLR0913 - all of one training
     if not any(example.function for example in known):
         msg = "there is no example of any registered function to train on"
         raise ModelError(msg)
-    trainer.adapts = meaning is not None and is_worth_it(meaning, sum(e.function is not None for e in known))
+    inside_count = sum(e.function is not None for e in known)
+    trainer.adapts = meaning is not None and is_worth_it(meaning, inside_count)
+    trainer.networks = inside_count >= MIN_NETWORK
     held_out = trainer.known(validation)
     if any(example.function for example in held_out):
         base = trainer.fit(known, held_out)
@@ -167,6 +169,8 @@ class _Trainer:
         self._progress = progress
         #: Whether the encoder is adapted: in all folds, or in none.
         self.adapts = False
+        #: Whether networks are trained: likewise, or the folds would say nothing of how far to trust them.
+        self.networks = False
         self._positions = {name: position for position, card in enumerate(cards) for name in card.names}
 
     def known(self, examples: Sequence[Example]) -> list[Example]:
@@ -185,7 +189,7 @@ class _Trainer:
             for card in self._cards
         )
         unaware = _Trainer(cards, self._rules, self._meaning, self._seed, self._progress)
-        unaware.adapts = self.adapts
+        unaware.adapts, unaware.networks = self.adapts, self.networks
         return unaware
 
     # --- one model ----------------------------------------------------------------------------------------------
@@ -306,7 +310,7 @@ class _Trainer:
             foreign_delta=foreign_delta,
             foreign_bias=foreign_bias,
             distance=Distance.fit(vectors, labels, len(self._cards)),
-            network=self._network(*self._with_foreign(vectors, labels, weights), examples=len(labels)),
+            network=self._network(*self._with_foreign(vectors, labels, weights)),
         )
 
     def _linear(
@@ -348,18 +352,16 @@ class _Trainer:
 
     def _latent(self, inputs: Sparse, labels: Integers, weights: Floats) -> tuple[Latent, tuple[Epoch, ...]] | None:
         """The network by words; None where there is too little to train one."""
-        if len(labels) < MIN_NETWORK:
+        if not self.networks:
             return None
         self._progress("finding the latent dimensions")
         basis = find_basis(inputs, seed=self._seed)
-        trained = self._network(project(inputs, basis), labels, weights, examples=len(labels))
+        trained = self._network(project(inputs, basis), labels, weights)
         return None if trained is None else (Latent(basis=basis, network=trained[0]), trained[1])
 
-    def _network(
-        self, vectors: Floats, labels: Integers, weights: Floats, *, examples: int
-    ) -> tuple[Network, tuple[Epoch, ...]] | None:
-        """The trained network; None where there are too few examples; what was made of them is not counted."""
-        if examples < MIN_NETWORK or len(np.unique(labels)) < 2:  # noqa: PLR2004 - between two functions
+    def _network(self, vectors: Floats, labels: Integers, weights: Floats) -> tuple[Network, tuple[Epoch, ...]] | None:
+        """The trained network; None where there are too few examples."""
+        if not self.networks or len(np.unique(labels)) < 2:  # noqa: PLR2004 - between two functions
             return None
         self._progress("training a network")
         between = make_up(vectors, labels, seed=self._seed)

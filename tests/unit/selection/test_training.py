@@ -83,6 +83,27 @@ def test_both_networks_are_trained_where_there_are_texts_enough(monkeypatch):
     assert accuracy(model, with_meaning=True) >= 0.9
 
 
+def test_folds_train_networks_where_the_whole_does_though_they_have_fewer_texts(monkeypatch):
+    """A tier that no fold has keeps the weight that it came with, beside others that were found to be true without it."""
+    examples = [example for example in sentences(held_out=False) if example.function]
+    monkeypatch.setattr(training, "MIN_NETWORK", len(examples))
+    monkeypatch.setattr(network, "HIDDEN", 24)
+    model = train(make_cards(), examples, meaning=make_meaning())
+    assert model.network is not None
+    assert model.latent is not None
+    for tier in (fusion.NETWORK, fusion.LATENT):
+        assert model.fusion.weights[tier].trained != fusion.MEANING.weights[tier].trained
+
+
+def test_validation_texts_that_are_learnt_from_in_the_end_bring_no_network_that_nothing_is_known_of(monkeypatch):
+    examples, validation = make_validation()
+    count = sum(example.function is not None for example in examples)
+    monkeypatch.setattr(training, "MIN_NETWORK", count + 1)
+    model = train(make_cards(), examples, validation=validation, refit=True)
+    assert model.calls.sum() > count
+    assert model.latent is None
+
+
 def test_examples_as_if_in_another_language_do_not_make_up_for_texts_that_are_missing(monkeypatch):
     examples = [example for example in sentences(held_out=False) if example.function]
     monkeypatch.setattr(training, "MIN_NETWORK", len(examples) + 1)
