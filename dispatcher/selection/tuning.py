@@ -89,10 +89,9 @@ def tune(model: Model, inside: HeldOut, outside: HeldOut) -> Model:
     model = replace(model, fusion=fused)
     signals = inside.signals(model)
     right, sure = _outcome(model, inside)
-    abstention = model.abstention
     foreign = outside.signals(model) if len(outside.labels) else np.zeros((0, len(SIGNALS)))
-    if len(foreign) >= MIN_OUTSIDE:
-        abstention = fit_abstention(signals, foreign)
+    even = fit_abstention(signals, foreign) if len(foreign) >= MIN_OUTSIDE else model.abstention
+    abstention = even.expecting(1 - OUTSIDE_SHARE)
     in_scope = np.array([abstention.in_scope(row) for row in signals])
     refused = np.array([abstention.in_scope(row) for row in foreign])
     # Their logits are of other functions; how sure the first candidate was is among the signals.

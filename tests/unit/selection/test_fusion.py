@@ -205,6 +205,21 @@ def test_one_text_of_each_kind_is_enough_not_to_fail():
     assert 0 < abstention.in_scope(np.zeros(len(SIGNALS))) < 1
 
 
+def test_in_scope_is_true_where_another_share_of_texts_asks_for_a_function_than_it_was_learnt_with():
+    even = fit_abstention(make_signals(2_000, 0, 0), make_signals(500, -1, 1))
+    expecting = even.expecting(0.9)
+    rows = [*make_signals(1_800, 0, 2), *make_signals(200, -1, 3)]
+    said = np.array([expecting.in_scope(row) for row in rows])
+    meant = np.arange(len(rows)) < 1_800
+    assert said.mean() == pytest.approx(0.9, abs=0.01)
+    for low, high in ((0, 0.85), (0.85, 0.95), (0.95, 1)):
+        near = (said >= low) & (said < high)
+        assert said[near].mean() == pytest.approx(meant[near].mean(), abs=0.04)
+    before = np.array([even.in_scope(row) for row in rows])
+    assert (np.argsort(before) == np.argsort(said)).all()
+    assert before.mean() < 0.7
+
+
 @settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=len(SIGNALS), max_size=len(SIGNALS)))
 def test_in_scope_is_a_probability_for_any_signals(row):

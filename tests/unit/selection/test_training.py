@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dispatcher.errors import ModelError
-from dispatcher.selection import fusion, network, training
+from dispatcher.selection import fusion, network, training, tuning
 from dispatcher.selection.abstention import SIGNALS
 from dispatcher.selection.card import Card
 from dispatcher.selection.cascade import Cascade
@@ -73,6 +73,17 @@ def test_texts_that_nothing_fits_are_told_from_the_others(with_meaning):
     told_off = [np.mean([selection.decision is Decision.ABSTAIN for selection in group]) for group in (outside, inside)]
     assert told_off[0] > 0.8
     assert told_off[0] > told_off[1] + 0.2
+
+
+@pytest.mark.parametrize("with_outside", [False, True])
+def test_a_trained_model_takes_a_tenth_of_all_texts_to_ask_for_nothing(monkeypatch, with_outside):
+    examples = [example for example in sentences(held_out=False) if example.function or with_outside]
+    trained_for = {}
+    for share in (0.5, 0.1):
+        monkeypatch.setattr(tuning, "OUTSIDE_SHARE", share)
+        trained_for[share] = train(make_cards(), examples).abstention
+    assert trained_for[0.1].bias == pytest.approx(trained_for[0.5].bias + np.log(9))
+    assert trained_for[0.1].weights == pytest.approx(trained_for[0.5].weights)
 
 
 def test_both_networks_are_trained_where_there_are_texts_enough(monkeypatch):
