@@ -157,7 +157,7 @@ def fit_fusion(  # noqa: PLR0913 - all of one fit
         labels: the right function of each example.
         start: where the weights begin; what it says of untrained functions is kept.
         shares: how far each function was from untrained to trained when its logits were given, as `share_of` says.
-        pull: how strongly they are held there, in examples.
+        pull: how strongly the weights are held where they begin, in examples.
         steps: of full-batch descent, with Adam's rates.
     """
     stack = np.stack([np.asarray(tier, dtype=np.float32) for tier in logits])
