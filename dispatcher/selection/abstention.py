@@ -11,14 +11,18 @@ x are the signals, m and s their mean and spread where the weights were learnt; 
 keyword rules that speak for the first candidate. A rule is a person's word: it says as much as to the keyword selector
 (0.88 for one of weight 3), however strange the text is to all that was learnt.
 
+The weights are learnt with both kinds of texts counting equally, however few of one are known. Where another share of
+them is to be expected to ask for a function, only the bias is another: b + log(share / (1 - share)).
+
 Source: Liu et al. 2020, "Energy-based Out-of-distribution Detection"; Hendrycks et al. 2022, "Scaling
 Out-of-Distribution Detection for Real-World Settings" (largest logit); Lee et al. 2018, "A Simple Unified Framework
-for Detecting Out-of-Distribution Samples and Adversarial Attacks" (distances, combined by a logistic model).
+for Detecting Out-of-Distribution Samples and Adversarial Attacks" (distances, combined by a logistic model); King and
+Zeng 2001, "Logistic Regression in Rare Events Data", section 4.1 (prior correction).
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import mul
 from typing import Any, Final
 
@@ -76,6 +80,10 @@ class Abstention:
         learnt = _logistic(sum(map(mul, self._plain, signals), self._plain_bias))
         ruled = signals[_RULED]
         return learnt if ruled <= 0 else 1 - (1 - learnt) * (1 - _logistic((ruled - EVEN) / TEMPERATURE))
+
+    def expecting(self, share: float) -> "Abstention":
+        """The same where such a share of texts asks for a function, and not the half that it was learnt with."""
+        return replace(self, bias=self.bias + math.log(share / (1 - share)))
 
     def dump(self) -> dict[str, Any]:
         """As JSON has it."""

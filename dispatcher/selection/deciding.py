@@ -29,7 +29,7 @@ from dispatcher.selection.words import MAX_TEXT_CHARACTERS, Language, language_o
 #: What a named function, or a text that is known, is given as a probability.
 SURE: Final = 0.99
 #: From this probability on a text asks for one function only: two would share what there is.
-BEYOND_DOUBT: Final = 0.97
+BEYOND_DOUBT: Final = 0.99
 #: A candidate of less than this share of the first one's probability is not asked about.
 WORTH_ASKING: Final = 0.25
 

@@ -15,6 +15,9 @@ from dispatcher.selection.tuning import MIN_OUTSIDE
 
 #: Folds; large sets need fewer.
 FOLDS, FEW_FOLDS, MANY_EXAMPLES = 5, 3, 5_000
+#: One of so many functions is left out in some fold. With more, those that are left in are told apart too easily there:
+#: what is learnt from them is too sure of itself.
+LEFT_OUT = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +43,9 @@ def split(examples: Sequence[Example], seed: int) -> Iterator[Fold]:
     fold_of = _stratify(inside, count, rng)
     names = sorted({str(example.function) for example in inside})
     enough = len(outside) >= MIN_OUTSIDE
-    group_of = {name: int(group) for name, group in zip(names, rng.permutation(len(names)) % count, strict=True)}
-    if enough or len(names) < 2 * count:
+    groups = LEFT_OUT * count
+    group_of = {name: int(group) for name, group in zip(names, rng.permutation(len(names)) % groups, strict=True)}
+    if enough or len(names) < groups:
         group_of = dict.fromkeys(names, -1)
     for fold in range(count):
         left_out = frozenset(name for name, group in group_of.items() if group == fold)

@@ -6,8 +6,8 @@
 
 s_k are a tier's logits, n_f the examples that a function has. A function nobody asked for yet is judged by what it says
 about itself, one with many examples by what was learnt from them, and both compete in one softmax. The weights are
-learnt on examples that the tiers did not see; a plain sum would count the same evidence several times. Where they grow,
-untrained functions' weights grow as far: else these would lose to the others with each text.
+learnt on examples that the tiers did not see, with the n_f of then; a plain sum would count the same evidence several
+times. Where they grow, untrained functions' weights grow as far: else these would lose to the others with each text.
 
 Source: Jacobs et al. 1991, "Adaptive Mixtures of Local Experts", for gates; Guo et al. 2017, "On Calibration of Modern
 Neural Networks", for scaling logits until probabilities are true; Wolpert 1992, "Stacked Generalization".
@@ -19,12 +19,15 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from dispatcher.selection.loss import Floats, Integers, log_softmax
+from dispatcher.selection.loss import Floats, Integers, log_softmax, softmax
 
 T = TypeVar("T", float, Floats)
 
 #: Examples at which a function stands half way between untrained and trained.
 GATE: Final = 5.0
+
+#: What a trained weight is taken for at least, where its logarithm is.
+LEAST: Final = 0.02
 
 #: Tiers in the order of their columns.
 TIERS: Final = (
@@ -49,6 +52,9 @@ class Weight:
     untrained: float
     trained: float
 
+    def times(self, factor: float) -> "Weight":
+        return Weight(untrained=factor * self.untrained, trained=factor * self.trained)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fusion:
@@ -67,6 +73,19 @@ class Fusion:
             tier: np.float32(weight.untrained) + np.float32(weight.trained - weight.untrained) * share
             for tier, weight in self.weights.items()
         }
+
+    def fuse(self, tiers: Sequence[str], logits: Sequence[Floats], shares: Floats) -> Floats:
+        """The logits of some tiers as one, shape (examples, functions).
+
+        Args:
+            tiers: names.
+            logits: of each, shape (examples, functions).
+            shares: how far each function was from untrained to trained for each example, likewise.
+        """
+        fused = np.zeros(shares.shape, dtype=np.float32)
+        for untrained, gained, own in zip(*self.ends(tiers), logits, strict=True):
+            fused += (untrained + gained * shares) * own
+        return fused
 
     def ends(self, tiers: Sequence[str]) -> tuple[Floats, Floats]:
         """The weights of some tiers for a function without examples, and what they differ by for one with many."""
@@ -124,6 +143,7 @@ def fit_fusion(  # noqa: PLR0913 - all of one fit
     labels: Integers,
     *,
     start: Fusion,
+    shares: Floats | float = 1.0,
     pull: float = 0.5,
     steps: int = 300,
 ) -> Fusion:
@@ -136,16 +156,20 @@ def fit_fusion(  # noqa: PLR0913 - all of one fit
         logits: of each tier, shape (examples, functions).
         labels: the right function of each example.
         start: where the weights begin; what it says of untrained functions is kept.
-        pull: how strongly they are held there, in examples.
+        shares: how far each function was from untrained to trained when its logits were given, as `share_of` says.
+        pull: how strongly the weights are held where they begin, in examples.
         steps: of full-batch descent, with Adam's rates.
     """
     stack = np.stack([np.asarray(tier, dtype=np.float32) for tier in logits])
-    origin = np.log(np.array([max(start.weights[tier].trained, 0.02) for tier in tiers]))
+    untrained = np.array([start.weights[tier].untrained for tier in tiers], dtype=np.float32)
+    base = np.tensordot(untrained, stack, 1) * (1 - np.float32(shares))
+    stack *= np.float32(shares)
+    origin = _log_trained(start, tiers)
     theta = origin.copy()
     mean, square = np.zeros_like(theta), np.zeros_like(theta)
     right = stack[:, np.arange(len(labels)), labels].mean(axis=1)
     for step in range(1, steps + 1):
-        fused = np.tensordot(np.exp(theta).astype(np.float32), stack, 1)
+        fused = base + np.tensordot(np.exp(theta).astype(np.float32), stack, 1)
         probabilities = np.exp(log_softmax(fused))
         expected = np.einsum("nf,knf->k", probabilities, stack, optimize=True) / len(labels)
         gradient = (expected - right) * np.exp(theta) + pull / len(labels) * (theta - origin)
@@ -180,6 +204,52 @@ def keep_pace(fitted: Fusion, tiers: Sequence[str], logits: Sequence[Floats], *,
     growth = max(1.0, now / before) if before else 1.0
     grown = {tier: _grown(fitted.weights[tier], growth) for tier in tiers}
     return Fusion(weights={**fitted.weights, **grown})
+
+
+def set_temperature(  # noqa: PLR0913 - all of one fit
+    fitted: Fusion,
+    tiers: Sequence[str],
+    logits: Sequence[Floats],
+    labels: Integers,
+    *,
+    start: Fusion,
+    shares: Floats,
+    pull: float = 0.5,
+    halvings: int = 20,
+) -> Fusion:
+    """Multiply all weights by the one factor at which probabilities are truest, those of untrained functions too.
+
+    Weights of untrained functions that keep pace grow after all others were learnt, and count a little for functions
+    with a few examples too: their logits would be larger than was found to be true. What is minimised is the same.
+
+    Args:
+        fitted: what `keep_pace` made.
+        tiers: names, of those that were learnt.
+        logits: of each tier, shape (examples, functions).
+        labels: the right function of each example.
+        start: where the weights began.
+        shares: as for `Fusion.fuse`.
+        pull: how strongly each weight is held there, in examples.
+        halvings: of the range in which the factor is looked for, from 1/e to e.
+    """
+    fused = fitted.fuse(tiers, logits, shares)
+    right = fused[np.arange(len(labels)), labels].mean()
+    moved = float(np.sum(_log_trained(fitted, tiers) - _log_trained(start, tiers)))
+    low, high = -1.0, 1.0
+    for _ in range(halvings):
+        middle = (low + high) / 2
+        factor = np.exp(middle)
+        expected = (softmax(np.float32(factor) * fused) * fused).sum(axis=1).mean()
+        too_sure = (expected - right) * factor + pull / len(labels) * (moved + len(tiers) * middle) > 0
+        low, high = (low, middle) if too_sure else (middle, high)
+    factor = float(np.exp((low + high) / 2))
+    return Fusion(weights={**fitted.weights, **{tier: fitted.weights[tier].times(factor) for tier in tiers}})
+
+
+def _log_trained(fusion: Fusion, tiers: Sequence[str]) -> Floats:
+    """The logarithms of the weights for functions with many examples; one of nothing counts a little."""
+    logs: Floats = np.log(np.array([max(fusion.weights[tier].trained, LEAST) for tier in tiers]))
+    return logs
 
 
 def _grown(weight: Weight, growth: float) -> Weight:

@@ -1,4 +1,4 @@
-"""Trains the network tiers, where there are examples enough."""
+"""Trains a network tier."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -12,8 +12,6 @@ from dispatcher.selection.optimisers import Adam, Epoch, fit
 
 #: Passes over many examples; three times as many over few.
 EPOCHS: Final = 10
-#: Examples below which there is too little to train one.
-LEAST: Final = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,11 +20,6 @@ class TrainedNetwork:
 
     network: Network
     curve: tuple[Epoch, ...]
-
-
-def has_enough(labelled: Labelled) -> bool:
-    """Whether there are examples enough to train one, of two functions at least."""
-    return len(labelled) >= LEAST and len(np.unique(labelled.labels)) > 1
 
 
 def train_network(vectors: Floats, labelled: Labelled) -> TrainedNetwork:

@@ -32,7 +32,7 @@ from dispatcher.selection.loss import Floats, Integers, Sparse
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Examples, Model, Thresholds
 from dispatcher.selection.neighbours import MAX_OF_FUNCTION, MAX_TEXTS
-from dispatcher.selection.network_training import has_enough, train_network
+from dispatcher.selection.network_training import train_network
 from dispatcher.selection.optimisers import Epoch
 from dispatcher.selection.rules import CompiledRule
 from dispatcher.selection.snapshot import Snapshot
@@ -43,6 +43,8 @@ from dispatcher.selection.vector_training import train_vector_tiers
 #: Passes over the examples, and the rate, of the softmax tier.
 EPOCHS: Final = 10
 RATE: Final = 1.0
+#: Examples below which there is too little to train a network.
+MIN_NETWORK: Final = 500
 #: Held-out examples that fusion looks at, at most.
 MAX_HELD_OUT: Final = 4_000
 
@@ -78,10 +80,12 @@ def train(  # noqa: PLR0913 - all of one training
     """
     trainer = _Trainer(tuple(cards), rules, meaning, seed, progress)
     known = trainer.known(examples)
-    if not any(example.function for example in known):
+    functions = [example.function for example in known if example.function is not None]
+    if not functions:
         msg = "there is no example of any registered function to train on"
         raise ModelError(msg)
-    trainer.adapts = meaning is not None and is_worth_it(meaning, sum(e.function is not None for e in known))
+    trainer.adapts = meaning is not None and is_worth_it(meaning, len(functions))
+    trainer.networks = len(functions) >= MIN_NETWORK and len(set(functions)) > 1
     held_out = trainer.known(validation)
     if any(example.function for example in held_out):
         base = trainer.fit(known, held_out)
@@ -135,6 +139,8 @@ class _Trainer:
         self._progress = progress
         #: Whether the encoder is adapted: in all folds, or in none.
         self.adapts = False
+        #: Whether networks are trained: likewise, or the folds would say nothing of how far to trust them.
+        self.networks = False
         self._positions = {name: position for position, card in enumerate(cards) for name in card.names}
 
     def known(self, examples: Sequence[Example]) -> list[Example]:
@@ -153,7 +159,7 @@ class _Trainer:
             for card in self._cards
         )
         unaware = _Trainer(cards, self._rules, self._meaning, self._seed, self._progress)
-        unaware.adapts = self.adapts
+        unaware.adapts, unaware.networks = self.adapts, self.networks
         return unaware
 
     # --- one model ----------------------------------------------------------------------------------------------
@@ -219,7 +225,7 @@ class _Trainer:
 
     def _with_latent(self, model: Model, inputs: Sparse, labelled: Labelled) -> Model:
         """A model with the network by words too, where there is enough to train one."""
-        if not has_enough(labelled):
+        if not self.networks:
             return model
         self._progress("finding the latent dimensions")
         basis = find_basis(inputs, seed=self._seed)
@@ -239,7 +245,9 @@ class _Trainer:
         """A model with the tiers over sentence vectors too."""
         adapted = self._adapt(meaning, inside, labelled)
         reader = meaning.adapted(adapted) if adapted else meaning
-        learnt = train_vector_tiers(self._cards, reader, inside, labelled, validation, progress=self._progress)
+        learnt = train_vector_tiers(
+            self._cards, reader, inside, labelled, validation, networks=self.networks, progress=self._progress
+        )
         network = learnt.network
         return replace(
             model,

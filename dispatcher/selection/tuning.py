@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dispatcher.selection.abstention import SIGNALS, Numbers, fit_abstention
 from dispatcher.selection.example import Example
-from dispatcher.selection.fusion import TIERS, fit_fusion, keep_pace
+from dispatcher.selection.fusion import TIERS, fit_fusion, keep_pace, set_temperature, share_of
 from dispatcher.selection.loss import Floats, Integers, softmax
 from dispatcher.selection.measures import calibration, roc
 from dispatcher.selection.model import Model, Thresholds
@@ -33,17 +33,20 @@ class HeldOut:
     logits: Mapping[str, Floats]
     #: The right function of each; -1 where there is none.
     labels: Integers
+    #: How far each function was from untrained to trained for each of them (`share_of`), shape (examples, functions).
+    shares: Floats
     #: Weighs the tiers as a model does, and gives the signals that come of it, shape (examples, signals).
     signals: Callable[[Model], Numbers]
 
     @classmethod
     def join(cls, parts: Sequence["HeldOut"]) -> "HeldOut":
         # A part without examples has no tiers.
-        judged = [part.logits for part in parts if len(part.labels)]
-        tiers = set.intersection(*map(set, judged)) if judged else set()
+        judged = [part for part in parts if part.logits]
+        tiers = set.intersection(*(set(part.logits) for part in judged)) if judged else set()
         return cls(
-            logits={tier: np.concatenate([logits[tier] for logits in judged]) for tier in TIERS if tier in tiers},
+            logits={tier: np.concatenate([part.logits[tier] for part in judged]) for tier in TIERS if tier in tiers},
             labels=np.concatenate([part.labels for part in parts]),
+            shares=np.concatenate([part.shares for part in judged]) if judged else np.zeros((0, 0), np.float32),
             signals=lambda model: np.concatenate([part.signals(model) for part in parts]),
         )
 
@@ -65,6 +68,7 @@ def look_at(snapshot: Snapshot, examples: Sequence[Example]) -> HeldOut:
     return HeldOut(
         logits={tier: np.stack([scores.tiers[tier] for scores in scored]) for tier in tiers},
         labels=np.array(labels, dtype=np.int64),
+        shares=np.broadcast_to(share_of(snapshot.examples), (len(labels), snapshot.size)),
         signals=signals,
     )
 
@@ -79,15 +83,15 @@ def tune(model: Model, inside: HeldOut, outside: HeldOut) -> Model:
     """
     learnt = [tier for tier in inside.logits if tier in model.fusion.weights]
     logits = [inside.logits[tier] for tier in learnt]
-    fused = fit_fusion(learnt, logits, inside.labels, start=model.fusion)
+    fused = fit_fusion(learnt, logits, inside.labels, start=model.fusion, shares=inside.shares)
     fused = keep_pace(fused, learnt, logits, start=model.fusion)
+    fused = set_temperature(fused, learnt, logits, inside.labels, start=model.fusion, shares=inside.shares)
     model = replace(model, fusion=fused)
     signals = inside.signals(model)
     right, sure = _outcome(model, inside)
-    abstention = model.abstention
     foreign = outside.signals(model) if len(outside.labels) else np.zeros((0, len(SIGNALS)))
-    if len(foreign) >= MIN_OUTSIDE:
-        abstention = fit_abstention(signals, foreign)
+    even = fit_abstention(signals, foreign) if len(foreign) >= MIN_OUTSIDE else model.abstention
+    abstention = even.expecting(1 - OUTSIDE_SHARE)
     in_scope = np.array([abstention.in_scope(row) for row in signals])
     refused = np.array([abstention.in_scope(row) for row in foreign])
     # Their logits are of other functions; how sure the first candidate was is among the signals.
@@ -115,12 +119,8 @@ def keep_refusing(model: Model, outside: HeldOut) -> Model:
 
 def _outcome(model: Model, judged: HeldOut) -> tuple[npt.NDArray[np.bool_], Numbers]:
     """Whether the first candidate of each was right, and its probability where a function is meant."""
-    gates = model.fusion.gates(model.calls)
-    fused = np.zeros((len(judged.labels), len(model.functions)), dtype=np.float32)
-    for tier, logits in judged.logits.items():
-        if tier in gates:
-            fused += gates[tier] * logits
-    probabilities = softmax(fused)
+    known = {tier: logits for tier, logits in judged.logits.items() if tier in model.fusion.weights}
+    probabilities = softmax(model.fusion.fuse(list(known), list(known.values()), judged.shares))
     first = probabilities.argmax(axis=1)
     return first == judged.labels, probabilities.max(axis=1).astype(np.float64)
 

@@ -15,7 +15,7 @@ from dispatcher.selection.linear_training import MANY_TEXTS, Labelled, train_lin
 from dispatcher.selection.loss import Dense, Floats, Integers
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.network import LENGTH
-from dispatcher.selection.network_training import TrainedNetwork, has_enough, train_network
+from dispatcher.selection.network_training import TrainedNetwork, train_network
 from dispatcher.selection.optimisers import Epoch
 
 #: The rate of a head, and its passes over the examples.
@@ -43,7 +43,7 @@ class VectorTiers:
     foreign_delta: Floats
     foreign_bias: Floats
     distance: Distance
-    #: None where there was too little to train one.
+    #: None where none was trained.
     network: TrainedNetwork | None
 
 
@@ -54,6 +54,7 @@ def train_vector_tiers(  # noqa: PLR0913 - all of one training
     labelled: Labelled,
     validation: tuple[Sequence[Example], Integers],
     *,
+    networks: bool,
     progress: Callable[[str], None],
 ) -> VectorTiers:
     """Train them.
@@ -64,6 +65,7 @@ def train_vector_tiers(  # noqa: PLR0913 - all of one training
         inside: examples of functions.
         labelled: what they are examples of.
         validation: examples that early stopping looks at, and their functions.
+        networks: whether a network is trained.
         progress: told what begins.
     """
     checked, checks = validation
@@ -83,8 +85,7 @@ def train_vector_tiers(  # noqa: PLR0913 - all of one training
         both = _join(learnt, means, GAUSSIAN * (1 - share), foreign, _spread((head, bias), vectors))
         foreign_delta, foreign_bias = both[0] - start, both[1]
     network = None
-    # What is made of the examples below is not counted.
-    if has_enough(labelled):
+    if networks:
         progress("training a network")
         network = train_network(*_with_foreign(meaning, vectors, labelled))
     return VectorTiers(

@@ -1,9 +1,12 @@
 """A text that asks for several things."""
 
+from dataclasses import replace
+
 import pytest
 
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.compound import split_request
+from dispatcher.selection.deciding import Decider
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.selection import Decision
 from tests.unit.selection.making import DESCRIPTIONS, make_registry
@@ -31,6 +34,22 @@ def test_two_requests_that_are_both_sure_are_told_apart_in_their_order(cascade, 
     assert selection.function is None
     assert selection.response == ""
     assert all(str(part.function) in selection.reason for part in selection.parts)
+
+
+@pytest.mark.parametrize(("probability", "told_apart"), [(0.985, True), (0.995, False)])
+def test_a_text_that_is_beyond_doubt_as_a_whole_is_not_told_apart(monkeypatch, cascade, probability, told_apart):
+    """A trained model gives clear texts more than 0.97, and compound ones may look clear too."""
+    text, weigh = f"{TRANSLATE} and {COUNT}", Decider._weigh
+
+    def weigh_the_whole(decider, reading, allowed):
+        found = weigh(decider, reading, allowed)
+        if reading.text != text:
+            return found
+        first, *others = found.candidates
+        return replace(found, candidates=(replace(first, probability=probability), *others))
+
+    monkeypatch.setattr(Decider, "_weigh", weigh_the_whole)
+    assert (cascade.select(text).decision is Decision.SEVERAL) is told_apart
 
 
 def test_three_requests_are_three_parts(cascade):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from dispatcher.selection.abstention import SIGNALS, Abstention, energy, fit_abstention
 from dispatcher.selection.defaults import MEANING_ABSTENTION, WORDS_ABSTENTION
-from dispatcher.selection.fusion import MEANING, WORDS, Fusion, Weight, fit_fusion, keep_pace, share_of
+from dispatcher.selection.fusion import MEANING, WORDS, Fusion, Weight, fit_fusion, keep_pace, set_temperature, share_of
+from dispatcher.selection.loss import softmax
 from dispatcher.selection.model import Thresholds
 
 TWO = Fusion(weights={tier: Weight(untrained=0.5, trained=0.5) for tier in ("good", "noise")})
@@ -88,6 +89,57 @@ def test_a_tier_for_trained_functions_alone_sets_no_pace():
     assert keep_pace(fitted, ["good", "noise"], [good / 10, noise], start=start) == fitted
 
 
+def how_sure(fusion: Fusion, logits: list[np.ndarray], labels: np.ndarray, shares: np.ndarray) -> float:
+    """By how much the first one's probability is above how often it is right, on average."""
+    fused = fusion.fuse(["good", "noise"], logits, shares)
+    return float(softmax(fused).max(axis=1).mean() - (fused.argmax(axis=1) == labels).mean())
+
+
+def test_weights_are_learnt_for_functions_with_as_many_examples_as_they_had():
+    """Were all taken for trained ones, the tiers would count too little for functions with few examples."""
+    labels, good, noise = held_out(2_000)
+    start = Fusion(weights={tier: Weight(untrained=0.0, trained=0.5) for tier in ("good", "noise")})
+    shares = np.broadcast_to(share_of(np.array([2, 2, 5, 10, 10], np.float32)), good.shape)
+    asked = (["good", "noise"], [good, noise], labels)
+    fitted = fit_fusion(*asked, start=start, shares=shares)
+    assert how_sure(fitted, [good, noise], labels, shares) == pytest.approx(0, abs=0.015)
+    assert how_sure(fit_fusion(*asked, start=start), [good, noise], labels, shares) < -0.05
+
+
+def test_untrained_weights_count_as_far_as_functions_are_untrained_while_the_trained_ones_are_learnt():
+    labels, good, noise = held_out(2_000)
+    shares = np.zeros(good.shape, np.float32)
+    fitted = fit_fusion(["good", "noise"], [good, noise], labels, start=TWO, shares=shares)
+    assert fitted.weights == pytest.approx(TWO.weights)  # nothing of them could be seen
+    assert fitted.fuse(["good", "noise"], [good, noise], shares) == pytest.approx(0.5 * good + 0.5 * noise)
+
+
+def test_weights_that_grew_afterwards_are_no_surer_than_was_found_to_be_true():
+    labels, good, noise = held_out(2_000)
+    asked = (["good", "noise"], [good, noise], labels)
+    shares = np.full(good.shape, 0.5, np.float32)
+    fitted = fit_fusion(*asked, start=TWO, shares=shares)
+    grown = Fusion(weights={tier: Weight(untrained=1.2, trained=w.trained) for tier, w in fitted.weights.items()})
+    cooled = set_temperature(grown, *asked, start=TWO, shares=shares)
+    before, after = (how_sure(each, [good, noise], labels, shares) for each in (grown, cooled))
+    assert before > 0.08
+    assert after == pytest.approx(0, abs=0.03)
+    for tier, weight in grown.weights.items():
+        assert cooled.weights[tier].untrained / weight.untrained < 0.8
+        assert cooled.weights[tier].untrained / weight.untrained == pytest.approx(
+            cooled.weights[tier].trained / weight.trained
+        )
+
+
+def test_weights_that_were_learnt_for_trained_functions_are_at_their_temperature():
+    labels, good, noise = held_out(2_000)
+    asked = (["good", "noise"], [good, noise], labels)
+    ones = np.ones(good.shape, np.float32)
+    fitted = fit_fusion(*asked, start=TWO, shares=ones)
+    for tier, weight in set_temperature(fitted, *asked, start=TWO, shares=ones).weights.items():
+        assert weight.trained == pytest.approx(fitted.weights[tier].trained, rel=0.01)
+
+
 def test_a_functions_weights_go_from_untrained_to_trained_with_its_examples():
     gates = Fusion(weights={"tier": Weight(untrained=1.0, trained=3.0)}).gates(
         np.array([0, 1, 5, 50, 1e6], np.float32)
@@ -151,6 +203,21 @@ def test_several_weak_signals_together_tell_more_than_the_best_alone():
 def test_one_text_of_each_kind_is_enough_not_to_fail():
     abstention = fit_abstention(make_signals(1, 1, 0), make_signals(1, -1, 1))
     assert 0 < abstention.in_scope(np.zeros(len(SIGNALS))) < 1
+
+
+def test_in_scope_is_true_where_another_share_of_texts_asks_for_a_function_than_it_was_learnt_with():
+    even = fit_abstention(make_signals(2_000, 0, 0), make_signals(500, -1, 1))
+    expecting = even.expecting(0.9)
+    rows = [*make_signals(1_800, 0, 2), *make_signals(200, -1, 3)]
+    said = np.array([expecting.in_scope(row) for row in rows])
+    meant = np.arange(len(rows)) < 1_800
+    assert said.mean() == pytest.approx(0.9, abs=0.01)
+    for low, high in ((0, 0.85), (0.85, 0.95), (0.95, 1)):
+        near = (said >= low) & (said < high)
+        assert said[near].mean() == pytest.approx(meant[near].mean(), abs=0.04)
+    before = np.array([even.in_scope(row) for row in rows])
+    assert (np.argsort(before) == np.argsort(said)).all()
+    assert before.mean() < 0.7
 
 
 @settings(deadline=None)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher.errors import ModelError
-from dispatcher.selection import network, network_training, softmax, stored
+from dispatcher.selection import network, softmax, stored, training
 from dispatcher.selection.card import Card
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.example import Example
@@ -41,7 +41,7 @@ HELD_OUT = [example for example in sentences(held_out=True) if example.function]
 def deep() -> Model:
     """A model with both networks, trained on few texts."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(network_training, "LEAST", 50)
+        patched.setattr(training, "MIN_NETWORK", 50)
         patched.setattr(network, "HIDDEN", 24)
         model = train(make_cards(), sentences(held_out=False), meaning=make_meaning())
     assert model.network is not None

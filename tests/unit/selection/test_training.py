@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dispatcher.errors import ModelError
-from dispatcher.selection import fusion, linear_training, network, network_training, training, vector_training
+from dispatcher.selection import fusion, linear_training, network, training, tuning, vector_training
 from dispatcher.selection.abstention import SIGNALS
 from dispatcher.selection.card import Card
 from dispatcher.selection.cascade import Cascade
@@ -75,17 +75,49 @@ def test_texts_that_nothing_fits_are_told_from_the_others(with_meaning):
     assert told_off[0] > told_off[1] + 0.2
 
 
+@pytest.mark.parametrize("with_outside", [False, True])
+def test_a_trained_model_takes_a_tenth_of_all_texts_to_ask_for_nothing(monkeypatch, with_outside):
+    examples = [example for example in sentences(held_out=False) if example.function or with_outside]
+    trained_for = {}
+    for share in (0.5, 0.1):
+        monkeypatch.setattr(tuning, "OUTSIDE_SHARE", share)
+        trained_for[share] = train(make_cards(), examples).abstention
+    assert trained_for[0.1].bias == pytest.approx(trained_for[0.5].bias + np.log(9))
+    assert trained_for[0.1].weights == pytest.approx(trained_for[0.5].weights)
+
+
 def test_both_networks_are_trained_where_there_are_texts_enough(monkeypatch):
-    monkeypatch.setattr(network_training, "LEAST", 50)
+    monkeypatch.setattr(training, "MIN_NETWORK", 50)
     monkeypatch.setattr(network, "HIDDEN", 24)
     model = train(make_cards(), sentences(held_out=False), meaning=make_meaning())
     assert set(model.curves) == {"softmax", "latent", "embedding", "network"}
     assert accuracy(model, with_meaning=True) >= 0.9
 
 
+def test_folds_train_networks_where_the_whole_does_though_they_have_fewer_texts(monkeypatch):
+    """A tier that no fold has keeps the weight that it came with, beside others that were found to be true without it."""
+    examples = [example for example in sentences(held_out=False) if example.function]
+    monkeypatch.setattr(training, "MIN_NETWORK", len(examples))
+    monkeypatch.setattr(network, "HIDDEN", 24)
+    model = train(make_cards(), examples, meaning=make_meaning())
+    assert model.network is not None
+    assert model.latent is not None
+    for tier in (fusion.NETWORK, fusion.LATENT):
+        assert model.fusion.weights[tier].trained != fusion.MEANING.weights[tier].trained
+
+
+def test_validation_texts_that_are_learnt_from_in_the_end_bring_no_network_that_nothing_is_known_of(monkeypatch):
+    examples, validation = make_validation()
+    count = sum(example.function is not None for example in examples)
+    monkeypatch.setattr(training, "MIN_NETWORK", count + 1)
+    model = train(make_cards(), examples, validation=validation, refit=True)
+    assert model.calls.sum() > count
+    assert model.latent is None
+
+
 def test_examples_as_if_in_another_language_do_not_make_up_for_texts_that_are_missing(monkeypatch):
     examples = [example for example in sentences(held_out=False) if example.function]
-    monkeypatch.setattr(network_training, "LEAST", len(examples) + 1)
+    monkeypatch.setattr(training, "MIN_NETWORK", len(examples) + 1)
     assert train(make_cards(), examples, meaning=make_two_languages()).network is None
 
 
