@@ -69,12 +69,13 @@ def ask(
 def _show(output: "Output", selection: "Selection") -> None:
     """The ranked candidates and the reason, on standard error: standard output holds the result alone."""
     from rich.table import Column, Table
-    from rich.text import Text
+
+    from dispatcher.cli.output import cell
 
     if selection.candidates:
         table = Table(Column("candidate", no_wrap=True), "probability", "why", box=None, pad_edge=False)
         for candidate in selection.candidates:
             cells = (candidate.function, f"{candidate.probability:.2f}", candidate.why)
-            table.add_row(*map(Text, cells))
+            table.add_row(*map(cell, cells))
         output.notes.print(table)
     output.note(f"{selection.decision}: {selection.reason}")
