@@ -39,8 +39,9 @@ def ask(
     from dispatcher.cli.learnt import learnt_selector
     from dispatcher.cli.loading import load, read_settings
     from dispatcher.cli.one_call import Asked, run_one
-    from dispatcher.cli.output import Output
+    from dispatcher.cli.output import Output, error_data
     from dispatcher.cli.shapes import selection_data
+    from dispatcher.errors import DispatcherError
 
     settings = read_settings(app=app, url=url)
     given = read_object(arguments) if arguments is not None else {}
@@ -54,7 +55,15 @@ def ask(
         else:
             output.text(selection.response)
         raise typer.Exit(FAILED)
-    call = selection.bind(given)
+    try:
+        call = selection.bind(given)
+    except DispatcherError as error:
+        if not as_json:
+            raise
+        # With what was selected: whoever asked has to know for which function arguments are missing.
+        output.json({**selection_data(selection), "error": error_data(error)})
+        output.complain(str(error))
+        raise typer.Exit(FAILED) from None
     data = {**selection_data(selection), "arguments": call.arguments}
     if dry_run:
         if as_json:
@@ -69,12 +78,13 @@ def ask(
 def _show(output: "Output", selection: "Selection") -> None:
     """The ranked candidates and the reason, on standard error: standard output holds the result alone."""
     from rich.table import Column, Table
-    from rich.text import Text
+
+    from dispatcher.cli.output import cell
 
     if selection.candidates:
         table = Table(Column("candidate", no_wrap=True), "probability", "why", box=None, pad_edge=False)
         for candidate in selection.candidates:
             cells = (candidate.function, f"{candidate.probability:.2f}", candidate.why)
-            table.add_row(*map(Text, cells))
+            table.add_row(*map(cell, cells))
         output.notes.print(table)
     output.note(f"{selection.decision}: {selection.reason}")

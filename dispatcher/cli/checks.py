@@ -185,7 +185,7 @@ def check_workers(
         return _warn("workers", "no node is up", start)
     slots = sum(node.concurrency for node in nodes)
     names = ", ".join(node.hostname for node in nodes[:5])
-    found = f"{_count(len(nodes), 'node')}, {_count(slots, 'call')} at once: {names}"
+    found = f"{counted(len(nodes), 'node')}, {counted(slots, 'call')} at once: {names}"
     if fingerprint is not None:
         others = [node.hostname for node in nodes if node.fingerprint != fingerprint]
         if others:
@@ -231,7 +231,8 @@ def check_dead(count: int) -> Check:
     return _warn("dead letters", f"{count:,}", "look at them: dispatcher dead list; then replay or discard them")
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """A number of things, in words."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 

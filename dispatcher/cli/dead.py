@@ -55,7 +55,7 @@ def show(job: JobArgument, *, url: UrlOption = None, as_json: JsonOption = False
     """Show one dead letter, with the traceback of its last failure."""
     from dispatcher.cli.jobs import stored_outcome
     from dispatcher.cli.loading import read_settings
-    from dispatcher.cli.output import Output
+    from dispatcher.cli.output import Output, visible
     from dispatcher.cli.session import with_dispatcher
     from dispatcher.cli.shapes import letter_data
     from dispatcher.errors import UnknownJobError
@@ -79,9 +79,9 @@ def show(job: JobArgument, *, url: UrlOption = None, as_json: JsonOption = False
         return
     traceback = data.pop("traceback")
     for name, value in data.items():
-        output.text(f"{name.replace('_', ' '):16}{'' if value is None else value}")
+        output.text(visible(f"{name.replace('_', ' '):16}{'' if value is None else value}"))
     if traceback:
-        output.text(f"\n{traceback.rstrip()}")
+        output.text(visible(f"\n{traceback.rstrip()}"))
 
 
 def replay(
@@ -177,7 +177,8 @@ async def _find(dispatcher: "Dispatcher", function: str | None) -> "Sequence[Dea
 
 def _show_list(output: "Output", letters: "Sequence[DeadLetter]") -> None:
     from rich.table import Column, Table
-    from rich.text import Text
+
+    from dispatcher.cli.output import cell
 
     # The other commands take ids whole.
     ids, times = Column("id", no_wrap=True), Column("given up", no_wrap=True)
@@ -185,7 +186,7 @@ def _show_list(output: "Output", letters: "Sequence[DeadLetter]") -> None:
     for letter in letters:
         when = letter.dead_at.astimezone().strftime("%m-%d %H:%M:%S")
         cells = (letter.id, letter.function or "(no job)", when, letter.reason)
-        table.add_row(*map(Text, cells))
+        table.add_row(*map(cell, cells))
     output.screen.print(table)
 
 

@@ -91,7 +91,9 @@ def _registry(settings: Settings) -> tuple[Check, Registry | None]:
     if not len(registry):
         advice = "register some with @registry.function"
         return Check(name=name, verdict=Verdict.WARN, found=f"{loaded.place} holds no function", advice=advice), None
-    return Check(name=name, verdict=Verdict.OK, found=f"{loaded.place}: {len(registry)} functions"), registry
+    return Check(
+        name=name, verdict=Verdict.OK, found=f"{loaded.place}: {checks.counted(len(registry), 'function')}"
+    ), registry
 
 
 def _mode(server: ServerInUse, settings: Settings) -> Check:

@@ -66,6 +66,7 @@ def _data(selection: "Selection") -> dict[str, Any]:
 
 
 def _show(output: "Output", selection: "Selection", *, part: int | None = None) -> None:
+    from dispatcher.cli.output import visible
     from dispatcher.selection.words import read_request
 
     request = read_request(selection.text)
@@ -80,10 +81,10 @@ def _show(output: "Output", selection: "Selection", *, part: int | None = None) 
     }
     screen = output.screen
     if part is not None:
-        screen.print(f"\npart {part}: {selection.text}", style="bold", markup=False)
+        screen.print(visible(f"\npart {part}: {selection.text}"), style="bold", markup=False)
     for name, fact in facts.items():
         if fact:
-            screen.print(f"{name:<10} {fact}", markup=False, soft_wrap=True)
+            screen.print(visible(f"{name:<10} {fact}"), markup=False, soft_wrap=True)
     _show_candidates(output, selection)
     for number, inner in enumerate(selection.parts, start=1):
         _show(output, inner, part=number)
@@ -91,13 +92,14 @@ def _show(output: "Output", selection: "Selection", *, part: int | None = None) 
 
 def _show_candidates(output: "Output", selection: "Selection") -> None:
     from rich.table import Column, Table
-    from rich.text import Text
+
+    from dispatcher.cli.output import cell
 
     if not selection.candidates:
         return
     table = Table("", Column("candidate", no_wrap=True), "probability", "why", box=None, pad_edge=False)
     for rank, candidate in enumerate(selection.candidates, start=1):
         cells = (str(rank), candidate.function, f"{candidate.probability:.4f}", candidate.why)
-        table.add_row(*map(Text, cells))
+        table.add_row(*map(cell, cells))
     output.screen.print()
     output.screen.print(table)

@@ -96,15 +96,17 @@ def _show(output: "Output", data: "Json") -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from dispatcher.cli.output import cell
+
     table = Table(show_header=False, box=None, pad_edge=False)
     outcome = data.pop("outcome")
     progress = data.pop("progress")
     for name, value in data.items():
         if value is not None:
-            table.add_row(Text(name.replace("_", " "), style="bold"), Text(str(value)))
+            table.add_row(Text(name.replace("_", " "), style="bold"), cell(str(value)))
     if progress is not None:
         of = "" if progress["total"] is None else f" of {progress['total']:g}"
-        table.add_row(Text("progress", style="bold"), Text(f"{progress['done']:g}{of} {progress['message']}"))
+        table.add_row(Text("progress", style="bold"), cell(f"{progress['done']:g}{of} {progress['message']}"))
     if outcome is not None:
         error = outcome.get("error")
         if error is not None:
@@ -113,5 +115,5 @@ def _show(output: "Output", data: "Json") -> None:
             ended = json.dumps(outcome["value"], ensure_ascii=False)
         else:
             ended = str(outcome.get("reason", ""))
-        table.add_row(Text("outcome", style="bold"), Text(ended))
+        table.add_row(Text("outcome", style="bold"), cell(ended))
     output.screen.print(table)

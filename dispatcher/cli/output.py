@@ -1,6 +1,7 @@
 """Where a command's words go: results to standard output, everything else to standard error."""
 
 import json
+import re
 import sys
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -9,6 +10,10 @@ from dispatcher.errors import DispatcherError, ServerError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
+
+#: What a terminal takes for orders, or turns a line around with; tabs and line ends stay.
+_ORDERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Output:
@@ -45,7 +50,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """Tell people something, on standard error."""
-        self.notes.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.notes.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
     def error(self, error: DispatcherError, *, dispatches: bool) -> None:
         """Say what went wrong, in words; with `--json` as data too.
@@ -65,7 +70,19 @@ class Output:
         """Say in words what went wrong."""
         from rich.text import Text
 
-        self.notes.print(Text.assemble(("error: ", "bold red"), problem), soft_wrap=True)
+        self.notes.print(Text.assemble(("error: ", "bold red"), visible(problem)), soft_wrap=True)
+
+
+def visible(text: str) -> str:
+    """A text of anybody's as it is shown to people: what their terminal would obey is spelt out."""
+    return _ORDERS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def cell(text: str) -> "Text":
+    """The same for a table."""
+    from rich.text import Text
+
+    return Text(visible(text))
 
 
 def error_data(error: DispatcherError) -> dict[str, str]:

@@ -85,6 +85,7 @@ async def _retrain(asked: Asked, place: ModelPlace, now: datetime, progress: Cal
     champion, model_before = await _champion(place, progress)
 
     def work(step: Callable[[str], None]) -> tuple[Challenger, Score]:
+        step("loading the sentence encoder")
         meaning = asked.meaning()
         made = challenge_fairly(
             asked.registry,

@@ -6,9 +6,11 @@ import logging
 import os
 import sys
 import threading
+import warnings
 from typing import Any
 
 from celery import Celery, concurrency
+from celery.exceptions import CPendingDeprecationWarning
 from celery.signals import (
     after_setup_logger,
     worker_before_create_process,
@@ -170,6 +172,8 @@ def make_worker_app(registry: Registry, settings: Settings, url: str, *, name: s
         name: the Celery app's own name.
     """
     offer_asyncio_pool()
+    # Nine lines at each lost connection, about messages that are acknowledged late: ours are not (Celery 5.7.0).
+    warnings.filterwarnings("ignore", r"\s*In Celery 5\.1 we introduced an optional", CPendingDeprecationWarning)
     app = create_app(settings, url, registry, name=name)
     side = WorkerSide(app, registry, settings, url)
     app.steps["worker"].update((LeanHub, PromptPool))

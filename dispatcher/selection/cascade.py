@@ -11,6 +11,7 @@ under the normalised text, the state, what the registry says, and what was learn
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock, RLock
@@ -34,6 +35,8 @@ from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, names_allowed
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.words import Language
+
+logger = logging.getLogger(__name__)
 
 #: Feedback that is kept to be learnt again when the registry changes; the oldest goes first.
 MAX_KEPT: Final = 20_000
@@ -173,6 +176,10 @@ class Cascade:
             self._kept = kept
             self._revision, self._decider = revision, decider
             self.cache.clear()
+        if model is not None and self._serving(model) is not model:
+            reason = f"it was trained with {model.encoder}, which is not the encoder here: it goes by words alone"
+            told = {"version": model.version, "encoder": model.encoder, "reason": reason}
+            logger.warning("model_without_its_encoder: %s", reason, extra=told)
 
     @property
     def model(self) -> Model | None:

@@ -4,7 +4,7 @@ import pytest
 import typer
 
 from dispatcher.cli.command import command
-from dispatcher.cli.output import Output
+from dispatcher.cli.output import Output, cell, visible
 from dispatcher.errors import Acceptance, ServerUnreachableError
 
 ADDRESS = "redis://there:1/0"
@@ -76,3 +76,20 @@ def test_text_from_others_is_never_read_as_markup(capsys) -> None:
     output.complain("[bold]x[/bold] and [/]")
     output.note("[red]y")
     assert capsys.readouterr().err == "error: [bold]x[/bold] and [/]\n[red]y\n"
+
+
+ORDERS = "red\x1b[31m, a title\x1b]0;x\x07, back\x08, turned \u202earound, broken \ud800"
+
+
+def test_what_a_terminal_would_obey_is_spelt_out(capsys) -> None:
+    output = Output(as_json=False)
+    output.note(ORDERS)
+    output.complain(ORDERS)
+    spelt = r"red\x1b[31m, a title\x1b]0;x\x07, back\x08, turned \u202earound, broken \ud800"
+    assert capsys.readouterr().err == f"{spelt}\nerror: {spelt}\n"
+    assert str(cell(ORDERS)) == spelt
+
+
+def test_what_people_write_is_shown_as_it_is() -> None:
+    for text in ("两行\n\t缩进", "👩‍👩‍👧 naïve", "قائمة", "a\u3000b"):
+        assert visible(text) == text

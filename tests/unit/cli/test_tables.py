@@ -31,6 +31,16 @@ def test_the_ids_of_dead_letters_are_whole(capsys: pytest.CaptureFixture[str]) -
     assert [word for word in capsys.readouterr().out.split() if word.count("-") == 4] == ids
 
 
+def test_nothing_that_a_function_said_orders_the_terminal_about(capsys: pytest.CaptureFixture[str]) -> None:
+    when = datetime(2026, 11, 26, tzinfo=UTC)
+    reason = "ValueError: \x1b[2J"
+    letter = DeadLetter(
+        id="1", dead_at=when, function="f", queue="default", reason=reason, arguments_shown="{}", replayable=True
+    )
+    dead._show_list(Output(as_json=False), [letter])
+    assert r"ValueError: \x1b[2J" in capsys.readouterr().out
+
+
 def test_the_versions_of_models_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
     version = "20261126T074512.123456-0123456789abcdef-of-a-long-kind"
     row: dict[str, Any] = {"version": version, "champion": True, "metrics": {"held_out_accuracy": 0.9, "ece": 0.1}}

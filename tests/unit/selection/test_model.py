@@ -182,6 +182,15 @@ def test_without_its_encoder_a_model_acts_and_abstains_by_its_words(meaning, enc
     assert cascade.thresholds == Thresholds()
 
 
+def test_a_model_that_is_taken_without_its_encoder_is_told(caplog):
+    cascade = Cascade(make_registry())
+    cascade.use(trained())
+    assert caplog.messages == []
+    cascade.use(trained(with_meaning=True))
+    assert [message.partition(":")[0] for message in caplog.messages] == ["model_without_its_encoder"]
+    assert make_meaning().name in caplog.text
+
+
 def test_with_its_encoder_or_with_none_of_its_own_a_model_is_as_it_was_trained():
     for model in (trained(with_meaning=True), trained()):
         assert model.for_encoder(model.encoder) is model
