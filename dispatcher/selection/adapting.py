@@ -47,6 +47,8 @@ CONTRAST: Final = 0.3
 NEARNESS: Final = 10.0
 #: The share of numbers that the layers do without while they learn.
 DROPPED: Final = 0.1
+#: How much of its weight beside others the encoder keeps, once it is adapted.
+COUNTING: Final = 0.65
 #: Examples below which there is too little to learn from, and the most that are looked at: of each function as many.
 LEAST: Final = 500
 MOST: Final = 2_000

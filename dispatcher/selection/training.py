@@ -18,7 +18,7 @@ import numpy as np
 
 from dispatcher.errors import ModelError
 from dispatcher.selection import fusion
-from dispatcher.selection.adapting import adapt, is_worth_it
+from dispatcher.selection.adapting import COUNTING, adapt, is_worth_it
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
 from dispatcher.selection.defaults import TRAINED_MEANING_ABSTENTION, TRAINED_WORDS_ABSTENTION
@@ -221,7 +221,9 @@ class _Trainer:
             bayes.add(read.rows, int(label), states_of(example.state), example.weight)
         latent = self._latent(inputs, labels, weights)
         adapted = self._adapt(inside, labels, weights)
-        meaning = self._meaning.adapted(adapted) if self._meaning is not None and adapted else self._meaning
+        meaning = self._meaning
+        if meaning is not None and adapted:
+            meaning = meaning.adapted(adapted, COUNTING)
         head = None if meaning is None else self._head(meaning, inside, labels, weights, (checked, checks))
         curves = {"softmax": words.curve}
         if latent is not None:
@@ -245,6 +247,7 @@ class _Trainer:
             },
             encoder="" if self._meaning is None else self._meaning.name,
             adapted=adapted,
+            counting=COUNTING if adapted else 1.0,
             head=np.zeros((size, 0), np.float32) if head is None else head.delta,
             head_bias=np.zeros(size, np.float32) if head is None else head.bias,
             foreign_head=np.zeros((0, 0), np.float32) if head is None else head.foreign_delta,
