@@ -32,6 +32,10 @@ SURE: Final = 0.99
 BEYOND_DOUBT: Final = 0.97
 #: A candidate of less than this share of the first one's probability is not asked about.
 WORTH_ASKING: Final = 0.25
+#: What a part of a text asks for is called beside others' only where it is more probable than not.
+LIKELY: Final = 0.5
+#: What a part asks for speaks in the whole text too: by this share of the first candidate's probability at least.
+HEARD: Final = 0.005
 
 
 class Decider:
@@ -142,7 +146,11 @@ class Decider:
             reading = self.snapshot.read(part, state)
             if not reading.tokens:
                 return None
-            selection = self._exact(reading, allowed) or self._weigh(reading, allowed)
+            selection = self._exact(reading, allowed)
+            if selection is None:
+                selection = self._weigh(reading, allowed)
+                if selection.candidates[0].probability < LIKELY or not _is_heard(selection, whole):
+                    return None
             if selection.decision is not Decision.ACT:
                 return None
             selections.append(selection)
@@ -220,6 +228,13 @@ class Decider:
             in_scope=in_scope,
             model=self._version,
         )
+
+
+def _is_heard(part: Selection, whole: Selection) -> bool:
+    """Whether what a part of a text asks for is a candidate of the whole: else it is a word of what is asked about."""
+    least = HEARD * whole.candidates[0].probability
+    first = part.candidates[0].function
+    return any(known.function == first and known.probability >= least for known in whole.candidates)
 
 
 def _language(state: ConversationState | None) -> Language | None:
