@@ -34,8 +34,8 @@ BEYOND_DOUBT: Final = 0.97
 WORTH_ASKING: Final = 0.25
 #: What a part of a text asks for is called beside others' only where it is more probable than not.
 LIKELY: Final = 0.5
-#: What a part asks for speaks in the whole text too: by this share of the first candidate's probability at least.
-HEARD: Final = 0.005
+#: What a part asks for is heard in the whole text too: by this share of the first candidate's probability at least.
+HEARD: Final = 3e-4
 
 
 class Decider:
@@ -143,15 +143,8 @@ class Decider:
             return None
         selections = []
         for part in parts:
-            reading = self.snapshot.read(part, state)
-            if not reading.tokens:
-                return None
-            selection = self._exact(reading, allowed)
+            selection = self._part(self.snapshot.read(part, state), whole, allowed)
             if selection is None:
-                selection = self._weigh(reading, allowed)
-                if selection.candidates[0].probability < LIKELY or not _is_heard(selection, whole):
-                    return None
-            if selection.decision is not Decision.ACT:
                 return None
             selections.append(selection)
         if len({selection.function for selection in selections}) < len(selections):
@@ -165,6 +158,17 @@ class Decider:
             parts=tuple(selections),
             model=self._version,
         )
+
+    def _part(self, reading: Reading, whole: Selection, allowed: Floats | None) -> Selection | None:
+        """What a part of a text asks for beyond doubt; None where it does not."""
+        if not reading.tokens:
+            return None
+        selection = self._exact(reading, allowed)
+        if selection is None:
+            selection = self._weigh(reading, allowed)
+            if selection.candidates[0].probability < LIKELY or not _is_heard(selection, whole):
+                return None
+        return selection if selection.decision is Decision.ACT else None
 
     def _allowed(self, only: Collection[str] | None) -> Floats | None:
         """0 for the functions that may be selected, -inf for the others; None where all may."""
