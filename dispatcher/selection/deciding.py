@@ -34,8 +34,6 @@ BEYOND_DOUBT: Final = 0.97
 WORTH_ASKING: Final = 0.25
 #: What a part of a text asks for is called beside others' only where it is more probable than not.
 LIKELY: Final = 0.5
-#: What a part asks for is heard in the whole text too: by this share of the first candidate's probability at least.
-HEARD: Final = 3e-4
 
 
 class Decider:
@@ -143,7 +141,7 @@ class Decider:
             return None
         selections = []
         for part in parts:
-            selection = self._part(self.snapshot.read(part, state), whole, allowed)
+            selection = self._part(self.snapshot.read(part, state), allowed)
             if selection is None:
                 return None
             selections.append(selection)
@@ -159,16 +157,13 @@ class Decider:
             model=self._version,
         )
 
-    def _part(self, reading: Reading, whole: Selection, allowed: Floats | None) -> Selection | None:
+    def _part(self, reading: Reading, allowed: Floats | None) -> Selection | None:
         """What a part of a text asks for beyond doubt; None where it does not."""
         if not reading.tokens:
             return None
-        selection = self._exact(reading, allowed)
-        if selection is None:
-            selection = self._weigh(reading, allowed)
-            if selection.candidates[0].probability < LIKELY or not _is_heard(selection, whole):
-                return None
-        return selection if selection.decision is Decision.ACT else None
+        selection = self._exact(reading, allowed) or self._weigh(reading, allowed)
+        sure = selection.decision is Decision.ACT and selection.candidates[0].probability > LIKELY
+        return selection if sure else None
 
     def _allowed(self, only: Collection[str] | None) -> Floats | None:
         """0 for the functions that may be selected, -inf for the others; None where all may."""
@@ -232,13 +227,6 @@ class Decider:
             in_scope=in_scope,
             model=self._version,
         )
-
-
-def _is_heard(part: Selection, whole: Selection) -> bool:
-    """Whether what a part of a text asks for is a candidate of the whole: else it is a word of what is asked about."""
-    least = HEARD * whole.candidates[0].probability
-    first = part.candidates[0].function
-    return any(known.function == first and known.probability >= least for known in whole.candidates)
 
 
 def _language(state: ConversationState | None) -> Language | None:
