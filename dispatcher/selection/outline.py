@@ -8,8 +8,8 @@ comes after the first sentence of a description is detail that nobody repeats wh
 """
 
 import re
-from collections.abc import Collection, Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
 from dispatcher.selection.card import Card
 from dispatcher.selection.lexical import Lexicon, terms
@@ -20,35 +20,45 @@ _LEAST: Final = 2
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+|(?<=[。！？])")
 
 
+class _Terms(NamedTuple):
+    """Terms that belong together: what each weighs, and all of them."""
+
+    weights: dict[str, float]
+    total: float
+
+    def share(self, text: frozenset[str]) -> float:
+        weights = self.weights
+        return sum([weights[term] for term in text if term in weights]) / self.total
+
+
 class Outline:
     """The names and first sentences of a set of functions, each read when its function first comes first."""
 
     def __init__(self, cards: Sequence[Card], lexicon: Lexicon) -> None:
         self._cards = cards
         self._lexicon = lexicon
-        self._names: dict[int, list[frozenset[str]]] = {}
-        self._sentences: dict[int, frozenset[str]] = {}
+        #: By position: each name, and the first sentence.
+        self._read: dict[int, tuple[list[_Terms], _Terms | None]] = {}
 
-    def shares(self, found: Collection[str], position: int) -> tuple[float, float]:
+    def shares(self, found: Iterable[str], position: int) -> tuple[float, float]:
         """How much of a function's name, and of the first sentence about it, the terms of a text are: 0 to 1 each.
 
         The best of its names counts. A function that is not described has its name alone to say.
         """
-        if position not in self._names:
-            self._read(position)
+        own = self._read.get(position)
+        if own is None:
+            own = self._read[position] = self._find(self._cards[position])
+        names, sentence = own
         text = frozenset(found)
-        named = max((self._share(name, text) for name in self._names[position]), default=0.0)
-        sentence = self._sentences[position]
-        return named, self._share(sentence, text) if sentence else named
+        named = max([name.share(text) for name in names], default=0.0)
+        return named, named if sentence is None else sentence.share(text)
 
-    def _read(self, position: int) -> None:
-        card = self._cards[position]
+    def _find(self, card: Card) -> tuple[list[_Terms], _Terms | None]:
         names = [frozenset(terms(split_name(name))) for name in card.names]
-        self._names[position] = [name for name in names if name]
         sentences = (frozenset(terms(sentence)) for sentence in _SENTENCE_END.split(card.description))
-        first = next((sentence for sentence in sentences if len(sentence) >= _LEAST), None)
-        self._sentences[position] = first or frozenset(terms(card.description))
+        first = next((found for found in sentences if len(found) >= _LEAST), None) or frozenset(terms(card.description))
+        return [self._weigh(name) for name in names if name], self._weigh(first) if first else None
 
-    def _share(self, own: frozenset[str], text: frozenset[str]) -> float:
-        rarity = self._lexicon.rarity
-        return sum(map(rarity, own & text)) / sum(map(rarity, own))
+    def _weigh(self, found: Iterable[str]) -> _Terms:
+        weights = {term: self._lexicon.rarity(term) for term in found}
+        return _Terms(weights, sum(weights.values()))

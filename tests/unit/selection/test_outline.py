@@ -81,7 +81,13 @@ def test_what_was_learnt_in_use_counts_though_no_description_says_it():
     cascade = Cascade(make_registry())
     text = "get the coffee going"
     before = cascade.select(text)
-    for said in ("coffee please", "a strong coffee for me", "make us some coffee", "start the coffee", "time for coffee"):
+    for said in (
+        "coffee please",
+        "a strong coffee for me",
+        "make us some coffee",
+        "start the coffee",
+        "time for coffee",
+    ):
         cascade.learn(Feedback(text=said, verdict=Verdict.RIGHT, function="music.play", source="ann"))
     after = cascade.select(text)
     assert before.decision is Decision.ABSTAIN
@@ -93,6 +99,12 @@ def test_examples_of_the_only_function_there_is_do_not_make_it_meant_by_every_te
     add(registry, "cafe.brew", "Prepare a hot beverage.")
     cascade = Cascade(registry)
     before = cascade.select("who won the match").in_scope
-    for said in ("coffee please", "a strong coffee for me", "make us some coffee", "start the coffee", "time for coffee"):
+    for said in (
+        "coffee please",
+        "a strong coffee for me",
+        "make us some coffee",
+        "start the coffee",
+        "time for coffee",
+    ):
         cascade.learn(Feedback(text=said, verdict=Verdict.RIGHT, function="cafe.brew", source="ann"))
     assert cascade.select("who won the match").in_scope < before + 0.1
