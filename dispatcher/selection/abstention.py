@@ -50,6 +50,9 @@ SIGNALS: Final = (
     "network_words",
     "met",  # the share of the text's n-grams, by idf, that were met before
     "agreement",  # share of the tiers whose favourite is the first candidate
+    "named",  # the share of the first candidate's name, by rarity, that the text says; only before any training
+    "described",  # likewise, of the first sentence of its description
+    "taught",  # likewise, how sure the first candidate is, as far as it has examples
     "ruled",  # the weights of the keyword rules that speak for the first candidate; never learnt
 )
 

@@ -23,7 +23,7 @@ from dispatcher.selection import explanation
 from dispatcher.selection.cache import SelectionCache
 from dispatcher.selection.card import cards_of
 from dispatcher.selection.deciding import Decider
-from dispatcher.selection.defaults import MEANING_ABSTENTION, WORDS_ABSTENTION
+from dispatcher.selection.defaults import MEANING_ABSTENTION, UNTRAINED_THRESHOLDS, WORDS_ABSTENTION
 from dispatcher.selection.feedback import Feedback
 from dispatcher.selection.fusion import TIERS
 from dispatcher.selection.lookalike_log import log_lookalikes
@@ -137,7 +137,7 @@ class Cascade:
     def _thresholds_of(self, model: Model | None) -> Thresholds:
         found = self._thresholds
         if found is None:
-            found = Thresholds() if model is None else model.thresholds
+            found = UNTRAINED_THRESHOLDS if model is None else model.thresholds
         if self._act_at is None and self._ask_at is None:
             return found
         return Thresholds(

@@ -32,6 +32,8 @@ SURE: Final = 0.99
 BEYOND_DOUBT: Final = 0.99
 #: A candidate of less than this share of the first one's probability is not asked about.
 WORTH_ASKING: Final = 0.25
+#: What a part of a text asks for is called beside others' only where it is more probable than not.
+LIKELY: Final = 0.5
 
 
 class Decider:
@@ -139,11 +141,8 @@ class Decider:
             return None
         selections = []
         for part in parts:
-            reading = self.snapshot.read(part, state)
-            if not reading.tokens:
-                return None
-            selection = self._exact(reading, allowed) or self._weigh(reading, allowed)
-            if selection.decision is not Decision.ACT:
+            selection = self._part(self.snapshot.read(part, state), allowed)
+            if selection is None:
                 return None
             selections.append(selection)
         if len({selection.function for selection in selections}) < len(selections):
@@ -157,6 +156,14 @@ class Decider:
             parts=tuple(selections),
             model=self._version,
         )
+
+    def _part(self, reading: Reading, allowed: Floats | None) -> Selection | None:
+        """What a part of a text asks for beyond doubt; None where it does not."""
+        if not reading.tokens:
+            return None
+        selection = self._exact(reading, allowed) or self._weigh(reading, allowed)
+        sure = selection.decision is Decision.ACT and selection.candidates[0].probability > LIKELY
+        return selection if sure else None
 
     def _allowed(self, only: Collection[str] | None) -> Floats | None:
         """0 for the functions that may be selected, -inf for the others; None where all may."""

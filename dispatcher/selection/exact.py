@@ -2,7 +2,8 @@
 
 A name that cannot be an ordinary word (`text.slugify`, `count_words`, `countWords`) counts wherever it stands. A name
 that is one (`time`, `help`) counts where it is marked as a name: alone, in quotes or backticks, with a bracket behind
-it, or called a function or tool in so many words; "what time is it" names nothing.
+it, or called a function or tool in so many words; "what time is it" names nothing. A name of several words counts as
+people write it, too, where it is all of the text: "Count words!".
 """
 
 import re
@@ -12,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from dispatcher.selection.card import Card
-from dispatcher.selection.words import MAX_TEXT_CHARACTERS, WORD_CHARACTER, Request, normalise
+from dispatcher.selection.words import MAX_TEXT_CHARACTERS, WORD_CHARACTER, Request, normalise, split_name
 
 _IDENTIFIER = re.compile(rf"{WORD_CHARACTER}+(?:[.]{WORD_CHARACTER}+)*")
 _INNER_CAPITAL = re.compile(r"[a-z0-9][A-Z]")
@@ -54,9 +55,14 @@ class Exact:
     def __init__(self, cards: Sequence[Card]) -> None:
         self._names: dict[str, tuple[int, ...]] = {}
         self._words: dict[str, tuple[int, ...]] = {}
+        #: By what it is as people write it: the functions of each name of several words.
+        self._written: dict[str, tuple[int, ...]] = {}
         self._spellings = [card.names for card in cards]
         for position, card in enumerate(cards):
             for name in card.names:
+                written = plain(split_name(name))
+                if " " in written:
+                    self._written[written] = tuple(dict.fromkeys((*self._written.get(written, ()), position)))
                 found = self._names if _is_marked(name) else self._words
                 folded = normalise(name)
                 found[folded] = tuple(dict.fromkeys((*found.get(folded, ()), position)))
@@ -111,12 +117,16 @@ class Exact:
 
     def names_none(self, text: str) -> bool:
         """Whether it is clear at first sight that no name stands in a text."""
-        return text.isascii() and self._first_words.isdisjoint(plain(text).split())
+        words = plain(text)
+        return text.isascii() and words not in self._written and self._first_words.isdisjoint(words.split())
 
     def named(self, text: str, request: Request) -> list[int]:
         """The functions whose names stand in a text: in its instruction if there are any, else in its material."""
         if self.names_none(text):
             return []
+        written = self._written.get(plain(text))
+        if written is not None:
+            return self._prefer_exact_case(list(written), text)
         for part in (request.instruction, request.material):
             found = dict.fromkeys(
                 position for name in _IDENTIFIER.findall(part) for position in self._names.get(name, ())

@@ -138,6 +138,11 @@ class Lexicon:
             weighed.append(frequencies)
         return weighed
 
+    def rarity(self, term: str) -> float:
+        """The idf of a term; of one that no function has, as if one had it."""
+        posting = self._postings.get(term)
+        return self._idf(1 if posting is None else len(posting[0]))
+
     def _idf(self, holders: int) -> float:
         """How rare a term is that so many functions have."""
         return math.log(1 + (self.size + BACKGROUND - holders + 0.5) / (holders + 0.5))

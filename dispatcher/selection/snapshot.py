@@ -23,6 +23,7 @@ from dispatcher.selection.loss import Floats, Integers
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model
 from dispatcher.selection.neighbours import Neighbours
+from dispatcher.selection.outline import Outline
 from dispatcher.selection.reading import Reading
 from dispatcher.selection.rehearsal import Rehearsal
 from dispatcher.selection.rules import CompiledRule
@@ -50,6 +51,8 @@ CLEAR_FAVOURITE = 0.9
 EXAMPLE_WEIGHT = 5.0
 #: Functions above which examples are left to the other tiers, which are quicker.
 MAX_EVIDENCE = 500
+#: How much of a first candidate's sureness counts: log of what its probability lacks to 1.
+SURE_ENOUGH = 5.0
 #: How far above the mean a tier's favourite is.
 FAVOUR = 0.3
 #: What a rule found only in the material counts.
@@ -87,6 +90,8 @@ class Snapshot:
         # What a trained model knows of examples is more than this does.
         likened = model is None and self.size <= MAX_EVIDENCE and any(card.examples for card in self.cards)
         self._evidence = Index(self.cards) if likened else None
+        # Nor does it ask how a function describes itself: what was learnt is not in the descriptions.
+        self._outline = Outline(self.cards, self.lexicon) if model is None else None
         columns = min(self.size, 1_000)
         if model is None:
             self.ngrams = Ngrams([np.unique(document_of(card)) for card in self.cards], columns)
@@ -305,6 +310,7 @@ class Snapshot:
             found["coverage"] = terms.item(first) / max(1e-6, reading.lexical[1])
             votes.append(_favours(terms, first))
         found["agreement"] = sum(votes) / max(1, len(votes))
+        found |= self._untrained_signals(reading, first, found["doubt"] if others else 0.0)
         if fusion.KEYWORDS in tiers:
             found["ruled"] = self._ruled(reading, first)
         if self.neighbours is not None:
@@ -318,6 +324,14 @@ class Snapshot:
             found["network_words"] = energy(tiers[fusion.LATENT])
             found["known_words"] = found["network_words"] - reading.latent.item(-1)
         return [found.get(signal, 0.0) for signal in SIGNALS]
+
+    def _untrained_signals(self, reading: Reading, first: int, doubt: float) -> dict[str, float]:
+        """Those that only count where no model was trained."""
+        if self._outline is None:
+            return {}
+        named, described = self._outline.shares(reading.terms, first)
+        taught = fusion.share_of(self.examples.item(first)) * min(SURE_ENOUGH, -doubt)
+        return {"named": named, "described": described, "taught": taught}
 
     # --- learn --------------------------------------------------------------------------------------------------
 

@@ -85,6 +85,13 @@ def test_a_text_whose_parts_are_not_all_sure_gets_one_decision(cascade, text):
     assert selection.parts == ()
 
 
+def test_a_part_that_alone_would_be_called_but_is_as_likely_meant_as_not_is_no_request_of_its_own(cascade):
+    alone = cascade.select("song lyrics")
+    assert alone.decision is Decision.ACT
+    assert alone.candidates[0].probability < 0.5
+    assert cascade.select(f"{COUNT} and song lyrics").function == "text.count_words"
+
+
 def test_each_part_must_be_allowed(cascade):
     text = f"{TRANSLATE} and {COUNT}"
     allowed = cascade.select(text, only={"text.translate", "text.count_words", "text.slugify"})

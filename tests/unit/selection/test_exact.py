@@ -101,6 +101,26 @@ def test_an_ordinary_word_is_no_name_where_it_is_said_like_any_other(text):
     assert named(text) == []
 
 
+@pytest.mark.parametrize("text", ["count words", "Count Words!", "count-words", "count_words"])
+def test_a_name_of_several_words_is_named_by_a_text_that_is_these_words(text):
+    assert named(text) == ["count_words"]
+
+
+def test_names_that_differ_in_a_digit_are_told_apart_as_people_write_them():
+    names = ("users.get_v1", "users.getV2")
+    assert named("users get v1", *names) == ["users.get_v1"]
+    assert named("Users, get V2", *names) == ["users.getV2"]
+
+
+def test_a_name_as_people_write_it_names_nothing_where_more_is_said():
+    assert named("count words and lines") == []
+    assert named("please count words") == []
+
+
+def test_two_names_that_are_written_alike_are_both_named():
+    assert named("count words", "count_words", "countWords") == ["count_words", "countWords"]
+
+
 def test_the_instruction_names_before_the_material_does():
     assert named("count_words: text.slugify is a fine function") == ["count_words"]
     assert named("what is this: text.slugify") == ["text.slugify"]
