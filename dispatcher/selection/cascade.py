@@ -28,12 +28,13 @@ from dispatcher.selection.feedback import Feedback
 from dispatcher.selection.fusion import TIERS
 from dispatcher.selection.lookalike_log import log_lookalikes
 from dispatcher.selection.meaning import Meaning
-from dispatcher.selection.model import Model, Thresholds
+from dispatcher.selection.model import Model
 from dispatcher.selection.responses import DEFAULT_RESPONSES, Responses
 from dispatcher.selection.rules import KeywordRule, compile_rules
 from dispatcher.selection.selection import Selection
 from dispatcher.selection.selector import ConversationState, names_allowed
 from dispatcher.selection.snapshot import Snapshot
+from dispatcher.selection.thresholds import Thresholds
 from dispatcher.selection.words import Language
 
 logger = logging.getLogger(__name__)

@@ -17,13 +17,13 @@ from dispatcher.selection.abstention import Abstention
 from dispatcher.selection.compound import split_request
 from dispatcher.selection.exact import NOTHING
 from dispatcher.selection.loss import Floats
-from dispatcher.selection.model import Thresholds
 from dispatcher.selection.reading import Reading
 from dispatcher.selection.responses import Responses, question
 from dispatcher.selection.scores import MAX_CANDIDATES, ranked
 from dispatcher.selection.selection import Candidate, Decision, Selection, make_candidate
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.snapshot import Snapshot
+from dispatcher.selection.thresholds import Thresholds
 from dispatcher.selection.words import MAX_TEXT_CHARACTERS, Language, language_of
 
 #: What a named function, or a text that is known, is given as a probability.

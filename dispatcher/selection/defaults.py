@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from dispatcher.selection.abstention import SIGNALS, Abstention
-from dispatcher.selection.model import Thresholds
+from dispatcher.selection.thresholds import Thresholds
 
 
 def _default(bias: float, **weights: float) -> Abstention:

@@ -19,6 +19,7 @@ from dispatcher.selection.latent import Latent
 from dispatcher.selection.loss import Floats, Integers
 from dispatcher.selection.network import Network
 from dispatcher.selection.stored import StoredModel, make_version
+from dispatcher.selection.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from dispatcher.selection.snapshot import Snapshot
@@ -27,23 +28,6 @@ if TYPE_CHECKING:
 FORMAT = 4
 #: Formats that are read too: what they lack is that the encoder's layers may be adapted, and that it counts less then.
 OLDER = (2, 3)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Thresholds:
-    """From which probability on what is decided."""
-
-    #: Act where the first candidate's probability is at least this.
-    act_at: float = 0.4
-    #: Abstain where the probability that any function is meant is below this; ask in between.
-    ask_at: float = 0.3
-    #: Abstain also where the first three candidates together are less probable: asking would mostly be in vain.
-    together_at: float = 0.4
-
-    def __post_init__(self) -> None:
-        if not all(0 <= threshold <= 1 for threshold in (self.act_at, self.ask_at, self.together_at)):
-            msg = f"thresholds are probabilities from 0 to 1, not {self.act_at}, {self.ask_at} and {self.together_at}"
-            raise ValueError(msg)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

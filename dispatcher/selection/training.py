@@ -30,13 +30,14 @@ from dispatcher.selection.latent import Latent, find_basis, project
 from dispatcher.selection.linear_training import MANY_TEXTS, Labelled, train_linear
 from dispatcher.selection.loss import Floats, Integers, Sparse
 from dispatcher.selection.meaning import Meaning
-from dispatcher.selection.model import Examples, Model, Thresholds
+from dispatcher.selection.model import Examples, Model
 from dispatcher.selection.neighbours import MAX_OF_FUNCTION, MAX_TEXTS
 from dispatcher.selection.network_training import train_network
 from dispatcher.selection.optimisers import Epoch
 from dispatcher.selection.rules import CompiledRule
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
+from dispatcher.selection.thresholds import Thresholds
 from dispatcher.selection.tuning import HeldOut, keep_refusing, look_at, tune
 from dispatcher.selection.vector_training import train_vector_tiers
 

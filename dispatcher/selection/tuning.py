@@ -12,8 +12,9 @@ from dispatcher.selection.example import Example
 from dispatcher.selection.fusion import TIERS, fit_fusion, keep_pace, set_temperature, share_of
 from dispatcher.selection.loss import Floats, Integers, softmax
 from dispatcher.selection.measures import calibration, roc
-from dispatcher.selection.model import Model, Thresholds
+from dispatcher.selection.model import Model
 from dispatcher.selection.snapshot import Snapshot
+from dispatcher.selection.thresholds import Thresholds
 
 #: Texts that nothing fits, below which they are too few to learn from.
 MIN_OUTSIDE: Final = 20

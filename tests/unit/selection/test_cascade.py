@@ -12,12 +12,12 @@ from dispatcher.registry.registry import Registry
 from dispatcher.selection.card import cards_of
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.feedback import Feedback, Verdict
-from dispatcher.selection.model import Thresholds
 from dispatcher.selection.rules import KeywordRule
 from dispatcher.selection.scores import ranked
 from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState, LearningSelector
 from dispatcher.selection.snapshot import Snapshot
+from dispatcher.selection.thresholds import Thresholds
 from tests.unit.selection.making import (
     DESCRIPTIONS,
     WordByWord,

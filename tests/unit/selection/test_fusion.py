@@ -11,7 +11,7 @@ from dispatcher.selection.abstention import SIGNALS, Abstention, energy, fit_abs
 from dispatcher.selection.defaults import MEANING_ABSTENTION, WORDS_ABSTENTION
 from dispatcher.selection.fusion import MEANING, WORDS, Fusion, Weight, fit_fusion, keep_pace, set_temperature, share_of
 from dispatcher.selection.loss import softmax
-from dispatcher.selection.model import Thresholds
+from dispatcher.selection.thresholds import Thresholds
 
 TWO = Fusion(weights={tier: Weight(untrained=0.5, trained=0.5) for tier in ("good", "noise")})
 

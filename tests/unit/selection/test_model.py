@@ -17,11 +17,12 @@ from dispatcher.selection import network, softmax, stored, training
 from dispatcher.selection.card import Card
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.example import Example
-from dispatcher.selection.model import FORMAT, Model, Thresholds
+from dispatcher.selection.model import FORMAT, Model
 from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.stored import StoredModel, dump_model, load_model, make_version
+from dispatcher.selection.thresholds import Thresholds
 from dispatcher.selection.training import train
 from tests.unit.selection.making import (
     DESCRIPTIONS,
