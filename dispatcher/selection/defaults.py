@@ -20,7 +20,7 @@ def _default(bias: float, **weights: float) -> Abstention:
 #: Both were fitted to registries of 1 to 739 functions known by their descriptions alone, each kind and size counting
 #: alike; half of the texts ask for a function that is not there. A signal that helped on some kinds and hurt on others,
 #: or that would have counted against what it means, was left out.
-#: By words alone. What `taught` counts was fitted to such registries, with one to eight examples of each function learnt.
+#: By words alone. What `taught` counts was fitted to such registries with one to eight examples of each function.
 WORDS_ABSTENTION: Final = _default(
     -0.8, words=-0.11, words_first=0.15, coverage=0.7, agreement=0.41, named=0.72, described=1.32, taught=0.4
 )
