@@ -20,22 +20,13 @@ def _default(bias: float, **weights: float) -> Abstention:
 #: Both were fitted to registries of 1 to 739 functions known by their descriptions alone, each kind and size counting
 #: alike; half of the texts ask for a function that is not there. A signal that helped on some kinds and hurt on others,
 #: or that would have counted against what it means, was left out.
-#: What `taught` counts was fitted to such registries, with one to eight examples of each function learnt.
-#: By words alone.
+#: By words alone. What `taught` counts was fitted to such registries with one to eight examples of each function.
 WORDS_ABSTENTION: Final = _default(
     -0.8, words=-0.11, words_first=0.15, coverage=0.7, agreement=0.41, named=0.72, described=1.32, taught=0.4
 )
-#: With sentence vectors.
+#: With sentence vectors, whose logits tell what was learnt by themselves.
 MEANING_ABSTENTION: Final = _default(
-    -2.3,
-    margin=0.07,
-    words=-0.16,
-    meaning=0.14,
-    meaning_first=0.18,
-    agreement=0.8,
-    named=0.2,
-    described=0.5,
-    taught=0.25,
+    -2.3, margin=0.07, words=-0.16, meaning=0.14, meaning_first=0.18, agreement=0.8, named=0.2, described=0.5
 )
 
 #: For both. Where no function may be meant a question is of no use; where three candidates together have less than
