@@ -1,9 +1,8 @@
 """Trains the last three layers of an encoder further, so that a registry's own examples come to stand apart.
 
     v(text) = unit(e(text) - g),   logit(f) = SCALE (v(text) · unit(p_f) - MARGIN [f is the text's])
-    loss    = cross-entropy(logits) + CONTRAST · mean over the batch's other rows j of the text's own function:
-              -log softmax(NEARNESS v(text) · v(j))        over all other rows of the batch
-            + AGREEMENT · (KL(P | Q) + KL(Q | P)) / 2      P, Q: softmax(logits) of a text's two readings
+    loss    = cross-entropy(logits) + CONTRAST · mean over the batch's other texts j of the text's own function:
+              -log softmax(NEARNESS v(text) · v(j))        over all other texts of the batch
 
 The layers' weights and one prototype p_f for each function go down the loss of the examples together, from the encoder
 as it is and from the functions' starts. What other encoders say of a text stands in v as it did. A frozen encoder tells
@@ -11,15 +10,13 @@ apart what people in general tell apart; of ten examples a function that is what
 over it. The second part draws texts of one function to each other, wherever its prototype is.
 
 Ten examples are soon known by heart. Dropout makes each pass read them in another way, and with the margin a text is
-not done with when it is nearest to its own function, but when it is so by a good deal: more is learnt from them. A
-batch has each of its texts twice, and both readings are to say the same: it must not hang on what was dropped.
+not done with when it is nearest to its own function, but when it is so by a good deal: more is learnt from them.
 
 Source: Snell, Swersky and Zemel 2017, "Prototypical Networks for Few-shot Learning"; Howard and Ruder 2018, "Universal
 Language Model Fine-tuning for Text Classification", for training the last layers with a small rate, what is above them
 with a larger one; Wang et al. 2018, "CosFace: Large Margin Cosine Loss for Deep Face Recognition", for the margin;
 Khosla et al. 2020, "Supervised Contrastive Learning"; Gunel et al. 2021, "Supervised Contrastive Learning for
-Pre-trained Language Model Fine-tuning", for that beside the cross-entropy; Liang et al. 2021, "R-Drop: Regularized
-Dropout for Neural Networks", for two readings that are to agree.
+Pre-trained Language Model Fine-tuning", for that beside the cross-entropy.
 """
 
 from collections.abc import Sequence
@@ -40,8 +37,7 @@ SCALE: Final = 20.0
 #: The rate of the layers, and how much faster the prototypes move.
 RATE: Final = 5e-4
 FASTER: Final = 10.0
-#: Passes; each reads a text twice.
-EPOCHS: Final = 7
+EPOCHS: Final = 12
 #: The share of the passes in which the rate rises.
 WARMING: Final = 0.1
 #: By how much of a cosine a text is to be nearer to its own function than to others.
@@ -49,12 +45,8 @@ MARGIN: Final = 0.15
 #: What the contrast between a batch's texts counts beside the cross-entropy, and what a cosine of 1 is worth in it.
 CONTRAST: Final = 0.3
 NEARNESS: Final = 10.0
-#: What it counts that two readings of a text say the same.
-AGREEMENT: Final = 2.0
 #: The share of numbers that the layers do without while they learn.
 DROPPED: Final = 0.1
-#: How much of its weight beside others the encoder keeps, once it is adapted.
-COUNTING: Final = 0.65
 #: Examples below which there is too little to learn from, and the most that are looked at: of each function as many.
 LEAST: Final = 500
 MOST: Final = 2_000
@@ -99,8 +91,6 @@ class Adapting:
     def _slopes(
         self, parameters: list[Floats], batch: Integers, rng: np.random.Generator | None = None
     ) -> tuple[float, list[Floats]]:
-        # Each text twice: of its two readings something else is dropped.
-        batch = np.concatenate((batch, batch))
         packed = Packed(np.array([len(self.read[place]) for place in batch]))
         layers = [
             Layer(parameters[begin : begin + len(PARTS)], self.heads, packed, dropped=self.dropped, rng=rng)
@@ -130,29 +120,13 @@ class Adapting:
 def _classified(
     requests: Floats, prototypes: Floats, labels: Integers, weights: Floats
 ) -> tuple[float, Floats, Floats]:
-    """The loss by prototypes, and its slopes by requests and by prototypes; all rows are of length 1."""
+    """The cross-entropy by prototypes, and its slopes by requests and by prototypes; all rows are of length 1."""
     logits: Floats = requests @ prototypes.T
     logits[np.arange(len(labels)), labels] -= np.float32(MARGIN)
     logits *= np.float32(SCALE)
     loss, by_logits = cross_entropy(logits, labels, weights)
-    apart, by_apart = _disagreement(logits, weights)
-    loss += AGREEMENT * apart
-    by_logits += np.float32(AGREEMENT) * by_apart
     by_logits *= np.float32(SCALE)
     return loss, by_logits @ prototypes, by_logits.T @ requests
-
-
-def _disagreement(logits: Floats, weights: Floats) -> tuple[float, Floats]:
-    """How far apart the probabilities are in the first and the second half of the rows, and the slope by the logits."""
-    logs = log_softmax(logits)
-    (first, second), (one, other) = np.split(logs, 2), np.split(np.exp(logs), 2)
-    apart = first - second
-    # Both divergences at once: Σ (P - Q) (log P - log Q).
-    each = ((one - other) * apart).sum(axis=1)
-    by_first = one * (apart - (one * apart).sum(axis=1, keepdims=True)) + one - other
-    by_second = other * ((other * apart).sum(axis=1, keepdims=True) - apart) + other - one
-    counted = weights[: len(each)] / np.float32(len(weights))
-    return float(counted @ each), np.concatenate((by_first, by_second)) * np.tile(counted, 2)[:, None]
 
 
 def _contrasted(requests: Floats, labels: Integers, weights: Floats) -> tuple[float, Floats]:

@@ -71,7 +71,6 @@ class Meaning:
         *,
         multilingual: Floats | None = None,
         glossary: Glossary | None = None,
-        name: str | None = None,
     ) -> None:
         """Take an encoder.
 
@@ -81,17 +80,19 @@ class Meaning:
             multilingual: 1 for the numbers that texts in any language have, 0 for those of English alone; None where
                 that is not known, or there is none of the first kind.
             glossary: gives the English of a text to encoders for English alone; None where there are none of them.
-            name: what models call it; the encoder's where not given.
         """
         self.encoder = encoder
-        self.name = encoder.name if name is None else name
         self._glossary = glossary
         self._multilingual = multilingual
         self._common = common.astype(np.float32)
         self._remembered: OrderedDict[str, Floats] = OrderedDict()
         self._requested: OrderedDict[str, Floats] = OrderedDict()
-        #: The newest one that was adapted, with which weights, and what they count.
-        self._adapted: tuple[Sequence[Floats], float, Meaning] | None = None
+        #: The newest one that was adapted, and with which weights.
+        self._adapted: tuple[Sequence[Floats], Meaning] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.encoder.name
 
     @property
     def dimension(self) -> int:
@@ -116,9 +117,9 @@ class Meaning:
     @property
     def adaptable(self) -> tuple[slice, float] | None:
         """Which numbers the encoder makes that can be adapted, and how long they are together; None: none can be."""
-        if self.encoder.name != MINILM and not hasattr(self.encoder, "exchange"):
+        if self.name != MINILM and not hasattr(self.encoder, "exchange"):
             return None
-        parts, known = weighted_parts(self.encoder.name), _shipped()
+        parts, known = weighted_parts(self.name), _shipped()
         begin, total = 0, sum(weight for _, weight in parts)
         for name, weight in parts:
             if _key(name) not in known:
@@ -134,20 +135,16 @@ class Meaning:
         """G, shape (dimension,)."""
         return self._common
 
-    def adapted(self, weights: Sequence[Floats], counting: float = 1.0) -> "Meaning":
-        """The same with other weights in the last layers of the encoder that can be adapted.
-
-        Args:
-            weights: of these layers.
-            counting: how much of its weight the encoder keeps beside others.
-        """
-        if self._adapted is None or self._adapted[0] is not weights or self._adapted[1] != counting:
-            encoder = exchange(self.encoder, MiniLM(adapted=weights), counting)
-            common = self._common * (_scales(encoder.name) / _scales(self.encoder.name))
-            multilingual, glossary = self._multilingual, self._glossary
-            adapted = Meaning(encoder, common, multilingual=multilingual, glossary=glossary, name=self.name)
-            self._adapted = weights, counting, adapted
-        return self._adapted[2]
+    def adapted(self, weights: Sequence[Floats]) -> "Meaning":
+        """The same with other weights in the last layers of the encoder that can be adapted."""
+        if self._adapted is None or self._adapted[0] is not weights:
+            part = MiniLM(adapted=weights)
+            encoder = exchange(self.encoder, part)
+            self._adapted = (
+                weights,
+                Meaning(encoder, self._common, multilingual=self._multilingual, glossary=self._glossary),
+            )
+        return self._adapted[1]
 
     @property
     def crosses_languages(self) -> bool:
@@ -243,11 +240,12 @@ def default_name(*, without: Collection[str] = ()) -> str:
 def meaning_of(encoder: Encoder) -> Meaning:
     """A meaning from an encoder, with its shipped common vector; an encoder of one's own has zeros instead."""
     known = _shipped()
-    names = [name for name, _ in weighted_parts(encoder.name)]
-    if all(_key(name) in known for name in names):
-        common = np.concatenate([known[_key(name)] for name in names]) * _scales(encoder.name)
+    parts = weighted_parts(encoder.name)
+    total = sum(weight for _, weight in parts)
+    if all(_key(name) in known for name, _ in parts):
+        common = np.concatenate([known[_key(name)] * np.float32((share / total) ** 0.5) for name, share in parts])
         if common.shape == (encoder.dimension,):
-            kinds = [np.full(len(known[_key(name)]), MULTILINGUAL in name, dtype=np.float32) for name in names]
+            kinds = [np.full(len(known[_key(name)]), MULTILINGUAL in name, dtype=np.float32) for name, _ in parts]
             multilingual = np.concatenate(kinds)
             if not multilingual.any():
                 return Meaning(encoder, common)
@@ -273,13 +271,6 @@ def write_common(path: Path = _COMMON) -> None:
 def _shipped(path: Path = _COMMON) -> dict[str, Floats]:
     with np.load(path, allow_pickle=False) as shipped:
         return {name: shipped[name] for name in shipped.files}
-
-
-def _scales(name: str) -> Floats:
-    """How long each number's encoder is in a combined one whose encoders are all known, shape (dimension,)."""
-    known, parts = _shipped(), weighted_parts(name)
-    total = sum(weight for _, weight in parts)
-    return np.concatenate([np.full(len(known[_key(part)]), (own / total) ** 0.5, np.float32) for part, own in parts])
 
 
 def _key(name: str) -> str:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from dispatcher.selection.snapshot import Snapshot
 
 #: What the arrays and the JSON of a stored model mean; a model of another format is refused.
-FORMAT = 4
-#: Formats that are read too: what they lack is that the encoder's layers may be adapted, and that it counts less then.
-OLDER = (2, 3)
+FORMAT = 3
+#: Formats that are read too: what they lack is that the encoder's layers may be adapted.
+OLDER = (2,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,8 +73,6 @@ class Model:
     encoder: str = ""
     #: The encoder's last layers as they were trained further; nothing where they were not.
     adapted: Sequence[Floats] = ()
-    #: How much of its weight that encoder keeps beside others.
-    counting: float = 1.0
     #: What was added to the embedding tier's starting head, shape (columns, dimension), and the bias.
     head: Floats
     head_bias: Floats
@@ -177,7 +175,6 @@ class Model:
             "unmet": self.unmet,
             "states": {key: dict(calls) for key, calls in self.states.items()},
             "encoder": self.encoder,
-            "counting": self.counting,
             "examples": list(self.examples.texts),
             "fusion": self.fusion.dump(),
             "abstention": self.abstention.dump(),
@@ -232,7 +229,6 @@ class Model:
             states={key: {name: float(n) for name, n in calls.items()} for key, calls in meta["states"].items()},
             encoder=str(meta["encoder"]),
             adapted=tuple(arrays[name].astype(np.float32) for name in sorted(arrays) if name.startswith("adapted_")),
-            counting=float(meta.get("counting", 1.0)),
             head=arrays["head"].astype(np.float32),
             head_bias=arrays["head_bias"].astype(np.float32),
             foreign_head=arrays["foreign_head"].astype(np.float32),
@@ -265,7 +261,7 @@ def _check(model: Model) -> None:
         and (not len(model.counts.rows) or 0 <= int(model.counts.rows.min()) <= int(model.counts.rows.max()) < grams)
     )
     if model.adapted:
-        fits = fits and fit_layers(model.adapted) and 0 < model.counting <= 1
+        fits = fits and fit_layers(model.adapted)
     if model.network is not None:
         fits = fits and model.network.fits(model.head.shape[1], columns)
     if model.latent is not None:

@@ -108,7 +108,7 @@ class Snapshot:
         self.unsaid = Unsaid(self.size)
         if meaning is not None:
             if model is not None and model.adapted and model.encoder == meaning.name and meaning.adaptable is not None:
-                meaning = meaning.adapted(model.adapted, model.counting)
+                meaning = meaning.adapted(model.adapted)
             self.embedding = Embedding(self.cards, meaning)
             # One place more than functions: the texts that nothing fits.
             self.neighbours = Neighbours(self.size + 1, meaning.dimension)

@@ -18,7 +18,7 @@ import numpy as np
 
 from dispatcher.errors import ModelError
 from dispatcher.selection import fusion
-from dispatcher.selection.adapting import COUNTING, adapt, is_worth_it
+from dispatcher.selection.adapting import adapt, is_worth_it
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
 from dispatcher.selection.defaults import TRAINED_MEANING_ABSTENTION, TRAINED_WORDS_ABSTENTION
@@ -245,7 +245,7 @@ class _Trainer:
     ) -> Model:
         """A model with the tiers over sentence vectors too."""
         adapted = self._adapt(meaning, inside, labelled)
-        reader = meaning.adapted(adapted, COUNTING) if adapted else meaning
+        reader = meaning.adapted(adapted) if adapted else meaning
         learnt = train_vector_tiers(
             self._cards, reader, inside, labelled, validation, networks=self.networks, progress=self._progress
         )
@@ -254,7 +254,6 @@ class _Trainer:
             model,
             encoder=meaning.name,
             adapted=adapted,
-            counting=COUNTING if adapted else 1.0,
             head=learnt.delta,
             head_bias=learnt.bias,
             foreign_head=learnt.foreign_delta,

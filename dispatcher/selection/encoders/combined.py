@@ -27,17 +27,16 @@ def weighted_parts(name: str) -> list[tuple[str, float]]:
     return parts
 
 
-def exchange(encoder: Encoder, part: Encoder, counting: float = 1.0) -> Encoder:
+def exchange(encoder: Encoder, part: Encoder) -> Encoder:
     """An encoder with another in the place of its part of that name, or in its own.
 
     Args:
         encoder: of that name itself, or made of parts.
         part: what takes the place.
-        counting: how much of its predecessor's weight it has beside other parts.
     """
     if encoder.name == part.name:
         return part
-    exchanged: Encoder = encoder.exchange(part, counting)  # type: ignore[attr-defined]  # only what is made of parts has it
+    exchanged: Encoder = encoder.exchange(part)  # type: ignore[attr-defined]  # only what is made of parts has it
     return exchanged
 
 
@@ -73,12 +72,10 @@ class CombinedEncoder:
         self.dimension = sum(encoder.dimension for encoder in encoders)
         self._parts = [(encoder, math.sqrt(float(share))) for encoder, share in zip(encoders, shares, strict=True)]
 
-    def exchange(self, encoder: Encoder, counting: float = 1.0) -> "CombinedEncoder":
-        """The same with another encoder in the place of the one of its name, and with so much of its weight."""
-        mine = [part.name == encoder.name for part, _ in self._parts]
-        encoders = [encoder if own else part for own, (part, _) in zip(mine, self._parts, strict=True)]
-        weights = [scale**2 * (counting if own else 1) for own, (_, scale) in zip(mine, self._parts, strict=True)]
-        return CombinedEncoder(encoders, weights)
+    def exchange(self, encoder: Encoder) -> "CombinedEncoder":
+        """The same with another encoder in the place of the one of its name."""
+        encoders = [encoder if part.name == encoder.name else part for part, _ in self._parts]
+        return CombinedEncoder(encoders, [scale**2 for _, scale in self._parts])
 
     def encode(self, texts: Sequence[str]) -> Rows:
         rows = [encoder.encode(texts) * np.float32(scale) for encoder, scale in self._parts]

@@ -10,11 +10,10 @@ import pytest
 from dispatcher.errors import ModelError
 from dispatcher.selection import adapting, training
 from dispatcher.selection.cascade import Cascade
-from dispatcher.selection.encoders.combined import CombinedEncoder
 from dispatcher.selection.encoders.encoder import unit
 from dispatcher.selection.encoders.minilm import HEADS, MiniLM
 from dispatcher.selection.layers import PARTS, Layer, Packed
-from dispatcher.selection.meaning import MINILM, Meaning, load_meaning, meaning_of
+from dispatcher.selection.meaning import MINILM, Meaning, load_meaning
 from dispatcher.selection.model import Model
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.stored import dump_model, load_model
@@ -187,59 +186,8 @@ def test_a_model_from_before_layers_were_adapted_is_still_read():
     assert Model.load(replace(stored, meta={**stored.meta, "format": 2})).adapted == ()
 
 
-def test_once_adapted_an_encoder_counts_less_beside_others(meaning):
-    """With a second encoder that says the same, a cosine is the mean of both, by what they count."""
-    weights = list(MiniLM().open_layers(TEXTS[:1])[1])
-    weights[-1] = weights[-1] + np.float32(0.05)
-    beside = SimpleNamespace(
-        name="use-multilingual-v3/1", dimension=512, encode=lambda texts: np.eye(512)[: len(texts)]
-    )
-    both = meaning_of(CombinedEncoder([MiniLM(), beside], [0.6, 0.4]))
-    assert np.array_equal(both.adapted(weights).common, both.common)
-    adapted = both.adapted(weights, 0.5)
-    assert adapted.encoder.name == CombinedEncoder([MiniLM(), beside], [0.3, 0.4]).name
-    assert adapted.common == pytest.approx(meaning_of(adapted.encoder).common, abs=1e-6)
-    assert adapted is both.adapted(weights, 0.5)
-    assert adapted.name == both.name
-    lengths = [np.linalg.norm(of.encoder.encode(TEXTS[:1])[0, :384]) for of in (both, adapted)]
-    assert lengths == pytest.approx([0.6**0.5, (3 / 7) ** 0.5], abs=1e-5)
-
-
-def test_what_was_learnt_over_an_adapted_mixture_is_taken_in(model):
-    """It counts less in its mixture, whose name the model has from before."""
-    beside = SimpleNamespace(
-        name="use-multilingual-v3/1", dimension=512, encode=lambda texts: np.eye(512)[: len(texts)]
-    )
-    both = meaning_of(CombinedEncoder([MiniLM(), beside], [0.6, 0.4]))
-    functions = len(model.functions)
-    head = np.random.default_rng(0).standard_normal((functions, both.dimension)).astype(np.float32)
-    none = np.zeros((1, 0), np.float32)
-    mixed = replace(model, encoder=both.name, head=head, network=None, foreign_head=none[:0], foreign_bias=none[0])
-    embedding = Snapshot(make_cards(), meaning=both, model=mixed).embedding
-    assert embedding is not None
-    assert embedding.meaning.encoder.name != both.name
-    assert embedding.head - embedding.start == pytest.approx(head, abs=1e-5)
-
-
-def test_a_model_says_what_its_adapted_encoder_counts_and_one_from_before_that_all(model):
-    stored = model.store(datetime(2026, 11, 25, tzinfo=UTC))
-    assert Model.load(stored).counting == model.counting == adapting.COUNTING
-    before = {key: value for key, value in stored.meta.items() if key != "counting"} | {"format": 3}
-    assert Model.load(replace(stored, meta=before)).counting == 1
-    for counting in (0, -1, 1.5, float("nan")):
-        with pytest.raises(ModelError, match="fit together"):
-            Model.load(replace(stored, meta={**stored.meta, "counting": counting}))
-
-
-def test_a_snapshot_reads_with_the_adapted_encoder_as_far_as_the_model_says_that_it_counts(meaning, model, monkeypatch):
-    asked = []
-    monkeypatch.setattr(Meaning, "adapted", lambda own, _, counting: asked.append(counting) or own)
-    Snapshot(make_cards(), meaning=meaning, model=replace(model, counting=0.25))
-    assert asked == [0.25]
-
-
 def test_an_encoder_of_such_a_name_whose_parts_cannot_be_exchanged_is_left_as_it_is():
     whole = SimpleNamespace(name=f"0.4*use-multilingual-v3/1 + 0.6*{MINILM}", dimension=896)
     assert Meaning(whole, np.zeros(896)).adaptable is None
-    whole.exchange = lambda part, counting: part
+    whole.exchange = lambda part: part
     assert Meaning(whole, np.zeros(896)).adaptable is not None

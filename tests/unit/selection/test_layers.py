@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dispatcher.selection import adapting
-from dispatcher.selection.adapting import Adapting, _contrasted, _disagreement
+from dispatcher.selection.adapting import Adapting, _contrasted
 from dispatcher.selection.encoders.encoder import unit
 from dispatcher.selection.layers import PARTS, Layer, Packed
 from dispatcher.selection.loss import Slope
@@ -122,28 +122,6 @@ def test_texts_of_one_function_are_drawn_to_each_other():
     way = np.random.default_rng(3).standard_normal(requests.shape).astype(np.float32) / 10
     along = slope_along(lambda: _contrasted(requests, labels, weights)[0], requests, way)
     assert float((slope * way).sum()) == pytest.approx(along, rel=0.02, abs=0.01)
-
-
-def test_two_readings_of_a_text_are_drawn_to_say_the_same():
-    logits, weights = make_rows(6, 4), np.array([1, 2, 0.5, 1, 2, 0.5], dtype=np.float32)
-    loss, slope = _disagreement(logits, weights)
-    assert _disagreement(logits - np.float32(0.1) * slope, weights)[0] < loss
-    way = np.random.default_rng(3).standard_normal(logits.shape).astype(np.float32) / 10
-    along = slope_along(lambda: _disagreement(logits, weights)[0], logits, way)
-    assert float((slope * way).sum()) == pytest.approx(along, rel=0.02, abs=0.001)
-    agreed = np.concatenate((logits[:3], logits[:3] + np.float32(1)))
-    assert _disagreement(agreed, weights)[0] == pytest.approx(0, abs=1e-6)
-
-
-def test_adapting_counts_that_two_readings_of_a_text_differ(monkeypatch):
-    def look(dropped: float) -> float:
-        objective = make_adapting(dropped=dropped)
-        return objective.slopes(objective.start(), np.arange(3), np.random.default_rng(5))[0]
-
-    with_agreement = [look(0), look(0.3)]
-    monkeypatch.setattr(adapting, "AGREEMENT", 0.0)
-    assert with_agreement[0] == pytest.approx(look(0), abs=1e-5)
-    assert with_agreement[1] > look(0.3) + 0.001
 
 
 @pytest.mark.parametrize("texts", [1, 3])

@@ -52,14 +52,6 @@ def test_a_part_can_be_exchanged_for_another_of_its_name():
     assert yours[3:] == pytest.approx([0, 0, 0.5], abs=1e-5)
 
 
-def test_a_part_that_is_exchanged_may_count_less_than_the_one_before():
-    combined = CombinedEncoder([Letters("abc"), Letters("xyz")], [3, 1])
-    assert combined.exchange(Letters("abc"), 1 / 3).name == CombinedEncoder([Letters("abc"), Letters("xyz")]).name
-    assert combined.exchange(Letters("xyz"), 0.5).encode(["a x"])[0] == pytest.approx(
-        CombinedEncoder([Letters("abc"), Letters("xyz")], [6, 1]).encode(["a x"])[0], abs=1e-5
-    )
-
-
 def test_its_name_says_parts_and_shares_and_does_not_depend_on_their_scale():
     parts = [Letters("abc"), Letters("xyz"), Letters("q")]
     one, other = CombinedEncoder(parts, [1, 1, 1]), CombinedEncoder(parts, [5, 5, 5])
