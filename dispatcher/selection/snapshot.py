@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -310,7 +311,11 @@ class Snapshot:
             found["coverage"] = terms.item(first) / max(1e-6, reading.lexical[1])
             votes.append(_favours(terms, first))
         found["agreement"] = sum(votes) / max(1, len(votes))
-        found |= self._untrained_signals(reading, first, found["doubt"] if others else 0.0)
+        if self._outline is not None:
+            named, described = self._outline.shares(reading.terms, first)
+            sure = min(SURE_ENOUGH, -found["doubt"]) if others else 0.0
+            taught = fusion.share_of(self.examples.item(first)) * sure
+            found |= {"named": named, "described": described, "taught": taught}
         if fusion.KEYWORDS in tiers:
             found["ruled"] = self._ruled(reading, first)
         if self.neighbours is not None:
@@ -323,15 +328,7 @@ class Snapshot:
         if fusion.LATENT in tiers:
             found["network_words"] = energy(tiers[fusion.LATENT])
             found["known_words"] = found["network_words"] - reading.latent.item(-1)
-        return [found.get(signal, 0.0) for signal in SIGNALS]
-
-    def _untrained_signals(self, reading: Reading, first: int, doubt: float) -> dict[str, float]:
-        """Those that only count where no model was trained."""
-        if self._outline is None:
-            return {}
-        named, described = self._outline.shares(reading.terms, first)
-        taught = fusion.share_of(self.examples.item(first)) * min(SURE_ENOUGH, -doubt)
-        return {"named": named, "described": described, "taught": taught}
+        return list(map(found.get, SIGNALS, repeat(0.0)))
 
     # --- learn --------------------------------------------------------------------------------------------------
 
