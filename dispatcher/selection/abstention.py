@@ -29,7 +29,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from dispatcher.selection.loss import Floats
+from dispatcher.selection.loss import Floats, ones
 from dispatcher.selection.rules import EVEN, TEMPERATURE
 
 #: The signals, in the order of the weights. A tier that is not there gives 0.
@@ -153,4 +153,4 @@ def energy(logits: Floats) -> float:
     top = logits[logits.argmax()]
     powers = logits - top
     np.exp(powers, powers)
-    return float(top) + math.log(np.add.reduce(powers))
+    return float(top) + math.log(powers.dot(ones(len(powers))))

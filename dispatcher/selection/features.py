@@ -43,6 +43,7 @@ Buckets = npt.NDArray[np.int64]
 _TOKEN = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]+")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _DIGITS = re.compile(r"\d+")
+_ASCII_DIGITS: Final = frozenset("0123456789")
 _FACTOR: Final = 0x01000193
 _BASE: Final = np.uint32(_FACTOR)
 _MIX: Final = 0x85EBCA6B
@@ -79,7 +80,9 @@ _POSITIONS: Final = np.arange(2 * MAX_CHARACTERS, dtype=np.int64)[:, None] + _ST
 
 def tokens(text: str, limit: int | None = MAX_CHARACTERS) -> list[str]:
     """The words of a text as features see them: case folded, each Chinese character one, digits as `0`."""
-    folded = _DIGITS.sub("0", normalise(text[:limit]))
+    folded = normalise(text[:limit])
+    if not (folded.isascii() and _ASCII_DIGITS.isdisjoint(folded)):
+        folded = _DIGITS.sub("0", folded)
     return split_ascii(folded) if folded.isascii() else _TOKEN.findall(folded)
 
 

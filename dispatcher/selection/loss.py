@@ -13,13 +13,20 @@ Source: Bishop 2006, "Pattern Recognition and Machine Learning", sections 4.3.4 
 """
 
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Integers: TypeAlias = npt.NDArray[np.int64]
+
+_ONES: Final = np.ones(1_024, dtype=np.float32)
+
+
+def ones(count: int) -> Floats:
+    """So many ones, to read: as a product with them a sum takes three quarters of the time."""
+    return _ONES[:count] if count <= len(_ONES) else np.ones(count, dtype=np.float32)
 
 
 def softmax(logits: Floats) -> Floats:

@@ -20,7 +20,7 @@ from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.fusion import Fusion
 from dispatcher.selection.judgement import gradient_of, judge
 from dispatcher.selection.lexical import Lexicon
-from dispatcher.selection.loss import Floats, Integers
+from dispatcher.selection.loss import Floats, Integers, ones
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model
 from dispatcher.selection.neighbours import Neighbours
@@ -433,4 +433,4 @@ def _favours(logits: Floats, position: int) -> bool:
     """Whether a function is a tier's favourite; a tier that says nearly the same of all has none."""
     if int(logits.argmax()) != position:
         return False
-    return logits.item(position) - float(np.add.reduce(logits)) / len(logits) > FAVOUR
+    return logits.item(position) - float(logits.dot(ones(len(logits)))) / len(logits) > FAVOUR

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from dispatcher.selection.features import between, pairs_of, read_word
 from dispatcher.selection.lexical import Lexicon, term_of
-from dispatcher.selection.loss import Floats, Integers
+from dispatcher.selection.loss import Floats, Integers, ones
 from dispatcher.selection.softmax import Ngrams, Read
 from dispatcher.selection.stored import Array
 
@@ -23,8 +23,6 @@ from dispatcher.selection.stored import Array
 MAX_CELLS: Final = 1 << 22
 #: Texts that a word is in before what it adds up to is remembered: that costs as much as a few of them save.
 OFTEN: Final = 4
-#: What rows are added up with where all count alike: a product is faster than a sum.
-_ONES: Final = np.ones(1_024, dtype=np.float32)
 #: Words that are counted; where there are more, counting begins anew.
 MAX_COUNTED: Final = 8_192
 
@@ -179,7 +177,7 @@ class Sums:
         added = self._add_up(rows, idf)
         if known:
             slots = [part.slot for part in known]
-            added += _ones(len(slots)).dot(self._kept.take(slots, axis=0))
+            added += ones(len(slots)).dot(self._kept.take(slots, axis=0))
         total = Sum(self._ngrams, [rows, *[part.rows for part in known]], unknown, added, self._tables)
         if self._tables:
             if loose:
@@ -226,9 +224,9 @@ class Sums:
         if not count:
             return sums
         sums[-2], sums[-1] = idf.dot(idf), count
-        ones = _ones(count)
+        every = ones(count)
         for cells, by_idf, is_whole, is_short, begin, end in self._tables:
-            own, weights = rows, idf if by_idf else ones
+            own, weights = rows, idf if by_idf else every
             if is_short:
                 inside = rows < len(cells)
                 own, weights = rows[inside], weights[inside]
@@ -248,7 +246,3 @@ class Sums:
             self.remember([often])
         if len(self._counts) > MAX_COUNTED:
             self._counts.clear()
-
-
-def _ones(count: int) -> Floats:
-    return _ONES[:count] if count <= len(_ONES) else np.ones(count, dtype=np.float32)
