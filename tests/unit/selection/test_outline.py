@@ -77,10 +77,8 @@ def test_a_choice_of_many_like_functions_is_a_question_though_three_of_them_are_
     assert selection.decision is Decision.ASK
 
 
-def test_what_was_learnt_in_use_counts_though_no_description_says_it():
-    cascade = Cascade(make_registry())
-    text = "get the coffee going"
-    before = cascade.select(text)
+def ask_for_coffee(cascade: Cascade, function: str) -> None:
+    """Confirm a function for five texts."""
     for said in (
         "coffee please",
         "a strong coffee for me",
@@ -88,7 +86,14 @@ def test_what_was_learnt_in_use_counts_though_no_description_says_it():
         "start the coffee",
         "time for coffee",
     ):
-        cascade.learn(Feedback(text=said, verdict=Verdict.RIGHT, function="music.play", source="ann"))
+        cascade.learn(Feedback(text=said, verdict=Verdict.RIGHT, function=function, source="ann"))
+
+
+def test_what_was_learnt_in_use_counts_though_no_description_says_it():
+    cascade = Cascade(make_registry())
+    text = "get the coffee going"
+    before = cascade.select(text)
+    ask_for_coffee(cascade, "music.play")
     after = cascade.select(text)
     assert before.decision is Decision.ABSTAIN
     assert (after.decision, after.function) == (Decision.ACT, "music.play")
@@ -99,12 +104,5 @@ def test_examples_of_the_only_function_there_is_do_not_make_it_meant_by_every_te
     add(registry, "cafe.brew", "Prepare a hot beverage.")
     cascade = Cascade(registry)
     before = cascade.select("who won the match").in_scope
-    for said in (
-        "coffee please",
-        "a strong coffee for me",
-        "make us some coffee",
-        "start the coffee",
-        "time for coffee",
-    ):
-        cascade.learn(Feedback(text=said, verdict=Verdict.RIGHT, function="cafe.brew", source="ann"))
+    ask_for_coffee(cascade, "cafe.brew")
     assert cascade.select("who won the match").in_scope < before + 0.1
