@@ -114,6 +114,18 @@ def test_untrained_weights_count_as_far_as_functions_are_untrained_while_the_tra
     assert fitted.fuse(["good", "noise"], [good, noise], shares) == pytest.approx(0.5 * good + 0.5 * noise)
 
 
+def test_what_untrained_weights_say_already_is_not_learnt_once_more():
+    """Half way between, a tier counts half of both: the more the one is, the less is left for the other."""
+    labels, good, noise = held_out(2_000)
+    shares = np.full(good.shape, 0.5, np.float32)
+    both = []
+    for untrained in (0.2, 2.5):
+        start = Fusion(weights={**TWO.weights, "good": Weight(untrained=untrained, trained=0.5)})
+        fitted = fit_fusion(["good", "noise"], [good, noise], labels, start=start, shares=shares)
+        both.append(untrained + fitted.weights["good"].trained)
+    assert both[0] == pytest.approx(both[1], rel=0.01)
+
+
 def test_weights_that_grew_afterwards_are_no_surer_than_was_found_to_be_true():
     labels, good, noise = held_out(2_000)
     asked = (["good", "noise"], [good, noise], labels)
