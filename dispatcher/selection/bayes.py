@@ -76,17 +76,16 @@ class Bayes:
             weight: how much it counts; negative takes back.
         """
         self.changes += 1
-        column = self._column(position)
+        cells = self._logs.column(self._column(position))
         # log(1 + (n + w) / ALPHA) from log(1 + n / ALPHA), w as often as a row is there.
-        cells, places = self._logs.flat, self._logs.places(rows, column)
-        grown = cells.take(places)
-        cells[places] = np.exp(grown, out=grown)
+        grown = cells[rows]
+        cells[rows] = np.exp(grown, out=grown)
         # An amount of another type takes six times as long.
-        np.add.at(cells, places, np.float32(weight / ALPHA))
-        grown = cells.take(places)
+        np.add.at(cells, rows, np.float32(weight / ALPHA))
+        grown = cells[rows]
         if weight < 0:
             np.maximum(grown, 1, out=grown)
-        cells[places] = np.log(grown, out=grown)
+        cells[rows] = np.log(grown, out=grown)
         self._totals[position] += weight * len(rows)
         self._calls[position] += weight
         self._prior = self._lengths = None

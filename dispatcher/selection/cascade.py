@@ -124,7 +124,7 @@ class Cascade:
     ) -> Mapping[str, tuple[explanation.Evidence, ...]]:
         """What each candidate's logit is made of, by function, the likeliest first."""
         with self._lock:
-            snapshot = self._current()
+            snapshot = self._decider_now().snapshot
             if not snapshot.size:
                 return {}
             reading = snapshot.read(text, state)
@@ -157,7 +157,7 @@ class Cascade:
     def learn(self, feedback: Feedback) -> None:
         """Learn from one feedback; the next selection knows it. One about a function that is not here is kept only."""
         with self._lock:
-            self._current().learn(feedback)
+            self._decider_now().snapshot.learn(feedback)
             self._kept.append(feedback)
             if len(self._kept) > MAX_KEPT:
                 del self._kept[: MAX_KEPT // 10]
@@ -289,9 +289,6 @@ class Cascade:
             self._revision, self._decider = revision, decider
             self.cache.clear()
         return decider
-
-    def _current(self) -> Snapshot:
-        return self._decider_now().snapshot
 
     def _build(
         self, functions: Sequence[Function[..., object]], model: Model | None, kept: Sequence[Feedback]

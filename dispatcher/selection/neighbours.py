@@ -46,15 +46,17 @@ class Neighbours:
         own = self._of[position]
         if len(own) >= MAX_OF_FUNCTION:
             place = own.pop(0)
+            self._texts[place] = text
         elif len(self) >= MAX_TEXTS:
             return
         else:
             place = len(self)
-            self._texts.append("")
             if place >= len(self._positions):
                 self._grow()
+            self._texts.append(text)
+            self._positions[place] = position
         own.append(place)
-        self._vectors[place], self._positions[place], self._texts[place] = vector, position, text
+        self._vectors[place] = vector
         self._signs[place] = 1.0 if right else -WRONG
 
     def read(self, vector: Floats, nothing: int) -> tuple[Floats, tuple[float, float]]:

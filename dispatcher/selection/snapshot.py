@@ -403,7 +403,7 @@ class Snapshot:
         gates = self._all_gates[:, position]
         np.multiply(self._gained, share, out=gates)
         gates += self._untrained
-        if any(self._gates[tier].any() for tier in self._waiting):
+        if self._waiting and any(self._gates[tier].any() for tier in self._waiting):
             self._weigh_tiers()
 
     def _learn_nothing(self, reading: Reading, scores: Scores, feedback: Feedback) -> None:

@@ -171,7 +171,7 @@ def test_a_rule_speaks_for_its_function(kind):
 def test_only_some_tiers_may_be_used():
     cascade = make_cascade(tiers={"lexical"})
     assert cascade.select("count the words of a text").candidates[0].function == "text.count_words"
-    assert set(cascade._current().gates) == {"lexical"}
+    assert set(cascade._decider_now().snapshot.gates) == {"lexical"}
 
 
 def test_shared_words_are_counted_by_the_tiers_for_words_alone_and_a_like_example_beside_them():
