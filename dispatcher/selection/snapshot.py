@@ -168,7 +168,8 @@ class Snapshot:
             return Scores(tiers=tiers, fused=np.zeros(self.size, dtype=np.float32))
         weighed = np.concatenate(tuple(tiers.values())).reshape(gates.shape)
         weighed *= gates
-        fused: Floats = np.add.reduce(weighed)
+        # As a product, which adds up faster than a sum does.
+        fused: Floats = ones(len(gates)).dot(weighed)
         favour = self.unsaid.favour(fused)
         if favour is not None:
             fused += favour
