@@ -68,6 +68,7 @@ def selection_data(selection: Selection) -> Json:
         "function": selection.function,
         "reason": selection.reason,
         "response": selection.response,
+        "choices": [candidate.function for candidate in selection.choices],
         "candidates": [
             {"function": c.function, "probability": round(c.probability, 4), "why": c.why} for c in selection.candidates
         ],

@@ -173,7 +173,8 @@ class Dispatcher(Producer):
 
         Args:
             selection: of `select`.
-            right: whether its function was the right one; of an abstention, True: that no function fits.
+            right: whether its function was the right one; of an abstention, True: that no function fits; where the
+                selection asks, False: that none of its choices is right.
             function: which function would have been right.
             nothing: that no function fits.
             state: what `select` was given.

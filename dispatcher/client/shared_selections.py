@@ -11,7 +11,7 @@ from dispatcher.selection.selector import ConversationState
 from dispatcher.transport.selection_cache import SharedSelectionCache
 
 #: What a value looks like; it is part of the key, so that two versions do not read each other's.
-FORMAT: Final = 1
+FORMAT: Final = 2
 #: Candidates whose reasons are kept: finding one out costs more than the rest.
 EXPLAINED: Final = 3
 
@@ -76,6 +76,7 @@ def _data(selection: Selection, *, whole: bool) -> dict[str, Any]:
             [c.function, c.probability, c.why if rank < EXPLAINED else ""]
             for rank, c in enumerate(selection.candidates)
         ],
+        "choices": len(selection.choices),
         "reason": selection.stated_reason,
         "response": selection.response,
         "in_scope": selection.in_scope,
@@ -107,6 +108,7 @@ def _read(data: Mapping[str, Any], text: str, registry: Registry) -> Selection:
         text=text,
         candidates=candidates,
         decision=decision,
+        choices=candidates[: int(data["choices"])],
         stated_reason=str(data["reason"]),
         response=str(data["response"]),
         in_scope=float(data["in_scope"]),

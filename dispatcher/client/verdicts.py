@@ -38,7 +38,7 @@ class Opinion:
 def feedbacks_of(
     selection: Selection, opinion: Opinion, registry: Registry, state: ConversationState | None, source: str
 ) -> list[Feedback]:
-    """The feedback that an opinion is: one, but for a text that asked for several functions and was told apart rightly.
+    """The feedback that an opinion is: one, but where each part of a text was right, or each function asked about wrong.
 
     Raises:
         UnknownFunctionError: the function that would have been right is not registered.
@@ -57,6 +57,8 @@ def feedbacks_of(
             for part in selection.parts
             if part.function is not None
         ]
+    if not opinion.right and selection.choices:
+        return [_feedback(selection.text, Verdict.WRONG, choice.function, state, source) for choice in selection.choices]
     verdict = Verdict.RIGHT if opinion.right else Verdict.WRONG
     return [_feedback(selection.text, verdict, _first(selection), state, source)]
 

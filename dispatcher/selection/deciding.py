@@ -197,15 +197,16 @@ class Decider:
         in_scope: float,
     ) -> Selection:
         least = candidates[0].probability * WORTH_ASKING
-        near = [c.function for c in candidates[:3] if c.probability >= least]
-        if len(near) == 1:
+        choices = tuple(c for c in candidates[:3] if c.probability >= least)
+        if len(choices) == 1:
             reason = reason.replace("several functions", "one function")
         return Selection(
             text=text,
             candidates=candidates,
             decision=Decision.ASK,
+            choices=choices,
             stated_reason=reason,
-            response=question(near, language_of(text, otherwise=_language(state))),
+            response=question([c.function for c in choices], language_of(text, otherwise=_language(state))),
             in_scope=in_scope,
             model=self._version,
         )

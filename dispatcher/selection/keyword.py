@@ -257,13 +257,14 @@ class KeywordSelector:
             return self._abstain(text, state, reason + note, candidates, in_scope)
         first = candidates[0]
         if first.probability < self._weights.act_at:
-            near = [c.function for c in candidates if c.probability >= self._weights.ask_at / 2]
+            choices = tuple(c for c in candidates if c.probability >= self._weights.ask_at / 2)
             return Selection(
                 text=text,
                 candidates=candidates,
                 decision=Decision.ASK,
-                stated_reason=f"{'several functions' if len(near) > 1 else 'one function'} may be meant{note}",
-                response=question(near, language_of(text, otherwise=state.language)),
+                choices=choices,
+                stated_reason=f"{'several functions' if len(choices) > 1 else 'one function'} may be meant{note}",
+                response=question([c.function for c in choices], language_of(text, otherwise=state.language)),
                 in_scope=in_scope,
             )
         return Selection(

@@ -65,6 +65,8 @@ class Selection:
     #: The likeliest first. May be filled even where the decision is to abstain, to show what was considered.
     candidates: tuple[Candidate, ...] = ()
     decision: Decision
+    #: Where the decision is to ask: the candidates that the user is to choose from, the likeliest first.
+    choices: tuple[Candidate, ...] = ()
     #: Why this decision, for a person; empty where the first candidate's `why` says it.
     stated_reason: str = field(default="", repr=False)
     #: What to answer when no function is called, in the language of the text. Empty when the decision is to act.

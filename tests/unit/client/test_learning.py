@@ -128,7 +128,7 @@ class TestWhatIsSaid:
 
 def counts(producer: Producer) -> list[dict[int, float]]:
     """How often each n-gram was met in texts of each function."""
-    snapshot = producer.selector._current()
+    snapshot = producer.selector._decider_now().snapshot
     bayes, ngrams = snapshot.bayes, snapshot.ngrams
     made = bayes.dump(range(snapshot.size))
     found: list[dict[int, float]] = [{} for _ in range(snapshot.size)]

@@ -38,6 +38,17 @@ def test_it_comes_back_as_it_went(text) -> None:
     assert (read.reason, read.response) == (made.reason, made.response)
 
 
+def test_the_choices_of_a_question_come_back_too() -> None:
+    registry = make_registry()
+    names = {"weather": 0.4, "mail.send": 0.3, "text.count": 0.1}
+    candidates = tuple(Candidate(function=name, probability=p, explain="w") for name, p in names.items())
+    asked = Selection(text="t", candidates=candidates, choices=candidates[:2], decision=Decision.ASK)
+    assert [choice.function for choice in read_selection(write_selection(asked), "t", registry).choices] == [
+        "weather",
+        "mail.send",
+    ]
+
+
 def test_parts_come_back_too() -> None:
     registry = make_registry()
     parts = tuple(

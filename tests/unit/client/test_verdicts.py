@@ -1,5 +1,6 @@
 """From what a caller says to feedback; and who has to ask again."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -29,6 +30,13 @@ def said(selection: Selection, state: ConversationState | None = None, **opinion
 def test_one_thing_is_said_at_a_time(opinion) -> None:
     with pytest.raises(ValueError, match="says one thing"):
         Opinion(**opinion)
+
+
+def test_of_a_question_every_choice_is_wrong_or_one_is_right() -> None:
+    asked = replace(ASKED, choices=CANDIDATES)
+    assert said(asked, right=False) == [("t", "wrong", "text.count"), ("t", "wrong", "weather")]
+    assert said(asked, function="weather") == [("t", "right", "weather")]
+    assert said(asked, right=True) == [("t", "right", "text.count")]
 
 
 @pytest.mark.parametrize("selection", [ACTED, ASKED])

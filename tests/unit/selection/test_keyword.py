@@ -133,6 +133,7 @@ def test_two_functions_that_fit_alike_are_asked_about(registry):
     assert selection.decision is Decision.ASK
     assert selection.function is None
     assert selection.response == "Did you mean mail.send_invoice or text.count_words?"
+    assert [choice.function for choice in selection.choices] == ["mail.send_invoice", "text.count_words"]
     with pytest.raises(NoFunctionSelectedError, match="several functions"):
         selection.bind({})
 
