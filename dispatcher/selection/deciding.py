@@ -22,6 +22,7 @@ from dispatcher.selection.responses import Responses, question
 from dispatcher.selection.scores import MAX_CANDIDATES, ranked
 from dispatcher.selection.selection import Candidate, Decision, Selection, make_candidate
 from dispatcher.selection.selector import ConversationState
+from dispatcher.selection.signals import signals_of
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.thresholds import Thresholds
 from dispatcher.selection.twins import Twins
@@ -118,7 +119,7 @@ class Decider:
         snapshot = self.snapshot
         scores = snapshot.score(reading)
         asked, logs = (scores, scores.logs) if allowed is None else self._twins.hand_over(reading, scores, allowed)
-        in_scope = self._abstention.in_scope(snapshot.signals(reading, asked))
+        in_scope = self._abstention.in_scope(signals_of(snapshot, reading, asked))
         order = scores.ranking if allowed is None else ranked(logs, MAX_CANDIDATES)
         explain = partial(partial, explanation.summarise, snapshot, reading, scores)
         candidates = tuple(
