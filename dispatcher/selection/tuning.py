@@ -64,7 +64,7 @@ def look_at(snapshot: Snapshot, examples: Sequence[Example]) -> HeldOut:
 
     def signals(model: Model) -> Numbers:
         snapshot.set_fusion(model.fusion)
-        fused = [snapshot.fuse(scores.tiers) for scores in scored]
+        fused = (snapshot.fuse(scores.tiers) for scores in scored)
         found = [signals_of(snapshot, *pair) for pair in zip(readings, fused, strict=True)]
         return np.array(found).reshape(len(readings), len(SIGNALS))
 
