@@ -103,7 +103,9 @@ def test_a_function_that_is_only_like_another_gets_nothing_of_what_that_one_is_a
 def test_each_of_several_allowed_versions_gets_its_share():
     cascade = make_cascade(("send_v1", SEND), ("send_v2", SEND), ("send_v3", SEND))
     before = {candidate.function: candidate.probability for candidate in cascade.select(ASKED).candidates}
-    after = {c.function: c.probability for c in cascade.select(ASKED, only=["send_v1", "send_v2"]).candidates}
+    selection = cascade.select(ASKED, only=["send_v1", "send_v2"])
+    after = {candidate.function: candidate.probability for candidate in selection.candidates}
+    assert sum(after.values()) == pytest.approx(selection.in_scope)
     assert after["send_v1"] > before["send_v1"]
     assert after["send_v1"] / after["send_v2"] == pytest.approx(before["send_v1"] / before["send_v2"], rel=1e-3)
 
