@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Trained models: list them, use another, go back.", invoke_without_command=True)
 
 #: Of the metrics, those that a table shows, and what they are called there. When it was trained stands in the version.
-_SHOWN = {"held_out_accuracy": "told rightly", "held_out_loss": "log-loss", "ece": "ECE", "auroc": "AUROC"}
+_SHOWN = {
+    "held_out_accuracy": "told rightly",
+    "held_out_cost": "cost",
+    "held_out_loss": "log-loss",
+    "ece": "ECE",
+    "auroc": "AUROC",
+}
 
 
 def list_(*, folder: FolderOption = None, url: UrlOption = None, as_json: JsonOption = False) -> None:

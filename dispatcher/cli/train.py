@@ -158,7 +158,7 @@ def _data(ended: "Ended", asked: "Asked") -> dict[str, object]:
 
 
 def _score_data(score: "Score") -> dict[str, float]:
-    return {"accuracy": round(score.accuracy, 6), "loss": round(score.loss, 6)}
+    return {"accuracy": round(score.accuracy, 6), "loss": round(score.loss, 6), "cost": round(score.cost, 6)}
 
 
 def _show(output: "Output", ended: "Ended", asked: "Asked") -> None:
@@ -175,6 +175,7 @@ def _show(output: "Output", ended: "Ended", asked: "Asked") -> None:
     rows = [
         ("model", ended.champion or "(untrained)", ended.version or "(not kept)"),
         ("told rightly", f"{before.accuracy:.1%}", f"{challenger.accuracy:.1%}"),
+        ("cost of a text", f"{before.cost:.3f}", f"{challenger.cost:.3f}"),
         ("log-loss", f"{before.loss:.3f}", f"{challenger.loss:.3f}"),
         ("first candidate is right", *(_percent(s.evaluation.accuracy.value) for s in (before, challenger))),
         ("abstains, out of scope", *(_percent(s.evaluation.out_of_scope_recall.value) for s in (before, challenger))),

@@ -6,7 +6,7 @@ apart into its parts.
 
 import math
 from collections.abc import Collection, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Final
 
 import numpy as np
@@ -22,8 +22,10 @@ from dispatcher.selection.responses import Responses, question
 from dispatcher.selection.scores import MAX_CANDIDATES, ranked
 from dispatcher.selection.selection import Candidate, Decision, Selection, make_candidate
 from dispatcher.selection.selector import ConversationState
+from dispatcher.selection.signals import signals_of
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.thresholds import Thresholds
+from dispatcher.selection.twins import Twins
 from dispatcher.selection.words import MAX_TEXT_CHARACTERS, Language, language_of
 
 #: What a named function, or a text that is known, is given as a probability.
@@ -65,6 +67,10 @@ class Decider:
         self._thresholds = thresholds
         self._responses = responses
         self._version = version
+
+    @cached_property
+    def _twins(self) -> Twins:
+        return Twins(self.snapshot.cards)
 
     def decide(self, text: str, state: ConversationState | None, only: Collection[str] | None) -> Selection:
         """Say which function the text asks for; see `Selector.select`."""
@@ -112,8 +118,8 @@ class Decider:
         """A selection by all tiers."""
         snapshot = self.snapshot
         scores = snapshot.score(reading)
-        in_scope = self._abstention.in_scope(snapshot.signals(reading, scores))
-        logs = scores.logs if allowed is None else scores.logs + allowed
+        asked, logs = (scores, scores.logs) if allowed is None else self._twins.hand_over(reading, scores, allowed)
+        in_scope = self._abstention.in_scope(signals_of(snapshot, reading, asked))
         order = scores.ranking if allowed is None else ranked(logs, MAX_CANDIDATES)
         explain = partial(partial, explanation.summarise, snapshot, reading, scores)
         candidates = tuple(

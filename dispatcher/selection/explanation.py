@@ -99,5 +99,5 @@ def _like(snapshot: "Snapshot", reading: "Reading", position: int) -> str:
 
 
 def _rules(snapshot: "Snapshot", reading: "Reading", position: int) -> str:
-    whys = [why for share, why in snapshot.matches(reading, position) if share > 0]
+    whys = [why for share, why in snapshot.keywords.matches(reading, position) if share > 0]
     return "; ".join(dict.fromkeys(whys))

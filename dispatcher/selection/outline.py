@@ -20,6 +20,12 @@ _LEAST: Final = 2
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+|(?<=[。！？])")
 
 
+def first_sentence(description: str) -> str:
+    """The first sentence that says something; all of a description where none does."""
+    sentences = _SENTENCE_END.split(description)
+    return next((sentence for sentence in sentences if len(set(terms(sentence))) >= _LEAST), description)
+
+
 class _Terms(NamedTuple):
     """Terms that belong together: what each weighs, and all of them."""
 
@@ -55,8 +61,7 @@ class Outline:
 
     def _find(self, card: Card) -> tuple[list[_Terms], _Terms | None]:
         names = [frozenset(terms(split_name(name))) for name in card.names]
-        sentences = (frozenset(terms(sentence)) for sentence in _SENTENCE_END.split(card.description))
-        first = next((found for found in sentences if len(found) >= _LEAST), None) or frozenset(terms(card.description))
+        first = frozenset(terms(first_sentence(card.description)))
         return [self._weigh(name) for name in names if name], self._weigh(first) if first else None
 
     def _weigh(self, found: Iterable[str]) -> _Terms:

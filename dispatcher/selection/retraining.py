@@ -1,7 +1,14 @@
 """A new model from everything that was said, and whether it is better than the one in use.
 
 A part of the texts, chosen by their own digest, is held out of every training. So a text that was held out once always
-is, and the model in use has not seen it either. A challenger takes the champion's place only where it is better there.
+is, and the model in use has not seen it either. A challenger takes the champion's place only where it is better there:
+
+    badness = mean over the held-out texts of  cost of the decision - log P(what was right)
+
+The cost says what a caller notices, abstention and thresholds too, but a few texts decide it by chance; the logarithm
+says of every text how true its probabilities are, but nothing of what comes of them.
+
+Source: Gneiting and Raftery 2007 (proper scoring rules).
 """
 
 import hashlib
@@ -22,8 +29,10 @@ from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.misled import Lessons, confirmed, find_misleader, is_right
 from dispatcher.selection.model import Model
 from dispatcher.selection.rules import KeywordRule, compile_rules
+from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.training import train
+from dispatcher.selection.tuning import WRONG_COST
 from dispatcher.selection.words import normalise
 
 #: Percent of the texts that are held out.
@@ -36,9 +45,12 @@ SAID: Final = 0.5
 LEAST: Final = 1e-3
 #: Sources that are left out of a training, at most.
 MAX_LEFT_OUT: Final = 3
-#: Accuracies that differ by less are the same.
-SAME: Final = 1e-9
-#: The share by which a loss must be lower to count.
+#: What it costs to abstain from a text that a function fits, or to ask about others, where a question about the right
+#: one costs 1: the user has to say it anew, but has nothing to undo.
+MISSED_COST: Final = 2.0
+#: Candidates that a question is about, at most.
+ASKED: Final = 3
+#: The share by which a model must be less bad to be better.
 MARGIN: Final = 0.01
 
 
@@ -60,16 +72,16 @@ class Score:
     accuracy: float
     #: The mean of -log P(what was right).
     loss: float
+    #: The mean of what decisions cost: 1 for a question about what is right, or of a text that asks for nothing.
+    cost: float
     evaluation: Evaluation
 
     def beats(self, other: "Score") -> bool:
-        """Whether it is better: more is told rightly, or as much with clearly more certainty.
+        """Whether it is better, by what its decisions cost and how true its probabilities are, both together.
 
         A model that was stored is rounded: the same one trained twice is no better than itself.
         """
-        if abs(self.accuracy - other.accuracy) < SAME:
-            return self.loss < other.loss * (1 - MARGIN)
-        return self.accuracy > other.accuracy
+        return self.cost + self.loss < (other.cost + other.loss) * (1 - MARGIN)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,6 +190,7 @@ def challenge(  # noqa: PLR0913 - all of one training
         "held_out": float(len(gathered.held_out)),
         "held_out_accuracy": score.accuracy,
         "held_out_loss": score.loss,
+        "held_out_cost": score.cost,
     }
     return replace(model, metrics=metrics), score
 
@@ -242,8 +255,18 @@ def rate(
     return Score(
         accuracy=sum(map(is_right, judged)) / len(judged),
         loss=sum(map(_loss, judged)) / len(judged),
+        cost=sum(map(cost_of, judged)) / len(judged),
         evaluation=summarise(judged),
     )
+
+
+def cost_of(judged: Judged) -> float:
+    """What the decision about a text costs, a question that helps being 1."""
+    if judged.calls:
+        return 0.0 if judged.calls_are_right else WRONG_COST
+    if judged.expected is None:
+        return 1.0 if judged.decision is Decision.ASK else 0.0
+    return 1.0 if judged.decision is Decision.ASK and judged.found_in(ASKED) else MISSED_COST
 
 
 def _loss(judged: Judged) -> float:

@@ -2,25 +2,23 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dispatcher.selection import fusion
-from dispatcher.selection.abstention import SIGNALS, energy
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
 from dispatcher.selection.embedding import Embedding
-from dispatcher.selection.evidence import Index
 from dispatcher.selection.exact import NOTHING, Exact
 from dispatcher.selection.features import buckets, tokens
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.fusion import Fusion
 from dispatcher.selection.judgement import gradient_of, judge
+from dispatcher.selection.keyword_tier import KeywordTier
 from dispatcher.selection.lexical import Lexicon
-from dispatcher.selection.loss import Floats, Integers, ones
+from dispatcher.selection.loss import Floats, Integers
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model
 from dispatcher.selection.neighbours import Neighbours
@@ -33,8 +31,8 @@ from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.shape import Shape
 from dispatcher.selection.softmax import Ngrams, Softmax, document_of
 from dispatcher.selection.sums import Sum, Sums, Table
+from dispatcher.selection.tiers import find_tiers
 from dispatcher.selection.unsaid import Unsaid, share_out
-from dispatcher.selection.words import words
 
 if TYPE_CHECKING:
     from dispatcher.selection.distance import Distance
@@ -47,17 +45,6 @@ PLAUSIBLE = 0.02
 KNOWN = 0.01
 #: The probability of a favourite from which on it is not plausible that nothing fits.
 CLEAR_FAVOURITE = 0.9
-#: What a like example adds at most, as in the keyword selector. Shared words add nothing here: BM25 and the n-grams
-#: count them already.
-EXAMPLE_WEIGHT = 5.0
-#: Functions above which examples are left to the other tiers, which are quicker.
-MAX_EVIDENCE = 500
-#: How much of a first candidate's sureness counts: log of what its probability lacks to 1.
-SURE_ENOUGH = 5.0
-#: How far above the mean a tier's favourite is.
-FAVOUR = 0.3
-#: What a rule found only in the material counts.
-MATERIAL_WEIGHT = 0.25
 
 
 class Snapshot:
@@ -87,12 +74,10 @@ class Snapshot:
         self.exact = Exact(self.cards)
         self.lexicon = Lexicon(self.cards)
         self.shape = Shape(self.cards)
-        self.rules = tuple((self.names[rule.rule.function], rule) for rule in rules if rule.rule.function in self.names)
-        # What a trained model knows of examples is more than this does.
-        likened = model is None and self.size <= MAX_EVIDENCE and any(card.examples for card in self.cards)
-        self._evidence = Index(self.cards) if likened else None
+        # A trained model knows more of examples than how like them a text is.
+        self.keywords = KeywordTier(self.cards, self.names, rules, liken=model is None)
         # Nor does it ask how a function describes itself: what was learnt is not in the descriptions.
-        self._outline = Outline(self.cards, self.lexicon) if model is None else None
+        self.outline = Outline(self.cards, self.lexicon) if model is None else None
         columns = min(self.size, 1_000)
         if model is None:
             self.ngrams = Ngrams([np.unique(document_of(card)) for card in self.cards], columns)
@@ -182,7 +167,7 @@ class Snapshot:
 
     def _weigh_tiers(self) -> None:
         gates = self.fusion.gates(self.examples)
-        found = self._find_tiers()
+        found = find_tiers(self)
         #: The tiers that count for any function: the others need not be asked.
         self._active = {t: logits_of for t, logits_of in found.items() if t in gates and gates[t].any()}
         others = [tier for tier in gates if tier not in self._active]
@@ -194,34 +179,6 @@ class Snapshot:
         self._active_gates = self._all_gates[: len(self._active)]
         self._gates = dict(zip(order, self._all_gates, strict=True))
         self._untrained, self._gained = self.fusion.ends(order)
-
-    def _find_tiers(self) -> dict[str, Callable[[Reading], Floats]]:
-        """How each tier that there is gives its logits."""
-        found: dict[str, Callable[[Reading], Floats]] = {
-            fusion.LEXICAL: lambda reading: _as_far_as_read(reading.lexical[0], reading),
-            fusion.NGRAMS: lambda reading: _weaken(self._softmax_logits(reading), reading.familiar),
-        }
-        if not self.shape.is_silent:
-            found[fusion.SHAPE] = lambda reading: _weaken(self.shape.scores(reading.whole), reading.familiar)
-        if self.bayes.calls.any():
-            found[fusion.BAYES] = lambda reading: _weaken(self._bayes_logits(reading), reading.familiar)
-            found[fusion.PRIOR] = lambda reading: _as_far_as_read(self._prior(reading), reading)
-        if self.latent is not None:
-            found[fusion.LATENT] = lambda reading: _weaken(reading.latent[: self.size], reading.familiar)
-        if self.network is not None:
-            found[fusion.NETWORK] = lambda reading: reading.network[: self.size]
-        if self.embedding is not None and self.neighbours is not None:
-            embedding = self.embedding
-            found[fusion.EMBEDDING] = lambda reading: embedding.logits(reading.vector, foreign=reading.foreign)
-            found[fusion.NEIGHBOURS] = lambda reading: reading.neighbours[0][: self.size]
-        if self.rules or self._evidence is not None:
-            found[fusion.KEYWORDS] = self._keywords
-        return found
-
-    def _prior(self, reading: Reading) -> Floats:
-        """How often functions were asked for, as far as that is known: who never came first was never confirmed."""
-        prior, unknown = self.bayes.log_prior(reading.states), self.unsaid.share
-        return prior if not unknown else prior - np.float32(unknown) * self.bayes.log_prior()
 
     def add_up(self, found: list[str]) -> Sum:
         """What the n-grams of a text's words add up to in the tables of the tiers, where those are dense."""
@@ -246,90 +203,10 @@ class Snapshot:
             self._sums.use(tables if self.softmax.is_dense else ())
             self._summed = (self.softmax.changes, self.bayes.changes, self.latent)
 
-    def _softmax_logits(self, reading: Reading) -> Floats:
-        if not self.softmax.is_dense:
-            return self.softmax.logits(reading.ngrams)
-        return reading.sum.tables[0] / np.float32(reading.sum.length) + self.softmax.bias
-
-    def _bayes_logits(self, reading: Reading) -> Floats:
-        if not self.softmax.is_dense:
-            return self.bayes.logits(reading.ngrams)
-        return self.bayes.weigh(reading.sum.tables[1], reading.sum.count)
-
-    def _keywords(self, reading: Reading) -> Floats:
-        """As the keyword selector scores: rules, and the likeness to examples."""
-        scores = np.zeros(self.size, dtype=np.float32)
-        state = reading.state if reading.state is not None else ConversationState()
-        for position, rule in self.rules:
-            share, _ = rule.match(reading.request, state, MATERIAL_WEIGHT)
-            scores[position] += share * rule.rule.weight
-        if self._evidence is not None:
-            for position, likeness in self._evidence.likenesses(words(reading.request.instruction)).items():
-                scores[position] += EXAMPLE_WEIGHT * likeness**2
-        return scores
-
     @property
     def gates(self) -> Mapping[str, Floats]:
         """The weight of each tier for each function, shape (functions,)."""
         return self._gates
-
-    def _ruled(self, reading: Reading, position: int) -> float:
-        """The weights of a function's rules, as far as they match."""
-        state = reading.state if reading.state is not None else ConversationState()
-        return sum(
-            rule.match(reading.request, state, MATERIAL_WEIGHT)[0] * rule.rule.weight
-            for at, rule in self.rules
-            if at == position
-        )
-
-    def matches(self, reading: Reading, position: int) -> list[tuple[float, str]]:
-        """How far each rule of a function matches, and which words did."""
-        state = reading.state if reading.state is not None else ConversationState()
-        return [rule.match(reading.request, state, MATERIAL_WEIGHT) for at, rule in self.rules if at == position]
-
-    def signals(self, reading: Reading, scores: Scores) -> list[float]:
-        """What speaks for and against that any function is meant; see `abstention.SIGNALS`."""
-        logs, tiers = scores.logs, scores.tiers
-        first, *others = scores.ranking[:2]
-        favourite = logs.item(first)
-        second = logs.item(others[0]) if others else -10.0
-        found = {
-            "doubt": math.log(max(1e-4, 1 - math.exp(favourite))),
-            "margin": min(10.0, favourite - second),
-            "met": reading.met,
-        }
-        votes = []
-        for tier, all_of_them, own in (
-            (fusion.NGRAMS, "words", "words_first"),
-            (fusion.EMBEDDING, "meaning", "meaning_first"),
-        ):
-            logits = tiers.get(tier)
-            if logits is not None:
-                found[all_of_them], found[own] = energy(logits), logits.item(first)
-                votes.append(_favours(logits, first))
-        terms = tiers.get(fusion.LEXICAL)
-        if terms is not None:
-            found["coverage"] = terms.item(first) / max(1e-6, reading.lexical[1])
-            votes.append(_favours(terms, first))
-        found["agreement"] = sum(votes) / max(1, len(votes))
-        if self._outline is not None:
-            named, described = self._outline.shares(reading.terms, first)
-            sure = min(SURE_ENOUGH, -found["doubt"]) if others else 0.0
-            taught = fusion.share_of(self.examples.item(first)) * sure
-            found |= {"named": named, "described": described, "taught": taught}
-        if fusion.KEYWORDS in tiers:
-            found["ruled"] = self._ruled(reading, first)
-        if self.neighbours is not None:
-            found["near"], found["refused"] = reading.neighbours[1]
-        if self.distance is not None:
-            found["distance"] = float(self.distance.nearest(reading.vector[None])[0])
-        if fusion.NETWORK in tiers:
-            found["network"] = energy(tiers[fusion.NETWORK])
-            found["known"] = found["network"] - reading.network.item(-1)
-        if fusion.LATENT in tiers:
-            found["network_words"] = energy(tiers[fusion.LATENT])
-            found["known_words"] = found["network_words"] - reading.latent.item(-1)
-        return list(map(found.get, SIGNALS, repeat(0.0)))
 
     # --- learn --------------------------------------------------------------------------------------------------
 
@@ -419,19 +296,3 @@ class Snapshot:
         """Add to the examples that functions are known to have."""
         for position, count in counts.items():
             self.examples[position] += count
-
-
-def _as_far_as_read(logits: Floats, reading: Reading) -> Floats:
-    """What holds in the language that the text is in."""
-    return _weaken(logits, reading.language) if reading.foreign else logits
-
-
-def _weaken(logits: Floats, share: float) -> Floats:
-    return logits if share == 1 else logits * np.float32(share)
-
-
-def _favours(logits: Floats, position: int) -> bool:
-    """Whether a function is a tier's favourite; a tier that says nearly the same of all has none."""
-    if int(logits.argmax()) != position:
-        return False
-    return logits.item(position) - float(logits.dot(ones(len(logits)))) / len(logits) > FAVOUR

@@ -13,6 +13,7 @@ from dispatcher.selection.fusion import TIERS, fit_fusion, keep_pace, set_temper
 from dispatcher.selection.loss import Floats, Integers, softmax
 from dispatcher.selection.measures import calibration, roc
 from dispatcher.selection.model import Model
+from dispatcher.selection.signals import signals_of
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.thresholds import Thresholds
 
@@ -63,7 +64,8 @@ def look_at(snapshot: Snapshot, examples: Sequence[Example]) -> HeldOut:
 
     def signals(model: Model) -> Numbers:
         snapshot.set_fusion(model.fusion)
-        found = [snapshot.signals(reading, snapshot.fuse(s.tiers)) for reading, s in zip(readings, scored, strict=True)]
+        fused = (snapshot.fuse(scores.tiers) for scores in scored)
+        found = [signals_of(snapshot, *pair) for pair in zip(readings, fused, strict=True)]
         return np.array(found).reshape(len(readings), len(SIGNALS))
 
     return HeldOut(

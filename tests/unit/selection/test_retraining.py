@@ -1,13 +1,17 @@
 """A model is made from everything that was said, and takes the place of another only where it is better."""
 
+import math
+
 import pytest
 
 from dispatcher import Registry
 from dispatcher.errors import ModelError
-from dispatcher.selection.evaluation import Labelled
+from dispatcher.selection.evaluation import Judged, Labelled, summarise
 from dispatcher.selection.example import Example
 from dispatcher.selection.feedback import Feedback, Verdict
-from dispatcher.selection.retraining import challenge, gather, rate
+from dispatcher.selection.misled import is_right
+from dispatcher.selection.retraining import Score, challenge, cost_of, gather, rate
+from dispatcher.selection.selection import Decision
 
 
 def make_registry() -> Registry:
@@ -121,6 +125,72 @@ def test_a_challenger_learns_the_validation_texts_too_but_never_one_that_was_hel
     assert not {example.text for example in held} & set(model.examples.texts)
     learnt = [example for example in gathered.examples if example.function]
     assert model.calls.sum() == len(learnt) + len(told)
+
+
+def make_score(*judged: Judged) -> Score:
+    losses = [-math.log(max(0.001, row.probabilities[0] if row.first_is_right else 0.0)) for row in judged]
+    return Score(
+        accuracy=sum(map(is_right, judged)) / len(judged),
+        loss=sum(losses) / len(judged),
+        cost=sum(map(cost_of, judged)) / len(judged),
+        evaluation=summarise(judged),
+    )
+
+
+def make_judged(first: str, probability: float, decision: str = "act", *, right: str | None = "mail") -> Judged:
+    called = (first,) if decision == "act" else ()
+    return Judged(
+        text="x",
+        expected=right,
+        ranked=(first,),
+        probabilities=(probability,),
+        decision=Decision(decision),
+        calls=called,
+    )
+
+
+@pytest.mark.parametrize(
+    ("judged", "cost"),
+    [
+        (make_judged("mail", 0.9), 0),
+        (make_judged("weather", 0.9), 3),
+        (make_judged("mail", 0.4, "ask"), 1),
+        (make_judged("weather", 0.4, "ask"), 2),
+        (make_judged("mail", 0.2, "abstain"), 2),
+        (make_judged("mail", 0.2, "abstain", right=None), 0),
+        (make_judged("mail", 0.4, "ask", right=None), 1),
+        (make_judged("mail", 0.9, right=None), 3),
+    ],
+)
+def test_a_wrong_call_costs_most_and_a_question_least(judged, cost) -> None:
+    assert cost_of(judged) == cost
+
+
+def test_one_text_more_does_not_outweigh_probabilities_that_are_untrue() -> None:
+    unsure = [make_judged("mail", 0.4, "ask")] * 8
+    true = make_score(*[make_judged("mail", 0.9)] * 90, *unsure, *[make_judged("weather", 0.4, "ask")] * 2)
+    bold = make_score(*[make_judged("mail", 0.99)] * 93, *[make_judged("weather", 0.99)] * 7)
+    lying = make_score(*[make_judged("mail", 0.3)] * 99, make_judged("weather", 0.3))
+    assert lying.accuracy > true.accuracy > bold.accuracy
+    assert true.beats(bold)
+    assert true.beats(lying)
+
+
+def test_as_many_texts_told_with_fewer_questions_are_better() -> None:
+    asks = make_score(*[make_judged("mail", 0.6, "ask")] * 50, *[make_judged("mail", 0.6)] * 50)
+    acts = make_score(*[make_judged("mail", 0.6)] * 100)
+    assert acts.accuracy == asks.accuracy
+    assert acts.beats(asks)
+    assert not asks.beats(acts)
+
+
+def test_what_differs_by_rounding_is_no_better() -> None:
+    one = make_score(*[make_judged("mail", 0.801)] * 20, make_judged("weather", 0.9))
+    other = make_score(*[make_judged("mail", 0.8)] * 20, make_judged("weather", 0.9))
+    assert one.loss < other.loss
+    assert not one.beats(other)
+    perfect = make_score(make_judged("mail", 1.0))
+    assert not perfect.beats(perfect)
 
 
 def test_one_that_was_taught_the_wrong_things_does_not() -> None:
