@@ -18,7 +18,7 @@ from dispatcher.selection.fusion import Fusion
 from dispatcher.selection.judgement import gradient_of, judge
 from dispatcher.selection.keyword_tier import KeywordTier
 from dispatcher.selection.lexical import Lexicon
-from dispatcher.selection.loss import Floats, Integers
+from dispatcher.selection.loss import Floats, Integers, ones
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import Model
 from dispatcher.selection.neighbours import Neighbours
