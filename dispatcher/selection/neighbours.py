@@ -23,13 +23,25 @@ MAX_OF_FUNCTION: Final = 32
 MAX_TEXTS: Final = 8_192
 #: What a wrong function's text counts, by a right one's.
 WRONG: Final = 0.5
+#: A part of a vector that is shorter says nothing.
+SHORTEST: Final = 0.1
 
 
 class Neighbours:
     """Remembered texts of a set of functions."""
 
-    def __init__(self, size: int, dimension: int) -> None:
+    def __init__(self, size: int, dimension: int, multilingual: Floats | None = None) -> None:
+        """Remember nothing yet.
+
+        Args:
+            size: the functions.
+            dimension: of a vector.
+            multilingual: 1 for the numbers that texts in any language have, 0 for the others; None: all have all.
+        """
         self.size = size
+        self._multilingual = multilingual
+        #: How long what each text says in any language is.
+        self._lengths = np.ones(64, dtype=np.float32)
         self._dimension = dimension
         self._vectors = np.zeros((64, dimension), dtype=np.float32)
         self._positions = np.zeros(64, dtype=np.int64)
@@ -56,10 +68,20 @@ class Neighbours:
         own.append(place)
         self._vectors[place], self._positions[place], self._texts[place] = vector, position, text
         self._signs[place] = 1.0 if right else -WRONG
+        if self._multilingual is not None:
+            self._lengths[place] = max(float(np.square(vector) @ self._multilingual) ** 0.5, SHORTEST)
 
-    def read(self, vector: Floats, nothing: int) -> tuple[Floats, tuple[float, float]]:
-        """What `logits` and `closeness` say, for one product with the remembered vectors, which is most of the work."""
+    def read(self, vector: Floats, nothing: int, *, shared: bool = False) -> tuple[Floats, tuple[float, float]]:
+        """What `logits` and `closeness` say, for one product with the remembered vectors, which is most of the work.
+
+        Args:
+            vector: of the text.
+            nothing: the position of the texts that nothing fits.
+            shared: whether what texts in any language say is compared alone, where the text says no more.
+        """
         cosines = self._cosines(vector)
+        if shared and self._multilingual is not None and not (vector * (1 - self._multilingual)).any():
+            cosines /= self._lengths[: len(self)]
         return self._logits(cosines), self._closeness(cosines, nothing)
 
     def logits(self, vector: Floats) -> Floats:
@@ -111,8 +133,8 @@ class Neighbours:
 
     def _grow(self) -> None:
         size = 2 * len(self._positions)
-        for name in ("_vectors", "_positions", "_signs"):
+        for name in ("_vectors", "_positions", "_signs", "_lengths"):
             old = getattr(self, name)
-            new = np.zeros((size, *old.shape[1:]), dtype=old.dtype)
+            new = np.ones((size, *old.shape[1:]), dtype=old.dtype)
             new[: len(old)] = old
             setattr(self, name, new)

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from itertools import repeat
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from dispatcher.selection.features import buckets, tokens
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.fusion import Fusion
 from dispatcher.selection.judgement import gradient_of, judge
+from dispatcher.selection.languages import languages_of
 from dispatcher.selection.lexical import Lexicon
 from dispatcher.selection.loss import Floats, Integers, ones
 from dispatcher.selection.meaning import Meaning
@@ -112,10 +114,11 @@ class Snapshot:
                 meaning = meaning.adapted(model.adapted)
             self.embedding = Embedding(self.cards, meaning)
             # One place more than functions: the texts that nothing fits.
-            self.neighbours = Neighbours(self.size + 1, meaning.dimension)
+            self.neighbours = Neighbours(self.size + 1, meaning.dimension, meaning.multilingual)
             self.rehearsal = Rehearsal(self.embedding)
         #: The tiers whose weights learn from each feedback.
         self._weighed = (fusion.NGRAMS,) if self.embedding is None else (fusion.NGRAMS, fusion.EMBEDDING)
+        self._texts = () if model is None else model.examples.texts
         #: How many examples each function has.
         self.examples = np.zeros(self.size, dtype=np.float32)
         default = fusion.WORDS if meaning is None else fusion.MEANING
@@ -150,6 +153,11 @@ class Snapshot:
 
     def read(self, text: str, state: ConversationState | None = None) -> Reading:
         return Reading(text, state, self)
+
+    @cached_property
+    def languages(self) -> frozenset[str]:
+        """Those but English that much of what was learnt from offline is in, or of what functions say of themselves."""
+        return languages_of(self._texts or [text for card in self.cards for text in (card.description, *card.examples)])
 
     def score(self, reading: Reading) -> Scores:
         """What each tier says of each function, and all of them together."""
@@ -266,6 +274,11 @@ class Snapshot:
             for position, likeness in self._evidence.likenesses(words(reading.request.instruction)).items():
                 scores[position] += EXAMPLE_WEIGHT * likeness**2
         return scores
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is anything that was learnt offline."""
+        return self._outline is None
 
     @property
     def gates(self) -> Mapping[str, Floats]:
