@@ -113,7 +113,7 @@ class Decider:
         snapshot = self.snapshot
         scores = snapshot.score(reading)
         # What an untrained selector goes by was fitted to texts whose words are mostly unknown.
-        heard = reading.language if snapshot.is_trained else 1.0
+        heard = reading.heard if snapshot.is_trained else 1.0
         in_scope = self._abstention.in_scope(snapshot.signals(reading, scores), heard=heard)
         logs = scores.logs if allowed is None else scores.logs + allowed
         order = scores.ranking if allowed is None else ranked(logs, MAX_CANDIDATES)

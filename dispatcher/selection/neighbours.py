@@ -69,7 +69,7 @@ class Neighbours:
         self._vectors[place], self._positions[place], self._texts[place] = vector, position, text
         self._signs[place] = 1.0 if right else -WRONG
         if self._multilingual is not None:
-            self._lengths[place] = max(float(np.square(vector) @ self._multilingual) ** 0.5, SHORTEST)
+            self._lengths[place] = max(float(vector @ (vector * self._multilingual)) ** 0.5, SHORTEST)
 
     def read(self, vector: Floats, nothing: int, *, shared: bool = False) -> tuple[Floats, tuple[float, float]]:
         """What `logits` and `closeness` say, for one product with the remembered vectors, which is most of the work.

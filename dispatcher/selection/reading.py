@@ -99,7 +99,9 @@ class Reading:
     @property
     def _strange(self) -> bool:
         """Whether it is in another language in Latin letters; the stranger its words, the more of them may be met."""
-        return is_strange(self.tokens, self._snapshot.languages, least=max(STRANGE, self.met))
+        least = max(STRANGE, self.met)
+        # What was learnt from is looked through for its languages only once there is a text that asks for it.
+        return is_strange(self.tokens, least=least) and is_strange(self.tokens, self._snapshot.languages, least=least)
 
     @lazily
     def language(self) -> float:
@@ -114,6 +116,14 @@ class Reading:
             return self.met**2
         values = self._snapshot.ngrams.read(buckets(without_latin(self.text))).values
         return min(1.0, 2 * float(values @ values))
+
+    @property
+    def heard(self) -> float:
+        """How far signals that tell languages apart count: whole where the encoder for English has anything to say."""
+        embedding = self._snapshot.embedding
+        if embedding is None or not self.foreign or embedding.meaning.has_english(self.vector):
+            return 1.0
+        return self.language
 
     @lazily
     def vector(self) -> Floats:

@@ -118,6 +118,7 @@ class Snapshot:
             self.rehearsal = Rehearsal(self.embedding)
         #: The tiers whose weights learn from each feedback.
         self._weighed = (fusion.NGRAMS,) if self.embedding is None else (fusion.NGRAMS, fusion.EMBEDDING)
+        #: What was learnt from offline.
         self._texts = () if model is None else model.examples.texts
         #: How many examples each function has.
         self.examples = np.zeros(self.size, dtype=np.float32)

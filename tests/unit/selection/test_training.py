@@ -25,6 +25,7 @@ from dispatcher.selection.tuning import HeldOut, keep_refusing, look_at
 from tests.unit.selection.making import (
     DESCRIPTIONS,
     TEMPLATES,
+    WordByWord,
     make_cards,
     make_meaning,
     make_registry,
@@ -393,10 +394,16 @@ def test_what_was_learnt_in_english_holds_for_requests_in_another_language_of_la
         reading = snapshot.read(text)
         assert reading.foreign
         assert not meaning.has_english(reading.vector)
-        assert reading.language == pytest.approx(reading.met**2)
+        assert reading.language == reading.heard == pytest.approx(reading.met**2)
     english = snapshot.read("play weather in paris")
-    assert (english.foreign, english.language) == (False, 1.0)
+    assert (english.foreign, english.language, english.heard) == (False, 1.0, 1.0)
     assert meaning.has_english(english.vector)
+
+
+def test_a_text_that_is_read_word_for_word_in_english_is_heard_as_english_is():
+    alone, glossed = make_two_languages(), make_two_languages(glossary=WordByWord())
+    heard = [Snapshot(make_cards(), meaning=meaning).read("播放 歌曲").heard for meaning in (alone, glossed)]
+    assert heard == [0.0, 1.0]
 
 
 def test_a_language_that_was_trained_in_is_read_as_it_was_trained():
