@@ -58,7 +58,9 @@ def feedbacks_of(
             if part.function is not None
         ]
     if not opinion.right and selection.choices:
-        return [_feedback(selection.text, Verdict.WRONG, choice.function, state, source) for choice in selection.choices]
+        return [
+            _feedback(selection.text, Verdict.WRONG, choice.function, state, source) for choice in selection.choices
+        ]
     verdict = Verdict.RIGHT if opinion.right else Verdict.WRONG
     return [_feedback(selection.text, verdict, _first(selection), state, source)]
 

@@ -57,6 +57,10 @@ SIGNALS: Final = (
 )
 
 _RULED: Final = SIGNALS.index("ruled")
+#: Those that say in which language a text is, as much as whether a function is meant.
+_OF_LANGUAGE: Final = tuple(
+    map(SIGNALS.index, ("words", "words_first", "coverage", "known_words", "network_words", "met", "distance"))
+)
 
 Numbers = npt.NDArray[np.float64]
 
@@ -78,8 +82,18 @@ class Abstention:
         object.__setattr__(self, "_plain", plain.tolist())
         object.__setattr__(self, "_plain_bias", self.bias - float(plain @ self.means))
 
-    def in_scope(self, signals: Sequence[float] | Numbers) -> float:
-        """The probability that a function is meant."""
+    def in_scope(self, signals: Sequence[float] | Numbers, *, heard: float = 1.0) -> float:
+        """The probability that a function is meant.
+
+        Args:
+            signals: of the text.
+            heard: how far it is in the examples' language, from 0 to 1: signals that tell that count as far, and are
+                their means for the rest.
+        """
+        if heard < 1:
+            signals = list(signals)
+            for place in _OF_LANGUAGE:
+                signals[place] = heard * signals[place] + (1 - heard) * self.means.item(place)
         learnt = _logistic(sum(map(mul, self._plain, signals), self._plain_bias))
         ruled = signals[_RULED]
         return learnt if ruled <= 0 else 1 - (1 - learnt) * (1 - _logistic((ruled - EVEN) / TEMPERATURE))

@@ -119,7 +119,9 @@ class Decider:
         snapshot = self.snapshot
         scores = snapshot.score(reading)
         asked, logs = (scores, scores.logs) if allowed is None else self._twins.hand_over(reading, scores, allowed)
-        in_scope = self._abstention.in_scope(signals_of(snapshot, reading, asked))
+        # What an untrained selector goes by was fitted to texts whose words are mostly unknown.
+        heard = reading.heard if snapshot.is_trained else 1.0
+        in_scope = self._abstention.in_scope(signals_of(snapshot, reading, asked), heard=heard)
         order = scores.ranking if allowed is None else ranked(logs, MAX_CANDIDATES)
         explain = partial(partial, explanation.summarise, snapshot, reading, scores)
         candidates = tuple(

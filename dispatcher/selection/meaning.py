@@ -147,6 +147,11 @@ class Meaning:
         return self._adapted[1]
 
     @property
+    def multilingual(self) -> Floats | None:
+        """1 for the numbers that texts in any language have, 0 for the others; None where there are none of these."""
+        return self._multilingual
+
+    @property
     def crosses_languages(self) -> bool:
         """Whether a text in any language is near a text in English that means the same."""
         return self._multilingual is not None

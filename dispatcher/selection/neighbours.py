@@ -23,13 +23,27 @@ MAX_OF_FUNCTION: Final = 32
 MAX_TEXTS: Final = 8_192
 #: What a wrong function's text counts, by a right one's.
 WRONG: Final = 0.5
+#: A part of a vector that is shorter says nothing.
+SHORTEST: Final = 0.1
+#: Texts whose lengths are worked out at once.
+BLOCK: Final = 256
 
 
 class Neighbours:
     """Remembered texts of a set of functions."""
 
-    def __init__(self, size: int, dimension: int) -> None:
+    def __init__(self, size: int, dimension: int, multilingual: Floats | None = None) -> None:
+        """Remember nothing yet.
+
+        Args:
+            size: the functions.
+            dimension: of a vector.
+            multilingual: 1 for the numbers that texts in any language have, 0 for the others; None: all have all.
+        """
         self.size = size
+        self._multilingual = multilingual
+        #: How long what each text says in any language is; 0 where that was not asked for yet.
+        self._lengths = np.zeros(64, dtype=np.float32)
         self._dimension = dimension
         self._vectors = np.zeros((64, dimension), dtype=np.float32)
         self._positions = np.zeros(64, dtype=np.int64)
@@ -58,10 +72,19 @@ class Neighbours:
         own.append(place)
         self._vectors[place] = vector
         self._signs[place] = 1.0 if right else -WRONG
+        self._lengths[place] = 0.0
 
-    def read(self, vector: Floats, nothing: int) -> tuple[Floats, tuple[float, float]]:
-        """What `logits` and `closeness` say, for one product with the remembered vectors, which is most of the work."""
+    def read(self, vector: Floats, nothing: int, *, shared: bool = False) -> tuple[Floats, tuple[float, float]]:
+        """What `logits` and `closeness` say, for one product with the remembered vectors, which is most of the work.
+
+        Args:
+            vector: of the text.
+            nothing: the position of the texts that nothing fits.
+            shared: whether what texts in any language say is compared alone, where the text says no more.
+        """
         cosines = self._cosines(vector)
+        if shared and self._multilingual is not None and not (vector * (1 - self._multilingual)).any():
+            cosines /= self._lengths_of(self._multilingual)
         return self._logits(cosines), self._closeness(cosines, nothing)
 
     def logits(self, vector: Floats) -> Floats:
@@ -71,6 +94,15 @@ class Neighbours:
     def closeness(self, vector: Floats, nothing: int) -> tuple[float, float]:
         """The cosine of the nearest text that a function was right for, and of the nearest at position `nothing`."""
         return self._closeness(self._cosines(vector), nothing)
+
+    def _lengths_of(self, multilingual: Floats) -> Floats:
+        """How long what each text says in any language is: few texts are foreign, so it is worked out for the first."""
+        lengths = self._lengths[: len(self)]
+        new = (lengths == 0).nonzero()[0]
+        for places in np.array_split(new, len(new) // BLOCK + 1):
+            lengths[places] = np.sqrt(np.square(self._vectors[places]) @ multilingual)
+        np.maximum(lengths, SHORTEST, out=lengths)
+        return lengths
 
     def _cosines(self, vector: Floats) -> Floats:
         """Of the remembered texts."""
@@ -113,7 +145,7 @@ class Neighbours:
 
     def _grow(self) -> None:
         size = 2 * len(self._positions)
-        for name in ("_vectors", "_positions", "_signs"):
+        for name in ("_vectors", "_positions", "_signs", "_lengths"):
             old = getattr(self, name)
             new = np.zeros((size, *old.shape[1:]), dtype=old.dtype)
             new[: len(old)] = old

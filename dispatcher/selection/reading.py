@@ -7,13 +7,14 @@ import numpy as np
 
 from dispatcher.selection.bayes import states_of
 from dispatcher.selection.features import MAX_CHARACTERS, buckets, tokens
+from dispatcher.selection.languages import STRANGE, is_strange
 from dispatcher.selection.lexical import MAX_TERM_CHARACTERS, terms
 from dispatcher.selection.loss import Floats
 from dispatcher.selection.network import LENGTH
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.softmax import Read
 from dispatcher.selection.sums import Sum
-from dispatcher.selection.words import Request, read_request, without_latin
+from dispatcher.selection.words import Request, is_foreign, read_request, without_latin
 
 if TYPE_CHECKING:
     from dispatcher.selection.snapshot import Snapshot
@@ -89,32 +90,54 @@ class Reading:
 
     @lazily
     def foreign(self) -> bool:
-        """Whether it is in another script, and there is an encoder that reads it."""
+        """Whether it is in another script or language than the examples, and there is an encoder that reads it."""
         embedding = self._snapshot.embedding
-        return embedding is not None and embedding.meaning.is_foreign(self.text)
+        if embedding is None or not embedding.meaning.crosses_languages:
+            return False
+        return embedding.meaning.is_foreign(self.text) or self._strange
+
+    @property
+    def _strange(self) -> bool:
+        """Whether it is in another language in Latin letters; the stranger its words, the more of them may be met."""
+        least = max(STRANGE, self.met)
+        # What was learnt from is looked through for its languages only once there is a text that asks for it.
+        return is_strange(self.tokens, least=least) and is_strange(self.tokens, self._snapshot.languages, least=least)
 
     @lazily
     def language(self) -> float:
         """How far words and past calls hold in the language that it is in: for a foreign text, as its words were met.
 
-        The Latin words in it are mostly names, of films, people or companies, and tell nothing of the rest.
+        In another script the Latin words are mostly names, of films, people or companies, and tell nothing of the rest.
+        In Latin letters a third of all n-grams is met anyway: pairs of letters, and words that both languages have.
         """
         if not self.foreign:
             return 1.0
+        if not is_foreign(self.text):
+            return self.met**2
         values = self._snapshot.ngrams.read(buckets(without_latin(self.text))).values
         return min(1.0, 2 * float(values @ values))
+
+    @property
+    def heard(self) -> float:
+        """How far signals that tell languages apart count: whole where the encoder for English has anything to say."""
+        embedding = self._snapshot.embedding
+        if embedding is None or not self.foreign or embedding.meaning.has_english(self.vector):
+            return 1.0
+        return self.language
 
     @lazily
     def vector(self) -> Floats:
         """Only where there is an encoder."""
         assert self._snapshot.embedding is not None  # noqa: S101 - its callers look first
-        return self._snapshot.embedding.meaning.request(self.text)
+        meaning = self._snapshot.embedding.meaning
+        vector = meaning.request(self.text)
+        return meaning.foreign(vector) if self.foreign and not is_foreign(self.text) else vector
 
     @lazily
     def neighbours(self) -> tuple[Floats, tuple[float, float]]:
         """What the remembered texts say, and how near they are; see `Neighbours.read`."""
         assert self._snapshot.neighbours is not None  # noqa: S101 - its callers look first
-        return self._snapshot.neighbours.read(self.vector, self._snapshot.size)
+        return self._snapshot.neighbours.read(self.vector, self._snapshot.size, shared=self.foreign)
 
     @lazily
     def network(self) -> Floats:

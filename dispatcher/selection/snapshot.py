@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.fusion import Fusion
 from dispatcher.selection.judgement import gradient_of, judge
 from dispatcher.selection.keyword_tier import KeywordTier
+from dispatcher.selection.languages import languages_of
 from dispatcher.selection.lexical import Lexicon
 from dispatcher.selection.loss import Floats, Integers, ones
 from dispatcher.selection.meaning import Meaning
@@ -97,10 +99,12 @@ class Snapshot:
                 meaning = meaning.adapted(model.adapted)
             self.embedding = Embedding(self.cards, meaning)
             # One place more than functions: the texts that nothing fits.
-            self.neighbours = Neighbours(self.size + 1, meaning.dimension)
+            self.neighbours = Neighbours(self.size + 1, meaning.dimension, meaning.multilingual)
             self.rehearsal = Rehearsal(self.embedding)
         #: The tiers whose weights learn from each feedback.
         self._weighed = (fusion.NGRAMS,) if self.embedding is None else (fusion.NGRAMS, fusion.EMBEDDING)
+        #: What was learnt from offline.
+        self._texts = () if model is None else model.examples.texts
         #: How many examples each function has.
         self.examples = np.zeros(self.size, dtype=np.float32)
         default = fusion.WORDS if meaning is None else fusion.MEANING
@@ -135,6 +139,11 @@ class Snapshot:
 
     def read(self, text: str, state: ConversationState | None = None) -> Reading:
         return Reading(text, state, self)
+
+    @cached_property
+    def languages(self) -> frozenset[str]:
+        """Those but English that much of what was learnt from offline is in, or of what functions say of themselves."""
+        return languages_of(self._texts or [text for card in self.cards for text in (card.description, *card.examples)])
 
     def score(self, reading: Reading) -> Scores:
         """What each tier says of each function, and all of them together."""
@@ -202,6 +211,11 @@ class Snapshot:
                 tables += [Table(self.latent.basis, by_idf=True), Table(self.latent.inner_rows.cells, by_idf=True)]
             self._sums.use(tables if self.softmax.is_dense else ())
             self._summed = (self.softmax.changes, self.bayes.changes, self.latent)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there is anything that was learnt offline."""
+        return self.outline is None
 
     @property
     def gates(self) -> Mapping[str, Floats]:

@@ -118,7 +118,7 @@ class HashedEncoder:
         return total
 
 
-#: Words of a made-up dictionary, by which `TwoLanguages` knows what a text in Chinese means.
+#: Words of a made-up dictionary, by which `TwoLanguages` knows what a text in Chinese or German means.
 DICTIONARY = {
     "播放": "play",
     "歌曲": "song",
@@ -132,13 +132,17 @@ DICTIONARY = {
     "单词": "words",
     "网址": "url",
     "短横": "slug",
+    "spiele": "play",
+    "lied": "song",
+    "wetter": "weather",
+    "rechnung": "invoice",
 }
 
 
 class TwoLanguages:
-    """Two encoders without a model side by side: one for English alone, one that knows Chinese words too.
+    """Two encoders without a model side by side: one for English alone, one that knows Chinese and German words too.
 
-    In a text in Chinese the second gives its words more weight than the Latin names in it.
+    In such a text the second gives its words more weight than the Latin names in it.
     """
 
     def __init__(self, dimension: int = 48) -> None:

@@ -212,6 +212,22 @@ def test_several_weak_signals_together_tell_more_than_the_best_alone():
     assert right > alone + 0.1
 
 
+def test_what_words_say_counts_as_far_as_they_are_heard():
+    abstention = fit_abstention(make_signals(200, 0, 0), make_signals(200, -1, 1))
+    lost = make_signals(1, 0, 2)[0]
+    lost[[SIGNALS.index(name) for name in ("words", "coverage", "met", "known_words")]] -= 3
+    other = lost.copy()
+    other[SIGNALS.index("words")] += 2
+    said = [abstention.in_scope(lost, heard=heard) for heard in (0.0, 0.5, 1.0)]
+    assert said == sorted(said, reverse=True)
+    assert said[0] > said[2] + 0.1
+    assert said[2] == abstention.in_scope(lost)
+    assert abstention.in_scope(other, heard=0.0) == said[0]
+    before = lost.tolist()
+    abstention.in_scope(lost, heard=0.0)
+    assert lost.tolist() == before
+
+
 def test_one_text_of_each_kind_is_enough_not_to_fail():
     abstention = fit_abstention(make_signals(1, 1, 0), make_signals(1, -1, 1))
     assert 0 < abstention.in_scope(np.zeros(len(SIGNALS))) < 1

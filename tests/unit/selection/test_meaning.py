@@ -367,6 +367,21 @@ def test_texts_are_bounded_in_all_and_tables_grow_up_to_that(monkeypatch):
     assert int(neighbours.logits(rows[100]).argmax()) == 100
 
 
+def test_a_text_that_english_encoders_cannot_read_is_as_near_as_what_the_others_say():
+    meaning = make_two_languages()
+    english, abroad = meaning.requests(["play a song", "播放歌曲"])
+    neighbours = Neighbours(2, meaning.dimension, meaning.multilingual)
+    neighbours.add(english, 0, "play a song")
+    apart = neighbours.read(abroad, 1)[1][0]
+    logits, (near, _) = neighbours.read(abroad, 1, shared=True)
+    assert near == pytest.approx(float(meaning.foreign(english) @ abroad), abs=1e-4)
+    assert near > apart + 0.2
+    assert logits[0] > neighbours.logits(abroad)[0] + 1
+    assert neighbours.read(english, 1, shared=True)[1][0] == pytest.approx(1, abs=1e-4)
+    neighbours.add(abroad, 0, "播放歌曲")
+    assert neighbours.read(abroad, 1, shared=True)[1][0] == pytest.approx(1, abs=1e-4)
+
+
 # --- distance
 
 

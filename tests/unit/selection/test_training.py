@@ -25,6 +25,7 @@ from dispatcher.selection.tuning import HeldOut, keep_refusing, look_at
 from tests.unit.selection.making import (
     DESCRIPTIONS,
     TEMPLATES,
+    WordByWord,
     make_cards,
     make_meaning,
     make_registry,
@@ -370,6 +371,63 @@ def test_words_and_past_calls_speak_in_the_language_that_was_trained_in():
         for tier in ("ngrams", "bayes", "lexical", "prior"):
             assert tiers[tier].any() == knows, tier
         assert snapshot.score(snapshot.read("play weather in paris")).tiers["ngrams"].any()
+
+
+#: The same in German.
+IN_GERMAN = {
+    "spiele mir das lied invoice today": "music.play",
+    "spiele mir ein lied von slug essay": "music.play",
+    "wie wird das wetter in song artist": "weather.forecast",
+    "zeig mir bitte das wetter von play loud": "weather.forecast",
+    "schreib eine rechnung an weather umbrella": "mail.send_invoice",
+}
+
+
+def test_what_was_learnt_in_english_holds_for_requests_in_another_language_of_latin_letters():
+    meaning = make_two_languages(128)
+    examples = [example for example in sentences(held_out=False) if example.function]
+    model = train(make_cards(), examples, meaning=meaning)
+    cascade = Cascade(make_registry(), meaning=meaning, model=model)
+    assert {text: cascade.select(text).candidates[0].function for text in IN_GERMAN} == IN_GERMAN
+    snapshot = Snapshot(make_cards(), meaning=meaning, model=model)
+    for text in IN_GERMAN:
+        reading = snapshot.read(text)
+        assert reading.foreign
+        assert not meaning.has_english(reading.vector)
+        assert reading.language == reading.heard == pytest.approx(reading.met**2)
+    english = snapshot.read("play weather in paris")
+    assert (english.foreign, english.language, english.heard) == (False, 1.0, 1.0)
+    assert meaning.has_english(english.vector)
+
+
+def test_a_text_that_is_read_word_for_word_in_english_is_heard_as_english_is():
+    alone, glossed = make_two_languages(), make_two_languages(glossary=WordByWord())
+    heard = [Snapshot(make_cards(), meaning=meaning).read("播放 歌曲").heard for meaning in (alone, glossed)]
+    assert heard == [0.0, 1.0]
+
+
+def test_a_language_that_was_trained_in_is_read_as_it_was_trained():
+    meaning = make_two_languages(128)
+    german = [Example(text=text, function=name) for text, name in IN_GERMAN.items()]
+    examples = [*sentences(held_out=False, outside=False)[::12], *german]
+    snapshot = Snapshot(make_cards(), meaning=meaning, model=train(make_cards(), examples, meaning=meaning))
+    assert not any(snapshot.read(text).foreign for text in IN_GERMAN)
+    assert snapshot.read("quelle est la météo demain").foreign
+
+
+def test_an_untrained_selector_knows_the_languages_that_its_functions_are_described_in():
+    meaning, text = make_two_languages(), "wie wird das wetter morgen"
+    assert Snapshot(make_cards(), meaning=meaning).read(text).foreign
+    described = make_cards(
+        {"wetter": "Sag wie das Wetter in einer Stadt wird.", "lied": "Spiele ein Lied von jemandem."}
+    )
+    assert not Snapshot(described, meaning=meaning).read(text).foreign
+
+
+def test_without_an_encoder_for_other_languages_words_are_weighed_as_ever():
+    for meaning in (None, make_meaning()):
+        reading = Snapshot(make_cards(), meaning=meaning).read("wie wird das wetter morgen")
+        assert (reading.foreign, reading.language) == (False, 1.0)
 
 
 @pytest.mark.parametrize("with_meaning", [False, True])

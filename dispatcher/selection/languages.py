@@ -1,0 +1,181 @@
+"""Whether a text in Latin letters is in another language than English, by its commonest words.
+
+The words that hold a sentence together come in nearly every request, and are few. Those that are English words too
+stand in no list (`die`, `no`, `will`); those that names are made with (`la vie`, `rio de janeiro`), or that slips of
+English make (`te`, `ou`), count half, as does a word with a letter that English has not. What the language with most of
+them has, less the English ones, says how foreign a text is:
+
+    strangeness = max over languages Σ weights of its words  +  1/2 · words with other letters  -  English words
+
+Source: Grefenstette 1995, "Comparing two language identification schemes".
+"""
+
+from collections import Counter
+from collections.abc import Collection, Container, Sequence
+from typing import Final
+
+from dispatcher.selection.features import tokens
+from dispatcher.selection.words import AFTER_LATIN, STOP_WORDS
+
+#: By language, the commonest words of requests, case folded.
+_WORDS: Final = {
+    "de": """
+        aber alle alles als auch auf aus bei beim bis bitte da damit danach dann das dass dein deine dem
+        denn der des dich dir doch du durch ein eine einem einen einer eines er es etwas euch für gegen
+        gerade gestern gib gibt habe haben hast heute hier ich ihm ihn ihr immer ist jede jeden jetzt kann
+        kannst kein keine könnte könntest letzte letzten mach mache machen mehr meine meinem meinen meiner
+        mich mir morgen muss nach nicht nichts noch nur ob oder ohne sag schon sein seine sich sind soll
+        sollte um und uns unser unsere unter viel viele vom von vor wann warum welche welchem welchen
+        welcher welches wenn wer werden wie wieder wir wird wirst würde zeig zeige zu zum zur zwischen über
+    """,
+    "fr": """
+        aller alors après au aujourd aussi autre aux avant avec avez avoir beaucoup ce cela ces cet cette
+        chez combien comme dans de demain depuis des deux dis dois du elle elles en encore entre es est et
+        eux faire fais fait faut hier hui ici il ils j je jusqu l la laquelle le lequel les leur leurs lui
+        ma mais mes mets moi mon ne nos notre nous ou où par pas peu peut peux pourquoi pourrais prochain
+        prochaine puis puisque qu quand que quel quelle quelles quelque quels qui quoi sa sans ses soir sont
+        sous suis sur ta te tes toi tous tout toute toutes très tu un une va vers veuillez veux vos votre
+        voudrais vous être
+    """,
+    "es": """
+        ahora al algo alguna algún antes aquí así ayer buenos cada como con cual cuando cuál cuáles cuándo
+        cuánta cuántas cuánto cuántos cómo de del desde donde dos durante dónde el ella ellos en entre eres
+        es esa ese eso esta estas este esto estos estoy está están fue hace hacer hasta hay hoy la las le
+        les lo los mañana mi mis mucho muy más nada necesito nos nosotros nuestra nuestro otra otro para
+        pero poner por porque próxima próximo puede puedes puedo que quiero quién qué se según ser si sin
+        sobre su sus sí también te tengo tiene tienes todas tu tus tú un una unas unos va vamos voy ya
+    """,
+    "it": """
+        abbiamo adesso agli al alla alle allo anche ancora avere bene che chi ci con cosa così da dal dalla
+        dalle dammi degli dei del dell della delle dello devo di dimmi domani dopo dov ed essere fa fai
+        fammi favore fra gli ha hai hanno ieri il io l la le lei lo loro ma mi mia mie miei mio molto negli
+        nei nel nella nelle nessun noi nostro oggi ogni perché però più poi posso prima prossima prossimo
+        puoi può qual quale quali quando quanta quante quanti quanto quella quello questa queste questi
+        questo qui se sei senza si sia sono sta sto su sua sugli sui sul sulla suo ti tra tu tua tue tuo
+        tutta tutte tutti tutto un una uno va vi voglio vorrei è
+    """,
+    "nl": """
+        aan al alle alles alsjeblieft alstublieft andere bij daar dat de deze dit doen dus een en er ga gaat
+        geef geen gisteren graag haar hallo heb hebben hebt heeft heel het hier hij hoeveel iets ik ja je
+        jij jouw jullie kan kun kunnen kunt laat maak maar meer mij mijn moet morgen na naar nee niet niets
+        nog nu onder onze ook speel straks te tegen terug toch tussen uit uw van vanavond vandaag veel
+        volgende voor waar waarom wanneer wat weer welk welke werk wie wij wil wilt worden wordt zal ze zeg
+        zet zich zijn zo zoals zonder zou
+    """,
+    "pt": """
+        agora ainda algum alguma amanhã antes ao aos aqui até cada como da das de dela dele depois desde
+        dessa desse desta deste diga dois dos ela ele eles em entre essa esse esta estas este estou está
+        estão eu faz fazer foi hoje há isso isto já lhe mais mas mesmo meu meus minha minhas muito na nas
+        nem nos nossa nosso num numa não onde ontem ou para pela pelo pode poderia podes por porque posso
+        preciso próxima próximo quais qual quando quanta quantas quanto quantos que quem quero se sem ser
+        seu seus sim sobre sua suas são também te tem tenho teu toda todas tu tua tudo um uma umas uns vai
+        você vocês vou
+    """,
+    "pl": """
+        aby albo bardzo bez być był była było będzie chcę ci co czy dla dlaczego dzień dzisiaj dziś gdy
+        gdzie ich ile innych ja jak jaka jaki jakich jakie jako jego jej jest jestem jutro już każdy kiedy
+        kim kto która które którego który lub ma mam masz mi mnie moja moje mojego mojej moją może możecie
+        możesz muszę mój na nad nam nas nie nim niż od ona oraz po pokaż ponieważ poproszę powiedz proszę
+        przed przez przy się są tak także tego tej teraz też tu ty tych tylko tym więc wszystkie wszystko
+        wyłącz włącz z za ze że żeby
+    """,
+    "tr": """
+        acaba ama ara artık bana başka beni benim bir biraz biri biz bizim bu bugün buna bunu bunun burada
+        daha değil diye dün en evet fazla gibi göre göster hangi hangisi hava hiç iki ile ise için kadar kaç
+        ki kim lütfen mi misin miyim mu musun mü mı mısın nasıl ne neden nedir nerede nereye olan olarak
+        oldu olsun olur onu onun saat sana sen senin siz sizin sonra söyle tüm var varmı ve veya ya yap
+        yarın yeni yok zaman çok önce şey şimdi şu
+    """,  # noqa: RUF001 - it is how Turkish is written
+    "scandinavian": """
+        af alla alle allt att av deg denne der dere det detta dette dig din du där efter eller en er et ett
+        etter fra från få för före før gi giv går ha har hur hva hvad hvem hvilke hvilken hvilket hvor
+        hvordan hvorfor hvornår idag igen igår ikke imorgen imorgon ingen inte jag jeg kan kanske klockan
+        kommer kunne med meg mig min mina mitt mycket må måste ned nei nej neste noe noget nogle nu när
+        nästa någon något når næste och också og også opp oss på seg sig sige ska skal skulle sluk slå som
+        spela spil spill stäng så tænd udenfor upp uten vad var ved venlig vi vil vilka vilken vilket vill
+        vær være är över ønsker
+    """,
+    "id": """
+        ada adalah agar akan aku anda apa apakah atau atur bagaimana bahwa banyak baru belum berapa besok
+        bisa bisakah buat cari dalam dapat dari dengan di dia hapus hari harus hingga ingatkan ingin ini itu
+        jika juga kah kami kamu kapan ke kemarin kepada kita lagi lebih mainkan mana masih matikan mau
+        melakukan mereka minggu mohon nyalakan oleh pada pukul putar saat saja sampai sangat saya sebelum
+        sebuah sekarang selama semua seperti setel setelah siapa sudah tambahkan tampilkan tanpa tentang
+        tersebut tetapi tidak tolong tunjukkan untuk yang
+    """,
+}
+
+#: Words that only English texts are full of: those of them that another language has as well say nothing.
+_ENGLISH: Final = STOP_WORDS - frozenset(
+    """
+    a am an as at do had has he her him hi i in is let me no of on or so up us was want we were will
+    """.split()  # noqa: SIM905 - a list of a hundred quoted words cannot be read
+)
+#: Words of these that stand in English texts, too, as parts of names, as abbreviations or by a slip.
+_IN_NAMES: Final = frozenset(
+    """
+    ada al att aus bu chez chi ci co con da das de dei del dell della der des di dia dos du ed el ella em en es
+    esa est et fa fra ga ha hai het hoy ik il io ist j ja kan ke kim l la las le les lo los ma med mi mia min
+    mon na nada nam ne ned nos notre nu ou par para que sa saat se seine ser si sia sin ska som su sur são ta te
+    tes ti tu um un uno va van vi von wat ya z ze
+    """.split()  # noqa: SIM905 - a list of a hundred quoted words cannot be read
+)
+
+#: From which strangeness on a text may be in another language than English.
+STRANGE: Final = 0.5
+#: What one of the words of names counts, and a word with a letter that is not of ASCII.
+_HALF: Final = 0.5
+#: The share of texts from which on a language is one of those that were learnt from.
+_OWN: Final = 0.25
+
+
+def _weigh() -> dict[str, tuple[tuple[str, ...], float]]:
+    """By word, its languages and what it counts."""
+    lists = {language: words.split() for language, words in _WORDS.items()}
+    return {
+        word: (tuple(name for name, known in lists.items() if word in known), _HALF if word in _IN_NAMES else 1.0)
+        for words in lists.values()
+        for word in words
+    }
+
+
+_WEIGHTS: Final = _weigh()
+
+
+def is_strange(words: Sequence[str], own: Container[str] = (), *, least: float = STRANGE) -> bool:
+    """Whether a text is in a language in Latin letters that is neither English nor one of some others.
+
+    Args:
+        words: of the text, case folded, as `features.tokens` gives them.
+        own: the others, as `languages_of` gives them.
+        least: the strangeness from which on it may be; an eighth of its words, or one, is asked of it, too.
+    """
+    language, strangeness = _strangest(words, own)
+    return strangeness >= max(least, min(1.0, len(words) / 8)) and language not in own
+
+
+def languages_of(texts: Collection[str]) -> frozenset[str]:
+    """The languages but English that a good part of texts is in; "" stands for one that cannot be told."""
+    read = [_strangest(tokens(text)) for text in texts]
+    counts = Counter(language for language, strangeness in read if strangeness >= STRANGE)
+    found = {language for language, count in counts.items() if count >= _OWN * len(texts)}
+    return frozenset(found | {""}) if found else frozenset()
+
+
+def _strangest(words: Sequence[str], own: Container[str] = ()) -> tuple[str, float]:
+    """The language with most words in a text, own ones before others, or ""; and how strange the text is."""
+    found: dict[str, float] = {}
+    shared = 0.0
+    for word in words:
+        if word in _ENGLISH:
+            shared -= 1.0
+            continue
+        if not word.isascii() and word < AFTER_LATIN:
+            shared += _HALF
+        languages, weight = _WEIGHTS.get(word, ((), 0.0))
+        for language in languages:
+            found[language] = found.get(language, 0.0) + weight
+    if not found:
+        return "", shared
+    language = max(found, key=lambda name: (found[name], name in own))
+    return language, found[language] + shared

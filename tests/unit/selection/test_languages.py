@@ -1,0 +1,75 @@
+import pytest
+
+from dispatcher.selection.features import tokens
+from dispatcher.selection.languages import is_strange, languages_of
+
+REQUESTS = {
+    "de": "wie wird das Wetter morgen in Berlin?",
+    "fr": "quelle est la météo à Paris demain",
+    "es": "¿qué tiempo hace hoy en Madrid?",
+    "it": "che tempo fa domani a Roma",
+    "nl": "wat wordt het weer morgen in Utrecht",
+    "pt": "qual é a previsão do tempo para amanhã",
+    "pl": "jaka jest pogoda w Warszawie",
+    "tr": "bugün Ankara'da hava nasıl",  # noqa: RUF001 - it is Turkish
+    "scandinavian": "hvordan bliver vejret i morgen",
+    "id": "bagaimana cuaca di Jakarta besok",
+}
+
+
+@pytest.mark.parametrize("text", REQUESTS.values(), ids=REQUESTS)
+def test_a_request_in_another_language_is_strange(text):
+    assert is_strange(tokens(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "what is the weather in berlin tomorrow",
+        "play la vie en rose by edith piaf",
+        "how do you say good morning in german",
+        "is it safe to travel to rio de janeiro",
+        "book a flight from los angeles to las vegas on the third",
+        "whats teh wether tomorow",
+        "translate wo ist der bahnhof to english for me please",
+        "lights off",
+        "",
+    ],
+)
+def test_an_english_request_is_not_strange_whatever_names_and_slips_it_has(text):
+    assert not is_strange(tokens(text))
+
+
+def test_a_word_of_names_tells_a_language_in_a_short_text_only():
+    assert is_strange(tokens("annule la réservation"))
+    assert is_strange(tokens("busca la cita"))
+    assert not is_strange(tokens("weather forecast rio de janeiro airport"))
+
+
+def test_the_stranger_a_text_must_be_the_fewer_are():
+    assert is_strange(tokens("busca la cita"))
+    assert not is_strange(tokens("busca la cita"), least=0.6)
+
+
+def test_a_text_in_a_language_that_is_known_is_not_strange():
+    own = languages_of([REQUESTS["de"], "stell den Wecker auf sechs", "turn on the light"])
+    assert not is_strange(tokens(REQUESTS["de"]), own)
+    assert is_strange(tokens(REQUESTS["fr"]), own)
+
+
+def test_where_other_languages_are_known_letters_alone_are_not_strange():
+    assert is_strange(tokens("tür öffnen"))
+    assert not is_strange(tokens("tür öffnen"), languages_of([REQUESTS["de"]]))
+
+
+def test_of_two_languages_with_as_many_words_the_known_one_is_meant():
+    own = languages_of([REQUESTS["pt"]])
+    assert not is_strange(tokens("para que no meu"), own)
+    for text in ("esta", "para", "como"):
+        assert not is_strange([text], own)
+
+
+def test_a_language_of_few_texts_is_none_of_those_that_were_learnt_from():
+    assert languages_of(["turn on the light"] * 9 + [REQUESTS["de"]]) == frozenset()
+    assert languages_of([]) == frozenset()
+    assert "de" in languages_of(["turn on the light"] * 2 + [REQUESTS["de"]])
