@@ -25,18 +25,21 @@ from dispatcher.selection.training import train
 
 
 def measure_intents(bench: Bench, data: Intents, plots: Path | None = None) -> None:
-    """Train on everything and on little, with vectors and without; and test each once."""
+    """Train on everything and on little, with vectors and without, on little with e5 too; and test each once."""
     known = from_labels(data.labels)
     test = bench.asked(data.test)
     full, valid = bench.learnt(data.train), data.valid
-    bench.encode(row.text for row in (*full, *valid, *test, *(row for rows in data.few.values() for row in rows)))
     runs: list[tuple[str, Sequence[Row], Sequence[Row], Meaning | None]] = [(figures.FULL_WORDS, full, valid, None)]
     if bench.meaning is not None:
         runs.append((figures.FULL, full, valid, bench.meaning))
         for count, rows in data.few.items():
             runs.append((figures.few(count), rows, valid, bench.meaning))
             runs.append((figures.few_alone(count), rows, (), bench.meaning))
+            if bench.meaning_with_e5 is not None:
+                runs.append((figures.beside_e5(figures.few(count)), rows, valid, bench.meaning_with_e5))
     for run, examples, held, meaning in runs:
+        if meaning is not None:
+            bench.encode((row.text for row in (*examples, *held, *test)), meaning)
         bench.note(f"  {run}: training on {len(examples):,} texts")
         # Few examples stay few: what is tuned on is learnt from only beside all the others.
         refit = examples is full

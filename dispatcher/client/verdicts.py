@@ -38,7 +38,7 @@ class Opinion:
 def feedbacks_of(
     selection: Selection, opinion: Opinion, registry: Registry, state: ConversationState | None, source: str
 ) -> list[Feedback]:
-    """The feedback that an opinion is: one, but where each part of a text was right, or each function asked about wrong.
+    """The feedback that an opinion is: one, but of each part that was right, or of each choice that was wrong.
 
     Raises:
         UnknownFunctionError: the function that would have been right is not registered.

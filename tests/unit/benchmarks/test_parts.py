@@ -100,11 +100,23 @@ def test_intents_are_trained_and_tested_apart(bench) -> None:
 
 def test_what_is_tuned_on_is_learnt_from_beside_all_the_others_but_few_examples_stay_few(bench, monkeypatch) -> None:
     monkeypatch.setattr(Bench, "meaning", make_meaning())
+    monkeypatch.setattr(Bench, "meaning_with_e5", None)
     train = tuple(Row(text=f"{word} {n}", label=word) for word in ("tea", "rain") for n in ("one", "two", "three"))
     valid = tuple(Row(text=f"{word} please", label=word) for word in ("tea", "rain"))
     measure_intents(bench, Intents(name="drinks", train=train, valid=valid, test=valid, few={1: train[::3]}))
     learnt = {run: model.calls.sum() for (_, run), model in bench.models.items()}
     assert learnt == {figures.FULL_WORDS: 8, figures.FULL: 8, figures.few(1): 2, figures.few_alone(1): 2}
+
+
+def test_few_examples_are_learnt_from_once_more_where_e5_is_installed(bench, monkeypatch) -> None:
+    monkeypatch.setattr(Bench, "meaning", make_meaning(48))
+    monkeypatch.setattr(Bench, "meaning_with_e5", make_meaning(72))
+    rows = tuple(Row(text=f"{word} please", label=word) for word in ("tea", "rain"))
+    measure_intents(bench, Intents(name="drinks", train=rows, valid=rows, test=rows, few={1: rows}))
+    again = figures.beside_e5(figures.few(1))
+    widths = {run: model.head.shape[1] for (_, run), model in bench.models.items()}
+    assert {run: width for run, width in widths.items() if width == 72} == {again: 72}
+    assert values(bench, again)[figures.ACCURACY] == 1.0
 
 
 def test_speed_is_measured_on_made_up_functions_where_no_data_has_intents(bench) -> None:
