@@ -299,7 +299,7 @@ class Cascade:
         for feedback in kept:
             snapshot.learn(feedback)
         examples = [example for card in snapshot.cards for example in card.examples]
-        known = () if model is None else model.examples.texts
+        known = () if model is None else (*model.examples.texts, *model.words)
         snapshot.remember_words([*known, *examples, *(feedback.text for feedback in kept)])
         untrained = WORDS_ABSTENTION if meaning is None else MEANING_ABSTENTION
         return Decider(

@@ -80,6 +80,8 @@ class Model:
     foreign_head: Floats
     foreign_bias: Floats
     examples: Examples
+    #: The words of all texts that were learnt from, of which `examples` are a part, the most frequent ones first.
+    words: tuple[str, ...] = ()
     distance: Distance | None = None
     network: Network | None = None
     latent: Latent | None = None
@@ -176,6 +178,7 @@ class Model:
             "states": {key: dict(calls) for key, calls in self.states.items()},
             "encoder": self.encoder,
             "examples": list(self.examples.texts),
+            "words": list(self.words),
             "fusion": self.fusion.dump(),
             "abstention": self.abstention.dump(),
             "thresholds": asdict(self.thresholds),
@@ -234,6 +237,7 @@ class Model:
             foreign_head=arrays["foreign_head"].astype(np.float32),
             foreign_bias=arrays["foreign_bias"].astype(np.float32),
             examples=Examples(texts=tuple(meta["examples"]), columns=arrays["examples"].astype(np.int64)),
+            words=tuple(map(str, meta.get("words", ()))),
             distance=Distance.load(arrays),
             network=Network.load(arrays),
             latent=Latent.load(arrays),

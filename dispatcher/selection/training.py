@@ -10,6 +10,7 @@
    to be learnt from too: what holds the tiers together stays as it was found on examples that they had not seen.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -24,7 +25,7 @@ from dispatcher.selection.card import Card
 from dispatcher.selection.defaults import TRAINED_MEANING_ABSTENTION, TRAINED_WORDS_ABSTENTION
 from dispatcher.selection.embedding import SCALE, Embedding
 from dispatcher.selection.example import Example
-from dispatcher.selection.features import buckets
+from dispatcher.selection.features import buckets, tokens
 from dispatcher.selection.folds import key_of, split
 from dispatcher.selection.latent import Latent, find_basis, project
 from dispatcher.selection.linear_training import MANY_TEXTS, Labelled, train_linear
@@ -48,6 +49,8 @@ RATE: Final = 1.0
 MIN_NETWORK: Final = 500
 #: Held-out examples that fusion looks at, at most.
 MAX_HELD_OUT: Final = 4_000
+#: Words that a model knows the sums of from the start, at most: about as many as there is room for.
+MAX_WORDS: Final = 8_192
 
 
 def train(  # noqa: PLR0913 - all of one training
@@ -204,6 +207,7 @@ class _Trainer:
             foreign_head=np.zeros((0, 0), np.float32),
             foreign_bias=np.zeros(0, np.float32),
             examples=self._remembered(examples),
+            words=_common_words(inside),
             fusion=fusion.WORDS,
             abstention=TRAINED_WORDS_ABSTENTION,
             thresholds=Thresholds(),
@@ -333,6 +337,12 @@ class _Trainer:
             cards = [card for card in self._cards if card.name not in left_out]
             without = Snapshot(cards, rules=self._rules, meaning=self._meaning, model=forgetful)
         return look_at(snapshot, inside), replace(look_at(without, outside), logits={})
+
+
+def _common_words(examples: Sequence[Example]) -> tuple[str, ...]:
+    """The words that most of the texts have, the most frequent ones first."""
+    counts = Counter(word for example in examples for word in set(tokens(example.text)))
+    return tuple(word for word, _ in sorted(counts.items(), key=lambda counted: (-counted[1], counted[0]))[:MAX_WORDS])
 
 
 def _points(curve: Sequence[Epoch]) -> list[Mapping[str, float]]:

@@ -90,6 +90,13 @@ def test_everything_that_is_known_of_a_model_is_kept(deep, kept):
     assert model.fusion == deep.fusion
     assert model.states == deep.states
     assert model.examples.texts == deep.examples.texts
+    assert model.words == deep.words
+    assert "essay" in model.words
+
+
+def test_a_model_of_before_words_were_kept_is_still_read(kept):
+    model = Model.load(replace(kept, meta={name: value for name, value in kept.meta.items() if name != "words"}))
+    assert model.words == ()
 
 
 def test_states_are_kept_by_name():

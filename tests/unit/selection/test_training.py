@@ -333,6 +333,18 @@ def test_the_state_of_an_example_is_learnt():
     assert model.states["previous=music.play"] == {"music.play": 3}
 
 
+def test_words_of_texts_that_are_not_remembered_are_known_from_the_start_too(monkeypatch):
+    monkeypatch.setattr(training, "MAX_OF_FUNCTION", 1)
+    texts = ("zany music", "zany blaring music", "zany blaring tunes")
+    model = train(make_cards(), [Example(text=text, function="music.play") for text in texts])
+    assert len(model.examples.texts) == 1
+    assert model.words == ("zany", "blaring", "music", "tunes")
+    told: list[list[str]] = []
+    monkeypatch.setattr(Snapshot, "remember_words", lambda _, texts: told.append(list(texts)))
+    Cascade(make_registry(), model=model).select("zany")
+    assert told[0][: 1 + len(model.words)] == [*model.examples.texts, *model.words]
+
+
 def test_a_function_without_examples_among_trained_ones_can_still_be_selected():
     examples = [e for e in sentences(held_out=False) if e.function != "weather.forecast"]
     for meaning in (None, make_meaning()):
