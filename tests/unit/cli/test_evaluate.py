@@ -8,6 +8,7 @@ import pytest
 
 from dispatcher.cli import pictures
 from dispatcher.errors import SettingsError
+from dispatcher.extras import install_command
 
 GOOD = [
     {"text": "a price please", "label": "price"},
@@ -208,7 +209,7 @@ def test_without_matplotlib_pictures_are_refused_before_the_work(run, rows, monk
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     ran = run("evaluate", rows(*GOOD), "--app", "shop", "--plots", "pictures")
     assert (ran.code, ran.out) == (1, "")
-    assert ran.words == "error: pictures need matplotlib; install it with: pip install 'function-dispatcher[plots]'"
+    assert ran.words == f"error: pictures need matplotlib; install it with: {install_command('plots')}"
     assert run("evaluate", rows(*GOOD), "--app", "shop").code == 0
 
 
