@@ -111,16 +111,18 @@ def test_leases_are_kept_given_back_and_cancelled_with_the_reserve_used_up(rig: 
 
 def test_what_is_over_is_ended_with_the_reserve_used_up_and_what_is_due_waits_for_room(rig: Rig) -> None:
     late = rig.waiting(deadline=timedelta(seconds=1))
+    broken = rig.waiting(deadline=timedelta(seconds=1))
     lost, _ = rig.running()
     due = rig.accept(delay=timedelta(seconds=30)).job_id
     rig.advance(60)
     with over(rig):
-        assert sorted(rig.due() or []) == sorted([late, lost, due])
+        assert sorted(rig.due() or []) == sorted([late, broken, lost, due])
+        rig.ledger.run(rig.commands.postpone(broken, timedelta(minutes=1)))
         assert rig.look(late).action == "expired"
         assert [rig.look(one).action for one in (lost, due)] == ["nothing", "nothing"]
         assert rig.due() == [], "they are not looked at again at once"
         assert rig.field(lost, "lost") is None, "it must not count as lost each time that it is looked at"
-    rig.advance(60)
+    rig.advance(30)
     with full(rig):
         assert [rig.look(one).action for one in (lost, due)] == ["publish", "publish"]
     assert rig.field(lost, "lost") == "1"

@@ -166,7 +166,12 @@ def test_an_outage_is_logged_once(
     with caplog.at_level(logging.WARNING):
         scrape()
         scrape()
-    assert [record.getMessage() for record in caplog.records] == ["metrics_unread: gone"]
+        assert [record.getMessage() for record in caplog.records] == ["metrics_unread: gone"]
+        sources.error = None
+        scrape()
+        sources.error = redis.ConnectionError("gone again")
+        scrape()
+    assert [record.getMessage() for record in caplog.records] == ["metrics_unread: gone", "metrics_unread: gone again"]
 
 
 def test_registering_asks_the_server_nothing(sources: Sources) -> None:
