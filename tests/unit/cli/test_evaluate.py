@@ -1,6 +1,7 @@
 """`dispatcher evaluate`, and the pictures it draws."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -223,7 +224,7 @@ def test_learning_curves_are_drawn_for_each_model(tmp_path, monkeypatch) -> None
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     pictures.plot_learning_curves({}, tmp_path / "none.png")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(SettingsError, match=r"function-dispatcher\[plots\]"):
+    with pytest.raises(SettingsError, match=re.escape(install_command("plots"))):
         pictures.plot_learning_curves(history, tmp_path / "curves.png")
 
 
