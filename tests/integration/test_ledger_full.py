@@ -140,6 +140,17 @@ def test_jobs_are_given_out_as_long_as_there_is_a_reserve(rig: Rig) -> None:
     assert isinstance(rig.lease(last), Lease)
 
 
+def test_where_a_user_may_not_ask_how_much_is_in_use_there_is_no_reserve(own: EmbeddedServer, rig: Rig) -> None:
+    job_id = rig.waiting()
+    rig.client.execute_command("ACL", "SETUSER", "modest", "on", ">modest", "~*", "&*", "+@all", "-info")
+    host = own.url.rpartition("@")[2]
+    with connect(f"redis://modest:modest@{host}") as client:
+        modest = Rig(client, rig.settings)
+        with full(rig), pytest.raises(OutOfMemoryError):
+            modest.lease(job_id)
+        assert isinstance(modest.lease(job_id), Lease)
+
+
 def test_none_of_several_leaves_its_queue_without_having_been_given_out(rig: Rig) -> None:
     several = [rig.waiting() for _ in range(3)]
     with over(rig), pytest.raises(OutOfMemoryError):

@@ -11,9 +11,9 @@ local WAITING = PREFIX .. 'waiting:'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- A server at `maxmemory` refuses a script whose first write may need memory, and stops none that has begun to write: after
--- a first write that needs none, as this one that changes nothing, all the others are made. For what frees memory, or
--- writes no more than was there before.
+-- A server at `maxmemory` refuses a script whose first write may need memory, and stops none that has begun to write:
+-- after a first write that needs none, as this one that changes nothing, all the others are made. For what frees memory,
+-- or is bounded by the jobs that there are.
 local function write_when_full() redis.call('DEL', PREFIX .. 'nothing') end
 
 -- Whether the server is at `maxmemory`. To be asked before anything is written; it writes nothing.
