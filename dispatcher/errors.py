@@ -249,7 +249,7 @@ class ServerAuthError(ServerError):
 
 
 class ServerFullError(ServerError):
-    """The server is out of memory and refuses to write (`maxmemory` reached, policy `noeviction`)."""
+    """The server is out of memory and takes nothing new (`maxmemory` reached, policy `noeviction`)."""
 
     code = "server_full"
 

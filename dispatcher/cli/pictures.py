@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from dispatcher.cli.command import CommandError
 from dispatcher.cli.report import name_of
 from dispatcher.errors import SettingsError
+from dispatcher.extras import install_command
 from dispatcher.selection.evaluation import Evaluation
 from dispatcher.selection.measures import Calibration
 
@@ -43,7 +44,7 @@ def require() -> None:
     try:
         import matplotlib as _  # noqa: F401, ICN001 - only whether it is there
     except ImportError:
-        msg = "pictures need matplotlib; install it with: pip install 'function-dispatcher[plots]'"
+        msg = f"pictures need matplotlib; install it with: {install_command('plots')}"
         raise SettingsError(msg) from None
 
 

@@ -23,6 +23,7 @@ from dispatcher.cli.output import Output
 from dispatcher.cli.processes import Child, Crew
 from dispatcher.cli.server import ServerInUse, server_in_use
 from dispatcher.clock import Clock, SystemClock
+from dispatcher.extras import install_command
 from dispatcher.monitoring.flower import FlowerLauncher, is_available
 from dispatcher.settings import Settings
 from dispatcher.transport.state_folder import is_alive
@@ -203,7 +204,7 @@ def run_all(settings: Settings, plan: Plan, output: Output) -> signal.Signals:
 
 def _start_flower(crew: Crew, server: ServerInUse, plan: Plan, supervisor: Supervisor) -> FlowerLauncher | None:
     if not is_available():
-        text = "no dashboard: Flower is not installed (pip install 'function-dispatcher[dashboard]')"
+        text = f"no dashboard: Flower is not installed ({install_command('dashboard')})"
         supervisor.event("no_flower", text)
         return None
     launcher = FlowerLauncher(server.settings, server.url)

@@ -90,12 +90,15 @@ class WorkerSide:
         """Put a wake-up back into its queue, from any thread of this process."""
         with self._publishing:
             if self._broker is None or self._broker_owner != os.getpid():
-                self._broker, self._broker_owner = Broker(self._app, f"worker-{os.getpid()}"), os.getpid()
+                self._broker, self._broker_owner = self._new_broker(f"worker-{os.getpid()}"), os.getpid()
             try:
                 self._broker.publish([wake_up])
             except SERVER_FAILURES:
                 self._broker.disconnect()
                 raise
+
+    def _new_broker(self, origin: str) -> Broker:
+        return Broker(self._app, origin, on_reserve=True)
 
     def before_fork(self, **_: Any) -> None:  # noqa: ANN401 - a Celery signal
         """In the node's main process, before each process of the prefork pool is made.
@@ -132,7 +135,7 @@ class WorkerSide:
         if sender.app is not self._app:
             return
         ledger = Ledger(connect(self._url, role="sweeper"))
-        self._sweeper = Sweeper(Broker(self._app, sender.hostname), ledger, self._settings, sender.hostname)
+        self._sweeper = Sweeper(self._new_broker(sender.hostname), ledger, self._settings, sender.hostname)
         self._sweeper.start()
         Revocations(self._app, ledger, self._settings).watch()
         described = describe_node(sender, self._registry.fingerprint)

@@ -19,6 +19,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from dispatcher.clock import Clock, SystemClock
 from dispatcher.errors import NoServerError, SettingsError
+from dispatcher.extras import install_command
 from dispatcher.settings import Settings
 from dispatcher.transport.state_folder import StateFolder
 
@@ -36,7 +37,6 @@ _LISTEN_SECONDS: Final = 5.0
 _LISTENS: Final = b"Connected to"
 _POLL_SECONDS: Final = 0.1
 _ANSWER_SECONDS: Final = 2.0
-_INSTALL: Final = "the dashboard needs Flower: pip install 'function-dispatcher[dashboard]'"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,7 +135,8 @@ class FlowerLauncher:
             SettingsError: Flower is not installed, or the port is taken.
         """
         if not is_available():
-            raise SettingsError(_INSTALL)
+            msg = f"the dashboard needs Flower: {install_command('dashboard')}"
+            raise SettingsError(msg)
         self._port = _free_port(self._settings.flower_port if port is None else port)
         with os.fdopen(os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as log:
             return subprocess.Popen(

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from wsgiref.simple_server import WSGIServer
 
 from dispatcher.errors import SettingsError
+from dispatcher.extras import install_command
 from dispatcher.settings import Settings
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.connection import connect
@@ -26,7 +27,7 @@ try:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
     from prometheus_client.registry import Collector
 except ModuleNotFoundError as error:
-    msg = "metrics need prometheus-client: pip install 'function-dispatcher[dashboard]'"
+    msg = f"metrics need prometheus-client: {install_command('dashboard')}"
     raise SettingsError(msg) from error
 
 logger = logging.getLogger(__name__)

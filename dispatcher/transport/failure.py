@@ -61,8 +61,8 @@ _REFUSALS = (
     _refusal(
         r"^OutOfMemoryError|\bOOM\b",
         ServerFullError,
-        "the server is out of memory and refuses to write, to workers too; raise its `maxmemory`, or wait until kept "
-        "outcomes expire",
+        "the server is out of memory and takes nothing new; wait until workers have emptied it and kept outcomes "
+        "expire, or raise its `maxmemory`",
     ),
     _refusal(
         r"^ReadOnlyError|\bREADONLY\b",
@@ -151,6 +151,12 @@ def refused(error: BaseException) -> bool:
     if _find_refusal(error) is not None or isinstance(error, ConnectionRefusedError):
         return True
     return isinstance(error, redis_errors.RedisError) and _NEVER_CONNECTED.match(str(error)) is not None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the server refuses because it is full."""
+    refusal = _find_refusal(error)
+    return refusal is not None and refusal.error is ServerFullError
 
 
 @contextmanager

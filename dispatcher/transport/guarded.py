@@ -29,6 +29,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from dispatcher.settings import Settings
 from dispatcher.transport import guard
+from dispatcher.transport.broker_writes import WritingChannel
 from dispatcher.transport.connection import NO_DRIVER_INFO
 from dispatcher.transport.garbage import GarbageSink
 from dispatcher.transport.message import BODY_TEXT, WAKE_UP_HEADER, new_body
@@ -37,24 +38,12 @@ from dispatcher.transport.wire import pack
 
 logger = logging.getLogger(__name__)
 
-#: A message with this header, not false, is put where the next worker takes it.
-HEAD_HEADER: Final = "dispatcher_head"
 #: Packed BRPOP commands that are kept: one for each order of the queues.
 BRPOPS_KEPT: Final = 64
 
 #: The server's or the machine's trouble, not the message's: for Celery to deal with, by connecting again.
 #: kombu counts KeyError among a transport's connection errors; out of a delivery it is the message's fault.
 _NOT_THE_MESSAGE: Final = (OSError, MemoryError, RedisError, OperationalError)
-
-
-class _AtHead:
-    """Stands in for a publish batch, and turns each push to the tail of a list into one to its head."""
-
-    def __init__(self, add: Callable[..., object]) -> None:
-        self._add = add
-
-    def add(self, command: str, *args: object) -> None:
-        self._add("rpush" if command == "lpush" else command, *args)
 
 
 class _UnackedQoS(virtual.QoS):
@@ -81,7 +70,7 @@ class Message(virtual.Message):
             self._decoded_cache = new_body()
 
 
-class Channel(kombu_redis.Channel):
+class Channel(WritingChannel):
     """kombu's channel; looks at each message before it hands it on.
 
     Lists that the app consumes tasks from are checked as tasks. Other lists (replies to remote control) and pub/sub
@@ -93,8 +82,6 @@ class Channel(kombu_redis.Channel):
     client = cached_property(kombu_redis.Channel.client.func)
     subclient = cached_property(kombu_redis.Channel.subclient.func)
 
-    #: First part of the dead letters' keys. None: garbage is logged only.
-    guard_namespace: str | None = None
     guard_max_bytes = 1024 * 1024
     guard_dead_ttl_seconds = 7 * 86_400
     guard_max_dead = 10_000
@@ -199,19 +186,6 @@ class Channel(kombu_redis.Channel):
                         return payload
             self._maybe_update_queues_expire(client, queue)
         raise Empty
-
-    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - kombu's signature
-        if not message["headers"].get(HEAD_HEADER):
-            super()._put(queue, message, **kwargs)
-            return
-        batch = kwargs.pop("_publish_batch", None)
-        if batch is not None:
-            super()._put(queue, message, _publish_batch=_AtHead(batch.add), **kwargs)
-            return
-        with self.conn_or_acquire() as client, client.pipeline() as pipe:
-            at_head = _AtHead(lambda command, *args: getattr(pipe, command)(*args))
-            super()._put(queue, message, _publish_batch=at_head, **kwargs)
-            pipe.execute()
 
     def _has_queue(self, queue: str, **kwargs: Any) -> bool:  # noqa: ANN401, ARG002 - kombu's signature
         # On Redis an empty list does not exist, but it is a queue all the same: asking for its length is no error.

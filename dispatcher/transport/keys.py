@@ -10,6 +10,7 @@ These are of the scripts alone:
     {namespace}:untold                          list: jobs that ended where no worker saw it, for Celery's events
     {namespace}:epochs                          hash: by topic, the number of the last invalidation; `last`, of them all
     {namespace}:flight:<function>:<digest>      string: the job that equal calls share, until its deadline
+    {namespace}:nothing                         never there: scripts name it to find out whether the server is full
     {namespace}:feedback-source:<hash>          list: when a source gave its last feedback; gone a minute after it
 
 Beside them stand Celery's own: a list for each queue and its bindings, without a prefix.

@@ -68,6 +68,12 @@ def pay(amount: Decimal, on: date) -> Decimal:
 
 
 @registry.function
+def repeat(text: str, times: int) -> str:
+    """Say it over and over."""
+    return text * times
+
+
+@registry.function
 def echo(value: object) -> object:
     """Give back any JSON."""
     return value

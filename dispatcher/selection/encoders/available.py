@@ -6,6 +6,7 @@ from threading import Lock
 from typing import Final
 
 from dispatcher.errors import ModelError
+from dispatcher.extras import install_command
 from dispatcher.selection.encoders import e5, minilm, use, wordllama
 from dispatcher.selection.encoders.combined import TIMES, CombinedEncoder, weighted_parts
 from dispatcher.selection.encoders.encoder import Encoder
@@ -95,8 +96,7 @@ def missing() -> tuple[str, ...]:
         extras.setdefault(offer.extra, []).append(offer)
     without = "" if find_encoders() else " (without any of them texts are compared by words only)"
     return tuple(
-        f"`pip install 'function-dispatcher[{extra}]'` would add {'; '.join(dict.fromkeys(o.adds for o in absent))}"
-        + without
+        f"`{install_command(extra)}` would add {'; '.join(dict.fromkeys(o.adds for o in absent))}" + without
         for extra, offers in extras.items()
         if (absent := [offer for offer in offers if not offer.installed])
     )
@@ -137,8 +137,7 @@ def _make(name: str, threads: int) -> Encoder:
     absent = [module for module in offer.modules if not is_installed(module)]
     if absent:
         msg = (
-            f"the encoder {offer.name} needs {' and '.join(absent)}, not installed here: "
-            f"pip install 'function-dispatcher[{offer.extra}]'"
+            f"the encoder {offer.name} needs {' and '.join(absent)}, not installed here: {install_command(offer.extra)}"
         )
         raise ModelError(msg)
     with _lock:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dispatcher.errors import ModelError
+from dispatcher.extras import reinstall_command
 from dispatcher.selection.encoders.encoder import MAX_TOKENS, Rows, encode_distinct, is_latin, read_text, unit
 from dispatcher.selection.encoders.pinned import PinnedFile, not_installed, refuse_other
 
@@ -253,7 +254,7 @@ def _field(number: int, data: bytes) -> bytes:
 
 
 def _read_vocabulary(path: Path) -> list[str]:
-    mend = "pip install --force-reinstall function-dispatcher"
+    mend = reinstall_command()
     try:
         data = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, ValueError) as error:

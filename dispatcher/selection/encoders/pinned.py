@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dispatcher.errors import ModelError
+from dispatcher.extras import install_command
 
 #: Checksums taken in this process, by path, size and time of change. Taking one costs about 2 ms a megabyte.
 _checksums: dict[tuple[str, int, int], str] = {}
@@ -68,7 +69,7 @@ def not_installed(module: str, *, extra: str, cause: ImportError | None = None) 
     if cause is not None and not isinstance(cause, ModuleNotFoundError):
         msg = f"{module} is installed and cannot be imported: {cause}"
     else:
-        msg = f"{module} is not installed: pip install 'function-dispatcher[{extra}]'"
+        msg = f"{module} is not installed: {install_command(extra)}"
     return ModelError(msg)
 
 

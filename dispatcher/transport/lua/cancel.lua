@@ -8,6 +8,7 @@ local jk = JOB .. id
 local state = redis.call('HGET', jk, 'state')
 if not state or state == 'garbage' then return 'unknown' end
 if is_settled(state) then return 'settled:' .. state end
+write_when_full()
 local sharers = ARGV[6] ~= '' and redis.call('HGET', jk, 'sharers')
 if sharers then
   local others = {}

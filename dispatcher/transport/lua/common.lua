@@ -11,6 +11,32 @@ local WAITING = PREFIX .. 'waiting:'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
+-- A server at `maxmemory` refuses a script whose first write may need memory, and stops none that has begun to write:
+-- after a first write that needs none, as this one that changes nothing, all the others are made. For what frees memory,
+-- or is bounded by the jobs that there are.
+local function write_when_full() redis.call('DEL', PREFIX .. 'nothing') end
+
+-- Whether the server is at `maxmemory`. To be asked before anything is written; it writes nothing.
+local function is_full()
+  local refused = redis.pcall('LPUSHX', PREFIX .. 'nothing', '')
+  return type(refused) == 'table' and string.find(refused.err, 'OOM', 1, true) ~= nil
+end
+
+local RESERVE = 0.1   -- of `maxmemory`: so much more may be used by what has been accepted and is brought to its end
+
+-- For what may need memory before it frees some. Says whether it may be written, and sees to it that it is.
+local function draw_on_reserve()
+  if not is_full() then return true end
+  local info = redis.pcall('INFO', 'memory')
+  local function bytes(name) return tonumber(type(info) == 'string' and string.match(info, '\n' .. name .. ':(%d+)')) end
+  local used, most = bytes('used_memory'), bytes('maxmemory')
+  -- The server does not count its buffers for replicas and for its log either.
+  local buffers = bytes('mem_not_counted_for_evict') or 0
+  if not used or not most or used - buffers > most * (1 + RESERVE) then return false end
+  write_when_full()
+  return true
+end
+
 -- What a script for many jobs counts and announces, to be written once for all of them; nil in other scripts.
 local together = nil
 

@@ -8,6 +8,7 @@ if ARGV[2] == '0' then
   redis.call('DEL', PREFIX .. 'sweeper')
   return 'elsewhere'
 end
+write_when_full()
 redis.call('SET', PREFIX .. 'sweeper', ARGV[1], 'PX', ARGV[2])
 count('sweeps')
 return redis.call('ZRANGEBYSCORE', PREFIX .. 'due', '-inf', now, 'LIMIT', 0, ARGV[3])

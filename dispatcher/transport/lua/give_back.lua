@@ -3,6 +3,7 @@
 -- ARGV: id, token for each job
 -- Returns for each its queue, or '' where it is no longer this attempt's to give back
 local queues = {}
+write_when_full()
 for i = 1, #ARGV, 2 do
   local id, jk = ARGV[i], JOB .. ARGV[i]
   local job = redis.call('HMGET', jk, 'state', 'attempt', 'queue', 'sequence', 'deadline_ms')

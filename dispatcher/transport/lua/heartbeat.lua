@@ -4,6 +4,7 @@
 -- Returns a word for each: 'kept', 'cancel:<reason>', 'lost' (another attempt has it, or it is settled)
 local lease = tonumber(ARGV[1])
 local words = {}
+write_when_full()
 for i = 2, #ARGV, 3 do
   local jk = JOB .. ARGV[i]
   local job = redis.call('HMGET', jk, 'state', 'attempt', 'cancel')

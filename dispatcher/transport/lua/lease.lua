@@ -15,21 +15,26 @@ if #ARGV == 4 then
   if job[1] == 'waiting' and not job[8] and not job[12] and tonumber(job[5]) > now then
     local queue, now_text, lease_end = job[2], tostring(now), now + ARGV[3]
     local far = string.match(redis.call('HGET', PREFIX .. 'started', queue) or '0', '%d+')
-    redis.call('HSET', jk, 'state', 'running', 'worker', ARGV[1], 'nonce', ARGV[2], 'lease_ms', lease_end, 'started_ms',
-      now_text, 'attempt', '1', 'shared', '0')
-    redis.call('ZREM', WAITING .. queue, id)
-    if tonumber(job[3]) > tonumber(far) then
-      redis.call('HSET', PREFIX .. 'started', queue, job[3] .. ' ' .. (job[11] or job[4]))
+    -- A server at `maxmemory` refuses it; what follows sees whether the reserve is left.
+    local written = redis.pcall('HSET', jk, 'state', 'running', 'worker', ARGV[1], 'nonce', ARGV[2], 'lease_ms', lease_end,
+      'started_ms', now_text, 'attempt', '1', 'shared', '0')
+    if type(written) == 'number' then
+      redis.call('ZREM', WAITING .. queue, id)
+      if tonumber(job[3]) > tonumber(far) then
+        redis.call('HSET', PREFIX .. 'started', queue, job[3] .. ' ' .. (job[11] or job[4]))
+      end
+      redis.call('ZADD', PREFIX .. 'due', lease_end, id)
+      redis.call('HINCRBY', PREFIX .. 'counts', 'attempts', 1)
+      return { { 'leased', '1', '0', '0', now_text, job[5], job[4], job[6], job[10] or '', job[9] or 'at_least_once',
+        job[7] or '', '', id } }
     end
-    redis.call('ZADD', PREFIX .. 'due', lease_end, id)
-    redis.call('HINCRBY', PREFIX .. 'counts', 'attempts', 1)
-    return { { 'leased', '1', '0', '0', now_text, job[5], job[4], job[6], job[10] or '', job[9] or 'at_least_once',
-      job[7] or '', '', id } }
   end
 end
 
 --- All others.
 
+-- As a whole, before any of them has left its queue.
+if not draw_on_reserve() then return redis.error_reply('OOM the reserve above maxmemory is used up') end
 -- Of several, one worker runs one after the other: those it never began must not count as lost with it.
 local now_text, lease_end = tostring(now), tostring(now + ARGV[3])
 local shared = #ARGV > 4

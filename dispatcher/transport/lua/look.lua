@@ -4,6 +4,8 @@
 --       the cancelled meta, to be replaced by the producer's
 -- Returns {'publish', function, queue, shown, head (0 or 1), attempts so far},
 --         {'expired' | 'gave_up' | 'cancelled', function, shown} or {'nothing'}
+local UNTIL_ROOM_MS = 5000   -- many must not be looked at in vain in each sweep
+
 local id, max_lost = ARGV[1], tonumber(ARGV[2])
 local jk = JOB .. id
 local job = redis.call('HMGET', jk, 'state', 'deadline_ms', 'due_ms', 'lease_ms', 'queue', 'sequence', 'function',
@@ -14,9 +16,17 @@ if not state or is_settled(state) then
   redis.call('SREM', PREFIX .. 'scheduled', id)
   return { 'nothing' }
 end
+-- What ends is recorded in any case; what is to be published needs room for its message.
+local has_room = draw_on_reserve()
+if not has_room then write_when_full() end
 local deadline = tonumber(job[2])
 local ttl = { result_key = KEYS[2], result_ms = tonumber(ARGV[6]), dead = false, dead_ms = tonumber(ARGV[7]),
   max_dead = tonumber(ARGV[8]) }
+
+local function put_off()
+  redis.call('ZADD', PREFIX .. 'due', math.min(now + UNTIL_ROOM_MS, deadline), id)
+  return { 'nothing' }
+end
 
 if state == 'running' then
   local lease = tonumber(job[4])
@@ -24,6 +34,7 @@ if state == 'running' then
     redis.call('ZADD', PREFIX .. 'due', lease, id)
     return { 'nothing' }
   end
+  if not has_room and not job[10] and deadline > now then return put_off() end
   count('lost')
   if job[10] then
     -- A reason has no magic characters of Lua's patterns but in the replacement, where % must be doubled.
@@ -52,6 +63,8 @@ if state == 'scheduled' and tonumber(job[3]) > now then
   redis.call('ZADD', PREFIX .. 'due', math.min(tonumber(job[3]), deadline), id)
   return { 'nothing' }
 end
+
+if not has_room then return put_off() end
 
 local sequence, head = job[6], '1'
 if not sequence then

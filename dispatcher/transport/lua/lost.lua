@@ -4,6 +4,7 @@
 --       grace_ms, limit, how many of the first are passed over
 -- Returns {id, function, shown, attempts so far} for each
 local queue, upto, grace, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+if not draw_on_reserve() then return {} end
 local _, reached = progress_of(queue)
 local lost = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', WAITING .. queue, '-inf', upto, 'LIMIT', ARGV[5], limit)) do

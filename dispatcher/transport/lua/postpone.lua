@@ -2,5 +2,6 @@
 -- KEYS: prefix
 -- ARGV: id, pause_ms
 -- Returns 1
+write_when_full()
 redis.call('ZADD', PREFIX .. 'due', 'XX', now + tonumber(ARGV[2]), ARGV[1])
 return 1

@@ -14,8 +14,9 @@ if #KEYS == 2 and #ARGV == 7 and ARGV[4] == 'succeeded' and ARGV[6] == '' and #A
   local jk = JOB .. id
   local job = redis.call('HMGET', jk, 'state', 'attempt', 'function', 'calls', 'producer', 'sharers', 'flight')
   if job[1] == 'running' and job[2] == token and not job[6] and not job[7] then
-    redis.call('SET', KEYS[2], meta, 'PX', result_ms)
+    -- First what needs no memory: a server at `maxmemory` lets the rest follow, for the outcome must not be lost there.
     redis.call('ZREM', PREFIX .. 'due', id)
+    redis.call('SET', KEYS[2], meta, 'PX', result_ms)
     redis.call('HSET', jk, 'state', 'succeeded', 'settled_ms', now, 'settled_by', token)
     redis.call('HDEL', jk, 'lease_ms', 'due_ms', 'nonce', 'envelope', 'done')
     redis.call('PEXPIRE', jk, result_ms)
@@ -27,6 +28,10 @@ if #KEYS == 2 and #ARGV == 7 and ARGV[4] == 'succeeded' and ARGV[6] == '' and #A
 end
 
 --- All others.
+
+-- At `maxmemory` outcomes are recorded, but none is kept for equal calls.
+local full = is_full()
+if full then write_when_full() end
 
 -- What is said of an attempt that does not run any more.
 local function over(jk, token)
@@ -63,7 +68,7 @@ local function settle(result_key, first, last)
     rest = rest + 2
   end
   finish(id, job, state, ARGV[first + 3], ttl, ended, token)
-  if rest > last then return 'settled' end
+  if full or rest > last then return 'settled' end
   local made = tonumber(redis.call('HGET', jk, 'epoch') or '0')
   for i = rest, last, 3 do keep(ARGV[i], made, ARGV[i + 1], ARGV[i + 2]) end
   return 'settled'

@@ -1,5 +1,8 @@
 """Arguments as people type them."""
 
+import codecs
+import io
+import sys
 from datetime import timedelta
 
 import pytest
@@ -45,12 +48,27 @@ def test_a_json_object_goes_on_as_text_so_that_the_strict_reading_applies() -> N
     assert read_arguments(buy, [text]) == text
 
 
-def test_a_dash_reads_standard_input(monkeypatch) -> None:
-    import io
-    import sys
+@pytest.fixture
+def type_in(monkeypatch):
+    """Puts bytes on standard input, under a locale that takes them for something else."""
 
-    monkeypatch.setattr(sys, "stdin", io.StringIO('{"item": "tea"}'))
-    assert read_arguments(buy, ["-"]) == '{"item": "tea"}'
+    def put(given: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), encoding="latin-1"))
+
+    return put
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+def test_a_dash_reads_standard_input_as_utf_8(type_in, mark: bytes) -> None:
+    type_in(mark + '{"item": "thé 茶"}'.encode())
+    assert read_arguments(buy, ["-"]) == '{"item": "thé 茶"}'
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_standard_input_in_another_encoding_is_refused(type_in, encoding: str) -> None:
+    type_in('{"item": "thé"}'.encode(encoding))
+    with pytest.raises(typer.BadParameter, match="standard input is not UTF-8"):
+        read_arguments(buy, ["-"])
 
 
 @given(st.text(min_size=1).filter(lambda text: text.strip() != ""))

@@ -2,6 +2,7 @@
 
 from dispatcher.cli import examination
 from dispatcher.cli.checks import Verdict, check_functions
+from dispatcher.extras import install_command
 from dispatcher.selection.encoders import available
 from dispatcher.selection.lint import Fault, Lookalike
 
@@ -83,7 +84,7 @@ def test_without_an_encoder_it_says_what_each_extra_would_add(monkeypatch):
     monkeypatch.setattr(available, "is_installed", lambda _: False)
     check = examination._encoders()
     assert check.found == "none is installed: texts are told by words only"
-    assert "pip install 'function-dispatcher[embedding]'` would add what English sentences mean" in check.advice
+    assert f"{install_command('embedding')}` would add what English sentences mean" in check.advice
     monkeypatch.setattr(available, "is_installed", lambda _: True)
     check = examination._encoders()
     assert check.found.startswith("minilm-l6-int8/1, ")

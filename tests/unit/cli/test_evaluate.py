@@ -1,6 +1,7 @@
 """`dispatcher evaluate`, and the pictures it draws."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from dispatcher.cli import pictures
 from dispatcher.errors import SettingsError
+from dispatcher.extras import install_command
 
 GOOD = [
     {"text": "a price please", "label": "price"},
@@ -208,7 +210,7 @@ def test_without_matplotlib_pictures_are_refused_before_the_work(run, rows, monk
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     ran = run("evaluate", rows(*GOOD), "--app", "shop", "--plots", "pictures")
     assert (ran.code, ran.out) == (1, "")
-    assert ran.words == "error: pictures need matplotlib; install it with: pip install 'function-dispatcher[plots]'"
+    assert ran.words == f"error: pictures need matplotlib; install it with: {install_command('plots')}"
     assert run("evaluate", rows(*GOOD), "--app", "shop").code == 0
 
 
@@ -222,7 +224,7 @@ def test_learning_curves_are_drawn_for_each_model(tmp_path, monkeypatch) -> None
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     pictures.plot_learning_curves({}, tmp_path / "none.png")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(SettingsError, match=r"function-dispatcher\[plots\]"):
+    with pytest.raises(SettingsError, match=re.escape(install_command("plots"))):
         pictures.plot_learning_curves(history, tmp_path / "curves.png")
 
 

@@ -1,5 +1,7 @@
 """Wrong use: exit code 2 and a hint, before anything is started."""
 
+import os
+
 import pytest
 
 
@@ -40,6 +42,45 @@ def test_wrong_use_is_refused_with_code_2_and_says_what_is_wrong(run, words, hin
     assert ran.code == 2
     assert hint in ran.words
     assert ran.out == ""
+
+
+#: What Python makes of a byte that is no UTF-8, on the command line.
+BYTE = os.fsdecode(b"caf\xe9")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status", BYTE],
+        ["cancel", BYTE],
+        ["cancel", "some-id", "--reason", BYTE],
+        ["call", BYTE],
+        ["call", "price", f"item={BYTE}", "--app", "shop"],
+        ["call", "price", "item=tea", "--idempotency-key", BYTE, "--app", "shop"],
+        ["ask", BYTE, "--app", "shop"],
+        ["explain", BYTE, "--app", "shop"],
+        ["functions", BYTE, "--app", "shop"],
+        ["functions", "--app", BYTE],
+        ["status", "some-id", "--url", f"redis://{BYTE}"],
+        ["dead", "show", BYTE],
+        ["dead", "list", "--function", BYTE],
+        ["dead", "replay", "some-id", BYTE],
+        ["dead", "discard", BYTE],
+        ["models", "promote", BYTE],
+        ["cache", "invalidate", BYTE],
+        ["worker", "--queues", BYTE, "--app", "shop"],
+    ],
+)
+def test_what_is_no_utf_8_is_wrong_use_of_every_command(run, words) -> None:
+    ran = run(*words)
+    assert ran.code == 2
+    assert "is not UTF-8" in ran.words
+
+
+def test_a_path_need_not_be_utf_8(run, folder) -> None:
+    (folder / BYTE).write_text('{"text": "a price please", "label": "price"}\n')
+    ran = run("evaluate", BYTE, "--app", "shop")
+    assert ran.code == 0
 
 
 def test_without_a_command_it_lists_them_all(run) -> None:

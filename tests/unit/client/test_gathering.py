@@ -272,6 +272,26 @@ async def test_a_wait_ends_after_the_deadline_of_whichever_call_it_is(rig: Rig) 
     assert caught.value.job_id == late
 
 
+async def test_a_deadline_that_passes_after_its_call_has_ended_hides_no_later_one(rig: Rig) -> None:
+    calls = (double.call(1), shout.call("a"), double.call(2), double.call(3))
+    gathering = asyncio.create_task(rig.dispatcher.gather(*calls))
+    await settle()
+    quick = next(job.id for job in rig.jobs if job.function == shout.name)
+    rig.dispatcher.announcements.announce(quick, meta_of(quick, '"A"'))
+    await settle()
+    rig.dispatcher.fake_clock.advance(timedelta(minutes=1) + DEADLINE_GRACE)
+    rig.end(2, "4")
+    await settle()
+    assert not gathering.done()
+    late = rig.id_of(1)
+    rig.ledger.statuses[late] = rig.status(late)
+    rig.dispatcher.fake_clock.advance(timedelta(minutes=4))
+    rig.end(3, "6")
+    with pytest.raises(OutcomeTimeoutError) as caught:
+        await asyncio.wait_for(gathering, 5)
+    assert caught.value.job_id == late
+
+
 async def test_a_job_that_is_no_longer_kept_is_not_waited_for(rig: Rig) -> None:
     gathering = rig.start(double.call(1), double.call(2))
     await settle()

@@ -1,6 +1,7 @@
 """Who watches the attempts: leases kept, calls stopped in time, and those that do not stop given up."""
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -294,10 +295,22 @@ class TestThread:
         assert beats.acquire(timeout=10), "it beats again"
 
     def test_it_ends_while_it_watches_nothing(self, make: Callable[..., Supervisor]) -> None:
-        watcher = make(FakeLedger(), lambda _: None, SETTINGS)
+        watcher = make(FakeLedger(), lambda _: None, Settings(lease_seconds=0.5))
         attempt = attempt_with()
         watcher.watch(attempt)
         watcher.release(attempt)
+
+        def idles() -> bool:
+            with watcher._changed:  # which it lets go of only while it waits
+                return watcher._asleep_until == math.inf
+
+        until = time.monotonic() + 10
+        while not idles():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        watcher.close()
+        assert watcher._thread is not None
+        assert not watcher._thread.is_alive()
 
     def test_releasing_an_attempt_does_not_release_the_one_that_came_after_it(
         self, make: Callable[..., Supervisor]

@@ -1,6 +1,7 @@
 """The dashboard's password and what it is started with; the dashboard itself is in tests/acceptance."""
 
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from tornado.options import options
 
 from dispatcher.errors import SettingsError
+from dispatcher.extras import install_command
 from dispatcher.monitoring import flower
 from dispatcher.monitoring.flower import FlowerLauncher, Password, close_dashboard, describe_login
 from dispatcher.settings import Settings
@@ -78,7 +80,7 @@ class TestLauncher:
         monkeypatch.setattr(flower, "find_spec", lambda _: None)
         launcher = FlowerLauncher(settings, URL)
         assert not flower.is_available()
-        with pytest.raises(SettingsError, match=r"pip install 'function-dispatcher\[dashboard\]'"):
+        with pytest.raises(SettingsError, match=re.escape(install_command("dashboard"))):
             launcher.start()
 
 

@@ -1,6 +1,7 @@
 """Prometheus metrics, from numbers that the test makes up."""
 
 import logging
+import re
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from dispatcher.errors import SettingsError
+from dispatcher.extras import install_command
 from dispatcher.monitoring.metrics import LedgerCollector
 from dispatcher.transport.fleet import FleetCounts
 from dispatcher.transport.nodes import NodeReport
@@ -164,7 +166,12 @@ def test_an_outage_is_logged_once(
     with caplog.at_level(logging.WARNING):
         scrape()
         scrape()
-    assert [record.getMessage() for record in caplog.records] == ["metrics_unread: gone"]
+        assert [record.getMessage() for record in caplog.records] == ["metrics_unread: gone"]
+        sources.error = None
+        scrape()
+        sources.error = redis.ConnectionError("gone again")
+        scrape()
+    assert [record.getMessage() for record in caplog.records] == ["metrics_unread: gone", "metrics_unread: gone again"]
 
 
 def test_registering_asks_the_server_nothing(sources: Sources) -> None:
@@ -175,5 +182,5 @@ def test_registering_asks_the_server_nothing(sources: Sources) -> None:
 def test_without_prometheus_client_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     monkeypatch.delitem(sys.modules, "dispatcher.monitoring.metrics")
-    with pytest.raises(SettingsError, match=r"pip install 'function-dispatcher\[dashboard\]'"):
+    with pytest.raises(SettingsError, match=re.escape(install_command("dashboard"))):
         import_module("dispatcher.monitoring.metrics")

@@ -297,7 +297,9 @@ def test_limits_belong_to_the_registry(registry):
 
 
 def test_the_fingerprint_changes_with_names_versions_and_schemas_and_with_nothing_else():
-    def build(*, version: str = "1", hint: type = int, extra: bool = False, turned: bool = False) -> str:
+    def build(
+        *, version: str = "1", hint: type = int, result: type = int, extra: bool = False, turned: bool = False
+    ) -> str:
         registry = Registry()
 
         def one(a) -> int:
@@ -306,7 +308,7 @@ def test_the_fingerprint_changes_with_names_versions_and_schemas_and_with_nothin
         def two(a: int) -> int:
             return 2
 
-        one.__annotations__["a"] = hint
+        one.__annotations__ |= {"a": hint, "return": result}
         for function in (two, one) if turned else (one, two):
             registry.function(version=version)(function)
         if extra:
@@ -314,7 +316,7 @@ def test_the_fingerprint_changes_with_names_versions_and_schemas_and_with_nothin
         return registry.fingerprint
 
     assert build() == build() == build(turned=True)
-    assert len({build(), build(version="2"), build(hint=str), build(extra=True)}) == 4
+    assert len({build(), build(version="2"), build(hint=str), build(result=str), build(extra=True)}) == 5
 
 
 def test_the_fingerprint_follows_a_later_registration(registry):

@@ -55,6 +55,8 @@ async def test_none_is_forgotten_however_they_come() -> None:
 
     async with asyncio.timeout(10):
         await asyncio.gather(*[ask_again_and_again(number) for number in range(40)])
+        # And where nobody else comes, who would have it sent with his own.
+        await ask_again_and_again(0)
 
 
 async def test_a_refusal_is_that_commands_own_and_a_broken_connection_everybodys() -> None:

@@ -41,9 +41,9 @@ def test_every_url_that_leads_to_redis_leads_to_the_guard(url: str) -> None:
         assert connection.transport_options["ack_emulation"] is False
 
 
-def test_tls_stays_on() -> None:
-    connection = guarded_app("rediss://localhost:1?ssl_cert_reqs=CERT_REQUIRED").connection_for_read()
-    assert connection.ssl
+@pytest.mark.parametrize("url", ["rediss://localhost:1", "rediss://localhost:1?ssl_cert_reqs=CERT_REQUIRED"])
+def test_tls_stays_on(url: str) -> None:
+    assert guarded_app(url).connection_for_read().ssl
 
 
 def test_the_guard_stays_after_a_failover() -> None:

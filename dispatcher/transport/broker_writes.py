@@ -1,0 +1,116 @@
+"""What is written into the broker otherwise than kombu does it: at the head of a queue, or on a server at `maxmemory`.
+
+Keys of scripts are whole names: clients of kombu's put their prefix before none of them.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from kombu.transport import redis as kombu_redis
+from redis.exceptions import RedisError
+
+from dispatcher.transport.failure import is_out_of_memory
+from dispatcher.transport.keys import Keys
+from dispatcher.transport.script import script
+
+#: A message with this header, not false, is put where the next worker takes it.
+HEAD_HEADER: Final = "dispatcher_head"
+
+
+class Pushes:
+    """Stands in for a publish batch of kombu's, and turns each push to the tail of a list into another command.
+
+    Args:
+        add: takes the command, as kombu's batch does.
+        push: gives the command for a list and a message.
+    """
+
+    def __init__(self, add: Callable[..., object], push: Callable[[str, str], Sequence[object]]) -> None:
+        self._add = add
+        self._push = push
+
+    def add(self, command: str, *args: Any) -> None:  # noqa: ANN401 - of any command
+        """Add a command, or what takes its place."""
+        self._add(*(self._push(*args) if command == "lpush" else (command, *args)))
+
+
+class WritingChannel(kombu_redis.Channel):
+    """kombu's channel, which puts messages at the head of queues too, and can be used on a full server."""
+
+    #: Whether what is put is of jobs that were accepted long ago, and finds room on a server at `maxmemory` too.
+    on_reserve = False
+
+    #: First part of the dead letters' keys. None: garbage is logged only.
+    guard_namespace: str | None = None
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - kombu's signature
+        command = "rpush" if message["headers"].get(HEAD_HEADER) else "lpush"
+        if command == "lpush" and not self.on_reserve:
+            super()._put(queue, message, **kwargs)
+            return
+
+        def push(key: str, text: str) -> Sequence[object]:
+            if not self.on_reserve:
+                return command, key, text
+            return "eval", *push_on_reserve(self._prefix, command, f"{self.global_keyprefix}{key}", text)
+
+        batch = kwargs.pop("_publish_batch", None)
+        if batch is not None:
+            super()._put(queue, message, _publish_batch=Pushes(batch.add, push), **kwargs)
+            return
+        with self.conn_or_acquire() as client, client.pipeline() as pipe:
+            pushes = Pushes(lambda name, *args: getattr(pipe, name)(*args), push)
+            super()._put(queue, message, _publish_batch=pushes, **kwargs)
+            pipe.execute()
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)
+        except RedisError as error:
+            if not is_out_of_memory(error):
+                raise
+            if self.typeof(exchange).type == "fanout":
+                return  # it has subscribed; this is written, and nobody reads it
+            if queue in self._expires:
+                raise
+            prefixes = self.keyprefix_queue, self.keyprefix_binding_permanent
+            keys = [f"{self.global_keyprefix}{prefix % exchange}" for prefix in prefixes]
+            with self.conn_or_acquire() as client:
+                client.eval(
+                    *bind_when_full(self._prefix, keys, self.sep.join((routing_key or "", pattern or "", queue)))
+                )
+
+    def _refresh_bindings(self, queues: Iterable[str]) -> None:
+        try:
+            super()._refresh_bindings(queues)
+        except RedisError as error:
+            # Of queues for remote control, a few times a minute. kombu would try again each second, and log it.
+            if not is_out_of_memory(error):
+                raise
+
+    @property
+    def _prefix(self) -> str:
+        return Keys(self.guard_namespace or "").prefix
+
+
+def push_on_reserve(prefix: str, command: str, key: str, text: str) -> Sequence[Any]:
+    """The words, after EVAL, of a push that a full server takes too, as long as there is some of the reserve.
+
+    Args:
+        prefix: of the namespace.
+        command: the push.
+        key: the list.
+        text: the message.
+    """
+    return script("push").text, 2, prefix, key, command, text
+
+
+def bind_when_full(prefix: str, keys: Sequence[str], binding: str) -> Sequence[Any]:
+    """The words, after EVAL, that bind a queue on a full server too.
+
+    Args:
+        prefix: of the namespace.
+        keys: kombu's sets of bindings.
+        binding: as kombu writes it.
+    """
+    return script("bind").text, 1 + len(keys), prefix, *keys, binding
