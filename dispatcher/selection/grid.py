@@ -103,7 +103,7 @@ class Grid:
 
     def _allot(self, cells: Floats) -> None:
         self._cells = cells
-        #: All cells as one row, until it grows: for those who go by `places`.
+        #: All cells as one row, until it grows: two dimensions take twice the time.
         self.flat = cells.reshape(-1)
 
     @property
@@ -121,7 +121,7 @@ class Grid:
         """
         places = rows * self._cells.shape[1]
         if len(columns) == 1:
-            # Most texts leave no doubt about the other functions, and two dimensions take twice the time of one.
+            # Most texts leave no doubt about the other functions.
             places, amounts = places + columns, amounts.reshape(-1)
         else:
             places = places[:, None] + columns

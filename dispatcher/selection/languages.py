@@ -83,7 +83,7 @@ _WORDS: Final = {
         acaba ama ara artık bana başka beni benim bir biraz biri biz bizim bu bugün buna bunu bunun burada
         daha değil diye dün en evet fazla gibi göre göster hangi hangisi hava hiç iki ile ise için kadar kaç
         ki kim lütfen mi misin miyim mu musun mü mı mısın nasıl ne neden nedir nerede nereye olan olarak
-        oldu olsun olur onu onun saat sana sen senin siz sizin sonra söyle tüm var varmı ve veya ya yap
+        oldu olsun olur onu onun saat sana sen senin siz sizin sonra söyle tüm var varmı veya ya yap
         yarın yeni yok zaman çok önce şey şimdi şu
     """,  # noqa: RUF001 - it is how Turkish is written
     "scandinavian": """
@@ -105,10 +105,11 @@ _WORDS: Final = {
     """,
 }
 
-#: Words that only English texts are full of: those of them that another language has as well say nothing.
+#: Words that only English texts are full of: those of them that another language has as well say nothing, and nor does
+#: what an apostrophe parts off in French and Italian, too (`d'un`, `m'a`). English names have an `s` after it.
 _ENGLISH: Final = STOP_WORDS - frozenset(
     """
-    a am an as at do had has he her him hi i in is let me no of on or so up us was want we were will
+    a am an as at d do had has he her him hi i in is let m me no of on or so t up us was want we were will
     """.split()  # noqa: SIM905 - a list of a hundred quoted words cannot be read
 )
 #: Words of these that stand in English texts, too, as parts of names, as abbreviations or by a slip.
@@ -131,7 +132,7 @@ _OWN: Final = 0.25
 
 def _weigh() -> dict[str, tuple[tuple[str, ...], float]]:
     """By word, its languages and what it counts."""
-    lists = {language: words.split() for language, words in _WORDS.items()}
+    lists = {language: frozenset(words.split()) for language, words in _WORDS.items()}
     return {
         word: (tuple(name for name, known in lists.items() if word in known), _HALF if word in _IN_NAMES else 1.0)
         for words in lists.values()

@@ -40,6 +40,24 @@ def test_an_english_request_is_not_strange_whatever_names_and_slips_it_has(text)
     assert not is_strange(tokens(text))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "réserve un vol d'Air France pour Nice",
+        "joue un morceau d'Édith Piaf",
+        "qu'est-ce qui m'attend demain",
+        "t'as l'heure",
+        "dimmi l'ora d'arrivo a Roma",
+    ],
+)
+def test_what_an_apostrophe_parts_off_is_no_sign_of_english(text):
+    assert is_strange(tokens(text))
+
+
+def test_an_english_name_in_the_genitive_is_one():
+    assert not is_strange(tokens("play Beyoncé's album"))
+
+
 def test_a_word_of_names_tells_a_language_in_a_short_text_only():
     assert is_strange(tokens("annule la réservation"))
     assert is_strange(tokens("busca la cita"))
