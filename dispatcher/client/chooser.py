@@ -12,7 +12,7 @@ from dispatcher.client.learning import Learning
 from dispatcher.client.shared_selections import SharedSelections, key_of, write_selection
 from dispatcher.client.verdicts import Opinion, RecentRequests, feedbacks_of, wrong
 from dispatcher.clock import Clock
-from dispatcher.errors import DispatcherError, SettingsError
+from dispatcher.errors import DispatcherError, FeedbackRefusedError, SettingsError
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.feedback import Feedback, FeedbackLog
 from dispatcher.selection.selection import Selection
@@ -176,8 +176,12 @@ class Chooser:
     ) -> None:
         """See `Dispatcher.feedback`."""
         user = None if state is None else state.user
-        for feedback in feedbacks_of(selection, opinion, self._registry, state, source or user or self._producer):
-            await self._give(feedback)
+        feedbacks = feedbacks_of(selection, opinion, self._registry, state, source or user or self._producer)
+        for taken, feedback in enumerate(feedbacks):
+            try:
+                await self._give(feedback)
+            except FeedbackRefusedError as error:
+                raise FeedbackRefusedError(error.source, error.limit, error.retry_after, taken=taken) from None
             self._said += 1
         self._recent.settle(selection.text, user)
 

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from dispatcher import Cascade, ConversationState, KeywordRule, KeywordSelector, Registry, Settings
+from dispatcher import Cascade, ConversationState, Decision, KeywordRule, KeywordSelector, Registry, Selection, Settings
 from dispatcher.client.chooser import MAX_AT_ONCE, Chooser
 from dispatcher.client.shared_selections import SharedSelections
 from dispatcher.client.verdicts import Opinion
@@ -22,7 +22,8 @@ from dispatcher.errors import (
     UnknownFunctionError,
 )
 from dispatcher.model.outcome import ErrorInfo, ErrorKind, Failed
-from dispatcher.selection.feedback import MemoryFeedbackLog, Verdict
+from dispatcher.selection.feedback import Feedback, MemoryFeedbackLog, Verdict
+from dispatcher.selection.selection import Candidate
 from dispatcher.testing import FakeClock, RecordingDispatcher, RecordingSyncDispatcher
 from dispatcher.transport.selection_cache import SharedSelectionCache
 from tests.unit.client.fakes import settle
@@ -83,9 +84,30 @@ class TestFeedback:
     async def test_a_refusal_reaches_the_caller_and_nothing_is_learnt(self, dispatcher, monkeypatch) -> None:
         refuse_all(monkeypatch, dispatcher)
         selection = await dispatcher.select("frobnicate the gizmo")
-        with pytest.raises(FeedbackRefusedError):
+        with pytest.raises(FeedbackRefusedError) as caught:
             await dispatcher.feedback(selection, function="weather")
+        assert caught.value.taken == 0
+        assert "learnt" not in str(caught.value)
         assert (await dispatcher.select("frobnicate the gizmo")).function is None
+
+    async def test_a_refusal_halfway_says_of_how_many_choices_it_was_learnt(self, dispatcher, monkeypatch) -> None:
+        choices = tuple(Candidate(function=name, probability=0.3) for name in ("weather", "mail.send", "text.count"))
+        asked = Selection(text="t", candidates=choices, choices=choices, decision=Decision.ASK)
+        append = dispatcher._feedback_log.append
+
+        async def refuse_the_third(feedback: Feedback, *, producer: str) -> str:
+            if len(dispatcher.feedbacks) >= 2:
+                raise FeedbackRefusedError(source="ann", limit=2, retry_after=timedelta(seconds=9))
+            return await append(feedback, producer=producer)
+
+        monkeypatch.setattr(dispatcher._feedback_log, "append", refuse_the_third)
+        with pytest.raises(
+            FeedbackRefusedError, match=r"of the first 2 functions is learnt; try again in 9 s"
+        ) as caught:
+            await dispatcher.feedback(asked, right=False)
+        assert (caught.value.taken, caught.value.limit) == (2, 2)
+        assert [function for _, function, *_ in said(dispatcher)] == ["weather", "mail.send"]
+        assert dispatcher.selection_counts.feedback == 2
 
     async def test_it_needs_a_started_dispatcher(self) -> None:
         registry = make_registry()
