@@ -2,10 +2,12 @@
 
 The words that hold a sentence together come in nearly every request, and are few. Those that are English words too
 stand in no list (`die`, `no`, `will`); those that names are made with (`la vie`, `rio de janeiro`), or that slips of
-English make (`te`, `ou`), count half, as does a word with a letter that English has not. What the language with most of
-them has, less the English ones, says how foreign a text is:
+English make (`te`, `ou`), count half, as does a word with a letter that English has not. These halves may be names in
+an English request, and are less by one for each of its words ("play La Bamba", "weather in Zürich"). What the language
+with most of all that has, less the English stop words, says how foreign a text is:
 
-    strangeness = max over languages Σ weights of its words  +  1/2 · words with other letters  -  English words
+    strangeness = max over languages ( its words  +  max(0, 1/2 · its words of names  +  1/2 · words with other letters
+                                                            -  words of English requests) )  -  English stop words
 
 Source: Grefenstette 1995, "Comparing two language identification schemes".
 """
@@ -112,6 +114,18 @@ _ENGLISH: Final = STOP_WORDS - frozenset(
     a am an as at d do had has he her him hi i in is let m me no of on or so t up us was want we were will
     """.split()  # noqa: SIM905 - a list of a hundred quoted words cannot be read
 )
+#: The commonest words of English requests that no other language has; requests in others have them in names, too.
+_OF_REQUESTS: Final = frozenset(
+    """
+    add again amount answer appointment apply around available before between book buy calendar call carry changed
+    coffee create current currently day days delete dinner dollar dollars done down due exchange flight food friday fun
+    go going good got hear here hundred increase joke jump know latest left light lights look lost lower luggage made
+    meaning monday money month morning near next off order people phone play playing points price read really recipe
+    remind reminder remove repeat reservation response right roll said schedule scheduled score seven shut song soon
+    speak switch things think three through times today tomorrow tonight travel turn twenty until use wanna watch way
+    weather whats work year
+    """.split()  # noqa: SIM905 - a list of a hundred quoted words cannot be read
+)
 #: Words of these that stand in English texts, too, as parts of names, as abbreviations or by a slip.
 _IN_NAMES: Final = frozenset(
     """
@@ -130,17 +144,17 @@ _HALF: Final = 0.5
 _OWN: Final = 0.25
 
 
-def _weigh() -> dict[str, tuple[tuple[str, ...], float]]:
-    """By word, its languages and what it counts."""
+def _languages() -> dict[str, tuple[str, ...]]:
+    """By word, the languages that have it."""
     lists = {language: frozenset(words.split()) for language, words in _WORDS.items()}
     return {
-        word: (tuple(name for name, known in lists.items() if word in known), _HALF if word in _IN_NAMES else 1.0)
+        word: tuple(language for language, known in lists.items() if word in known)
         for words in lists.values()
         for word in words
     }
 
 
-_WEIGHTS: Final = _weigh()
+_LANGUAGES: Final = _languages()
 
 
 def is_strange(words: Sequence[str], own: Container[str] = (), *, least: float = STRANGE) -> bool:
@@ -165,18 +179,22 @@ def languages_of(texts: Collection[str]) -> frozenset[str]:
 
 def _strangest(words: Sequence[str], own: Container[str] = ()) -> tuple[str, float]:
     """The language with most words in a text, own ones before others, or ""; and how strange the text is."""
-    found: dict[str, float] = {}
-    shared = 0.0
+    own_words: Counter[str] = Counter()
+    of_names: Counter[str] = Counter()
+    english = requests = lettered = 0
     for word in words:
         if word in _ENGLISH:
-            shared -= 1.0
-            continue
-        if not word.isascii() and word < AFTER_LATIN:
-            shared += _HALF
-        languages, weight = _WEIGHTS.get(word, ((), 0.0))
-        for language in languages:
-            found[language] = found.get(language, 0.0) + weight
-    if not found:
-        return "", shared
-    language = max(found, key=lambda name: (found[name], name in own))
-    return language, found[language] + shared
+            english += 1
+        elif word in _OF_REQUESTS:
+            requests += 1
+        else:
+            lettered += not word.isascii() and word < AFTER_LATIN
+            if word in _LANGUAGES:
+                (of_names if word in _IN_NAMES else own_words).update(_LANGUAGES[word])
+
+    def strangeness(language: str) -> float:
+        halves = _HALF * (of_names[language] + lettered)
+        return own_words[language] + max(0.0, halves - requests) - english
+
+    language = max((*own_words, *of_names), key=lambda name: (strangeness(name), name in own), default="")
+    return language, strangeness(language)

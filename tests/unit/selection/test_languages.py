@@ -30,6 +30,11 @@ def test_a_request_in_another_language_is_strange(text):
         "how do you say good morning in german",
         "is it safe to travel to rio de janeiro",
         "book a flight from los angeles to las vegas on the third",
+        "play Beyoncé",
+        "weather in Zürich",
+        "order tacos de carnitas",
+        "watch Das Boot",
+        "play Sigur Rós",
         "whats teh wether tomorow",
         "translate wo ist der bahnhof to english for me please",
         "lights off",
@@ -62,6 +67,17 @@ def test_a_word_of_names_tells_a_language_in_a_short_text_only():
     assert is_strange(tokens("annule la réservation"))
     assert is_strange(tokens("busca la cita"))
     assert not is_strange(tokens("weather forecast rio de janeiro airport"))
+
+
+def test_what_may_be_a_name_counts_less_in_an_english_request_and_other_words_as_ever():
+    assert is_strange(tokens("busca Zürich"))
+    assert not is_strange(tokens("weather Zürich"))
+    assert is_strange(tokens("weather Zürich señor José"))
+    assert is_strange(tokens("spiel bitte good day sunshine"))
+
+
+def test_letters_of_another_script_are_none_of_another_language_in_latin_letters():
+    assert not is_strange(tokens("Земфира hits"))
 
 
 def test_the_stranger_a_text_must_be_the_fewer_are():
