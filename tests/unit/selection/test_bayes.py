@@ -70,6 +70,14 @@ def test_a_negative_weight_takes_back_what_was_counted(stays, taken_back):
     assert_alike(counted(stays + taken_back + away), counted(stays))
 
 
+def test_no_more_is_taken_back_than_was_counted():
+    once = [("count the words", 0, (), 1.0), ("play a song", 1, (), 1.0)]
+    bayes = counted([*once, *[("count the words", 0, (), -1.0)] * 3])
+    logits = bayes.logits(bayes._ngrams.read(buckets("count the words")))
+    assert np.isfinite(logits).all()
+    assert logits[0] == 0
+
+
 def test_a_text_speaks_for_the_function_that_it_was_counted_for():
     bayes = counted([("count the words", 0, (), 1.0), ("play a song", 1, (), 1.0), ("weather in paris", 2, (), 1.0)])
     for text, position in (("words", 0), ("a song", 1), ("paris", 2)):

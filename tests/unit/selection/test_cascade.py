@@ -126,6 +126,23 @@ def test_between_two_that_are_as_likely_it_asks():
     assert selection.function is None
     assert {choice.function for choice in selection.choices} == {"mail.archive", "mail.delete"}
     assert all(choice.function in selection.response for choice in selection.choices)
+    assert selection.choices == selection.candidates[:2]
+
+
+def test_it_asks_about_three_at_most():
+    registry = make_registry({f"mail.box_{number}": "Open the old letters." for number in range(5)})
+    for text in ("the old letters", ", ".join(registry.names)):
+        selection = Cascade(registry, thresholds=Thresholds(act_at=0.9, ask_at=0.1)).select(text)
+        assert selection.decision is Decision.ASK
+        assert len(selection.candidates) == 5
+        assert selection.choices == selection.candidates[:3]
+        assert all((c.function in selection.response) == (c in selection.choices) for c in selection.candidates)
+
+
+def test_it_does_not_ask_about_what_is_far_less_likely_than_the_first():
+    selection = Cascade(make_registry(), thresholds=Thresholds(act_at=0.99, ask_at=0.01)).select("weather in a city")
+    assert selection.decision is Decision.ASK
+    assert [choice.function for choice in selection.choices] == ["weather.forecast"]
 
 
 def test_an_empty_registry_abstains_and_survives_feedback(kind):

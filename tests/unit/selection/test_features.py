@@ -157,4 +157,5 @@ def test_few_new_features_get_a_row_each_as_long_as_there_are_any():
     assert vocabulary.add_few([5, 3, 5, 8]) == [2, 3, 2]
     assert vocabulary.rows(np.array([3, 5, 7, 8, 9])).tolist() == [3, 2, 0, 1]
     assert vocabulary.add_few([8]) == vocabulary.add_few([]) == []
+    assert vocabulary.add_few([8, 9, 5]) == [1, 2]
     assert len(vocabulary) == 4

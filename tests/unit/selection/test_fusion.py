@@ -219,8 +219,7 @@ def test_what_words_say_counts_as_far_as_they_are_heard():
     other = lost.copy()
     other[SIGNALS.index("words")] += 2
     said = [abstention.in_scope(lost, heard=heard) for heard in (0.0, 0.5, 1.0)]
-    assert said == sorted(said, reverse=True)
-    assert said[0] > said[2] + 0.1
+    assert said[0] > said[1] + 0.05 > said[2] + 0.1
     assert said[2] == abstention.in_scope(lost)
     assert abstention.in_scope(other, heard=0.0) == said[0]
     before = lost.tolist()

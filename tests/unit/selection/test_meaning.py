@@ -28,7 +28,7 @@ from dispatcher.selection.gaussian import fit_gaussian
 from dispatcher.selection.latent import Latent, find_basis, project
 from dispatcher.selection.loss import Sparse, softmax
 from dispatcher.selection.meaning import Meaning, common_of, meaning_of
-from dispatcher.selection.neighbours import Neighbours
+from dispatcher.selection.neighbours import MAX_OF_FUNCTION, Neighbours
 from dispatcher.selection.network import LENGTH, Layered, Network, make_up
 from dispatcher.selection.optimisers import Adam, fit
 from dispatcher.selection.softmax import Read
@@ -380,6 +380,33 @@ def test_a_text_that_english_encoders_cannot_read_is_as_near_as_what_the_others_
     assert neighbours.read(english, 1, shared=True)[1][0] == pytest.approx(1, abs=1e-4)
     neighbours.add(abroad, 0, "播放歌曲")
     assert neighbours.read(abroad, 1, shared=True)[1][0] == pytest.approx(1, abs=1e-4)
+
+
+def test_what_is_said_in_any_language_is_compared_right_whenever_a_text_came(monkeypatch):
+    monkeypatch.setattr(neighbours_module, "BLOCK", 2)
+    multilingual = np.repeat([0, 1], [8, 8]).astype(np.float32)
+    neighbours, rows = Neighbours(3, 16, multilingual), directions(6, 3 * MAX_OF_FUNCTION, 16)
+    shared = unit(rows * multilingual)
+
+    def nearest(place: int) -> float:
+        return neighbours.read(shared[place], 3, shared=True)[1][0]
+
+    for place in range(7):
+        neighbours.add(rows[place], place % 2, "t")
+    assert nearest(6) == pytest.approx(1, abs=1e-5)
+    for place in range(7, 2 * MAX_OF_FUNCTION + 7):
+        neighbours.add(rows[place], place % 2, "t")
+    for place in range(7, 2 * MAX_OF_FUNCTION + 7):
+        assert nearest(place) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_text_that_only_english_encoders_can_read_is_near_no_other():
+    multilingual = np.repeat([0, 1], [8, 8]).astype(np.float32)
+    neighbours = Neighbours(1, 16, multilingual)
+    neighbours.add(unit(directions(7, 16) * (1 - multilingual)), 0, "t")
+    logits, (near, _) = neighbours.read(unit(directions(8, 16) * multilingual), 1, shared=True)
+    assert np.isfinite(logits).all()
+    assert near == 0
 
 
 # --- distance

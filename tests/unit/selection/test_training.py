@@ -9,7 +9,7 @@ import pytest
 
 from dispatcher.errors import ModelError
 from dispatcher.selection import fusion, linear_training, network, training, tuning, vector_training
-from dispatcher.selection.abstention import SIGNALS
+from dispatcher.selection.abstention import SIGNALS, Abstention
 from dispatcher.selection.card import Card
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.exact import plain
@@ -335,10 +335,12 @@ def test_the_state_of_an_example_is_learnt():
 
 def test_words_of_texts_that_are_not_remembered_are_known_from_the_start_too(monkeypatch):
     monkeypatch.setattr(training, "MAX_OF_FUNCTION", 1)
-    texts = ("zany music", "zany blaring music", "zany blaring tunes")
+    texts = ("zany music", "zany blaring music", "zany blaring tunes tunes tunes")
     model = train(make_cards(), [Example(text=text, function="music.play") for text in texts])
     assert len(model.examples.texts) == 1
     assert model.words == ("zany", "blaring", "music", "tunes")
+    monkeypatch.setattr(training, "MAX_WORDS", 2)
+    assert training._common_words([Example(text=text, function="music.play") for text in texts]) == ("zany", "blaring")
     told: list[list[str]] = []
     monkeypatch.setattr(Snapshot, "remember_words", lambda _, texts: told.append(list(texts)))
     Cascade(make_registry(), model=model).select("zany")
@@ -410,6 +412,34 @@ def test_what_was_learnt_in_english_holds_for_requests_in_another_language_of_la
     english = snapshot.read("play weather in paris")
     assert (english.foreign, english.language, english.heard) == (False, 1.0, 1.0)
     assert meaning.has_english(english.vector)
+
+
+def test_words_that_were_met_are_not_strange():
+    cards = make_cards({**DESCRIPTIONS, "kitchen.flambé": "Brandade flambé."})
+    snapshot = Snapshot(cards, meaning=make_two_languages())
+    met, unmet = snapshot.read("brandade flambé"), snapshot.read("gratin fumé")
+    assert (met.met > 0.5, met.foreign) == (True, False)
+    assert (unmet.met < 0.5, unmet.foreign) == (True, True)
+
+
+def test_only_a_trained_selector_hears_less_of_another_language(monkeypatch):
+    heard: list[float] = []
+    in_scope = Abstention.in_scope
+
+    def listen(abstention: Abstention, signals: list[float], *, heard: float = 1.0, said: list[float] = heard) -> float:
+        said.append(heard)
+        return in_scope(abstention, signals, heard=heard)
+
+    monkeypatch.setattr(Abstention, "in_scope", listen)
+    meaning, text = make_two_languages(128), "wie wird das wetter morgen"
+    Cascade(make_registry(), meaning=meaning).select(text)
+    assert heard == [1.0]
+    model = train(make_cards(), sentences(held_out=False), meaning=meaning)
+    heard.clear()
+    cascade = Cascade(make_registry(), meaning=meaning, model=model)
+    cascade.select(text)
+    assert heard == [cascade._decider_now().snapshot.read(text).heard]
+    assert heard[0] < 1
 
 
 def test_a_text_that_is_read_word_for_word_in_english_is_heard_as_english_is():

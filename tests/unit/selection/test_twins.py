@@ -50,6 +50,18 @@ def test_what_is_asked_of_a_forbidden_version_is_asked_of_the_allowed_one(other,
         assert selection.in_scope == pytest.approx(alone.select(ASKED).in_scope, abs=0.2)
 
 
+def test_what_no_version_may_do_is_asked_of_nobody():
+    cascade = make_cascade(("send_v1", SEND), ("send_v2", SEND), ("send_v3", SEND))
+    assert_nothing_is_handed_over(cascade, ASKED, "music.play")
+
+
+def test_a_version_that_is_forbidden_is_no_doubt_that_the_allowed_one_is_meant():
+    alone = make_cascade(("send_v1", SEND), with_meaning=True).select(ASKED).in_scope
+    both = make_cascade(("send_v1", SEND), ("send_v2", SEND), with_meaning=True)
+    for name in ("send_v1", "send_v2"):
+        assert both.select(ASKED, only=[name]).in_scope > alone - 0.02
+
+
 def test_what_was_learnt_of_a_forbidden_version_holds_for_the_allowed_one():
     cascade = make_cascade(("send_invoice", SEND), ("send_invoice_v2", SEND))
     for number in range(8):
