@@ -32,6 +32,8 @@ from dispatcher.selection.words import MAX_TEXT_CHARACTERS, Language, language_o
 SURE: Final = 0.99
 #: From this probability on a text asks for one function only: two would share what there is.
 BEYOND_DOUBT: Final = 0.99
+#: Candidates that a question is about, at most.
+MAX_CHOICES: Final = 3
 #: A candidate of less than this share of the first one's probability is not asked about.
 WORTH_ASKING: Final = 0.25
 #: What a part of a text asks for is called beside others' only where it is more probable than not.
@@ -132,7 +134,7 @@ class Decider:
             in_scope *= float(np.exp(logs).sum())
         thresholds = self._thresholds
         note = "; only the beginning of the text was read" if len(reading.text) > MAX_TEXT_CHARACTERS else ""
-        together = sum(candidate.probability for candidate in candidates[:3])
+        together = sum(candidate.probability for candidate in candidates[:MAX_CHOICES])
         if in_scope < thresholds.ask_at or together < thresholds.together_at:
             reason = f"no function fits the text well enough{note}"
             return self._abstain(reading.text, reading.state, reason, candidates, in_scope)
@@ -205,7 +207,7 @@ class Decider:
         in_scope: float,
     ) -> Selection:
         least = candidates[0].probability * WORTH_ASKING
-        choices = tuple(c for c in candidates[:3] if c.probability >= least)
+        choices = tuple(c for c in candidates[:MAX_CHOICES] if c.probability >= least)
         if len(choices) == 1:
             reason = reason.replace("several functions", "one function")
         return Selection(

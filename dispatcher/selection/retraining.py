@@ -22,6 +22,7 @@ from dispatcher.errors import ModelError
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.card import cards_of
 from dispatcher.selection.cascade import Cascade
+from dispatcher.selection.deciding import MAX_CHOICES
 from dispatcher.selection.evaluation import Evaluation, Judged, Labelled, judge, summarise
 from dispatcher.selection.example import Example
 from dispatcher.selection.feedback import Feedback, Verdict
@@ -48,8 +49,6 @@ MAX_LEFT_OUT: Final = 3
 #: What it costs to abstain from a text that a function fits, or to ask about others, where a question about the right
 #: one costs 1: the user has to say it anew, but has nothing to undo.
 MISSED_COST: Final = 2.0
-#: Candidates that a question is about, at most.
-ASKED: Final = 3
 #: The share by which a model must be less bad to be better.
 MARGIN: Final = 0.01
 
@@ -266,7 +265,7 @@ def cost_of(judged: Judged) -> float:
         return 0.0 if judged.calls_are_right else WRONG_COST
     if judged.expected is None:
         return 1.0 if judged.decision is Decision.ASK else 0.0
-    return 1.0 if judged.decision is Decision.ASK and judged.found_in(ASKED) else MISSED_COST
+    return 1.0 if judged.decision is Decision.ASK and judged.found_in(MAX_CHOICES) else MISSED_COST
 
 
 def _loss(judged: Judged) -> float:

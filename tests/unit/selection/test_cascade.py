@@ -185,6 +185,17 @@ def test_a_rule_speaks_for_its_function(kind):
         assert first(ruled.select(text)) == "weather.forecast"
 
 
+def test_a_rule_of_another_function_says_nothing_of_the_first_one():
+    rules = [
+        KeywordRule(function="weather.forecast", any_of=("zephyr",), weight=8.0),
+        KeywordRule(function="music.play", any_of=("zephyr",), weight=2.0),
+    ]
+    snapshot = Cascade(make_registry(), rules)._decider_now().snapshot
+    reading = snapshot.read("a zephyr")
+    named = {card.name: snapshot.keywords.ruled(reading, place) for place, card in enumerate(snapshot.cards)}
+    assert (named["weather.forecast"], named["music.play"], named["text.slugify"]) == (8.0, 2.0, 0)
+
+
 def test_only_some_tiers_may_be_used():
     cascade = make_cascade(tiers={"lexical"})
     assert cascade.select("count the words of a text").candidates[0].function == "text.count_words"

@@ -1,6 +1,7 @@
 """A model is made from everything that was said, and takes the place of another only where it is better."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -164,6 +165,13 @@ def make_judged(first: str, probability: float, decision: str = "act", *, right:
 )
 def test_a_wrong_call_costs_most_and_a_question_least(judged, cost) -> None:
     assert cost_of(judged) == cost
+
+
+def test_a_question_helps_where_the_right_one_is_among_its_three_choices() -> None:
+    for before, cost in ((2, 1), (3, 2)):
+        ranked = (*map(str, range(before)), "mail", "weather")
+        asked = replace(make_judged("mail", 0.2, "ask"), ranked=ranked, probabilities=(0.2,) * len(ranked))
+        assert cost_of(asked) == cost
 
 
 def test_one_text_more_does_not_outweigh_probabilities_that_are_untrue() -> None:
