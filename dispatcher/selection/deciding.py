@@ -72,7 +72,7 @@ class Decider:
 
     @cached_property
     def _twins(self) -> Twins:
-        return Twins(self.snapshot.cards)
+        return Twins(self.snapshot.cards, self.snapshot.keywords)
 
     def decide(self, text: str, state: ConversationState | None, only: Collection[str] | None) -> Selection:
         """Say which function the text asks for; see `Selector.select`."""

@@ -6,8 +6,8 @@ function that is forbidden, and the text looks as if it asked for that. Two func
 - their names differ in marks of a version alone: `v2` anywhere, `legacy` or `deprecated` at an end; and
 - the first sentences of their descriptions are the same, word for word, but for such a mark in brackets.
 
-What else they say (details, parameters) tells what only one of them does. A text that has a word of it, or that speaks
-of versions itself, asks for that one, and another is none to it.
+What else they say (details, parameters) tells what only one of them does. A text that has a word of it, that a keyword
+rule of it alone matches, or that speaks of versions itself, asks for that one, and another is none to it.
 
 Nothing less will do. Functions that are alike in all but a word (`delete_user` and `disable_user`, lamps 1 and 2, one
 tool for two services) are told apart by that word, and a text that does not say it ("away with user 7") means only one
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from dispatcher.selection.card import Card
+from dispatcher.selection.keyword_tier import KeywordTier
 from dispatcher.selection.lexical import terms
 from dispatcher.selection.loss import Floats
 from dispatcher.selection.outline import first_sentence
@@ -45,8 +46,9 @@ LIKELY: Final = math.log(0.01)
 class Twins:
     """Which functions are versions of one."""
 
-    def __init__(self, cards: Sequence[Card]) -> None:
+    def __init__(self, cards: Sequence[Card], keywords: KeywordTier) -> None:
         self._cards = cards
+        self._keywords = keywords
         #: By position: the other versions of those functions that have any.
         self._others: dict[int, list[int]] = {}
         named = _group(range(len(cards)), lambda position: _unversioned(cards[position].name))
@@ -94,10 +96,14 @@ class Twins:
         return found
 
     def _heirs(self, position: int, reading: Reading, allowed: Floats) -> tuple[int, ...]:
-        """The other versions of a function that may be called and say all that a text asks of it."""
+        """The other versions of a function that may be called, and say and are ruled for all that a text asks of it."""
         heirs = [other for other in self._others[position] if allowed.item(other) == 0]
-        asked = self._says(position).intersection(reading.terms) if heirs else frozenset()
-        return tuple(heir for heir in heirs if asked <= self._says(heir))
+        if not heirs:
+            return ()
+        asked, ruled = self._says(position).intersection(reading.terms), self._keywords.ruled(reading, position)
+        return tuple(
+            heir for heir in heirs if asked <= self._says(heir) and self._keywords.ruled(reading, heir) >= ruled
+        )
 
     def _says(self, position: int) -> frozenset[str]:
         """The terms of all that a function says of itself, but for its examples: they are how people ask for it."""

@@ -1,10 +1,13 @@
 """Versions of one function, for callers that may not call all of them; and functions that only look like versions."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.feedback import Feedback, Verdict
+from dispatcher.selection.rules import KeywordRule
 from dispatcher.selection.selection import Decision
 from tests.unit.selection.making import DESCRIPTIONS, add, make_meaning
 
@@ -12,13 +15,13 @@ SEND = "Email an invoice to a customer."
 ASKED = "email an invoice to customer 7"
 
 
-def make_cascade(*functions: tuple[str, str], with_meaning: bool = False) -> Cascade:
+def make_cascade(*functions: tuple[str, str], with_meaning: bool = False, rules: Sequence[KeywordRule] = ()) -> Cascade:
     """A selector over the small assistant, its invoices left out, and some functions more: names and descriptions."""
     registry = Registry()
     others = [(name, said) for name, said in DESCRIPTIONS.items() if name != "mail.send_invoice"]
     for name, said in (*others, *functions):
         add(registry, name, said)
-    return Cascade(registry, meaning=make_meaning() if with_meaning else None)
+    return Cascade(registry, rules, meaning=make_meaning() if with_meaning else None)
 
 
 def assert_nothing_is_handed_over(cascade: Cascade, text: str, allowed: str) -> None:
@@ -82,6 +85,15 @@ def test_what_was_learnt_of_a_forbidden_version_holds_for_the_allowed_one():
 def test_a_text_that_asks_for_one_version_asks_for_no_other(text):
     cascade = make_cascade(("send_invoice", SEND), ("send_invoice_v2", f"{SEND} In any currency."))
     assert_nothing_is_handed_over(cascade, text, "send_invoice")
+
+
+def test_a_text_that_a_rule_of_one_version_matches_asks_for_no_other():
+    rules = [KeywordRule(function=name, any_of=("customer",)) for name in ("send_invoice", "send_invoice_v2")]
+    rules.append(KeywordRule(function="send_invoice_v2", any_of=("euros",)))
+    cascade = make_cascade(("send_invoice", SEND), ("send_invoice_v2", SEND), rules=rules)
+    assert cascade.select(ASKED, only=["send_invoice"]).function == "send_invoice"
+    assert_nothing_is_handed_over(cascade, f"{ASKED} in euros", "send_invoice")
+    assert cascade.select(f"{ASKED} in euros", only=["send_invoice_v2"]).function == "send_invoice_v2"
 
 
 @pytest.mark.parametrize(
