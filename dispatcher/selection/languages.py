@@ -114,16 +114,15 @@ _ENGLISH: Final = STOP_WORDS - frozenset(
     a am an as at d do had has he her him hi i in is let m me no of on or so t up us was want we were will
     """.split()  # noqa: SIM905 - a list of a hundred quoted words cannot be read
 )
-#: The commonest words of English requests that no other language has; requests in others have them in names, too.
+#: The commonest words of English requests that hardly any other language has, but in names.
 _OF_REQUESTS: Final = frozenset(
     """
-    add again amount answer appointment apply around available before between book buy calendar call carry changed
-    coffee create current currently day days delete dinner dollar dollars done down due exchange flight food friday fun
-    go going good got hear here hundred increase joke jump know latest left light lights look lost lower luggage made
-    meaning monday money month morning near next off order people phone play playing points price read really recipe
-    remind reminder remove repeat reservation response right roll said schedule scheduled score seven shut song soon
-    speak switch things think three through times today tomorrow tonight travel turn twenty until use wanna watch way
-    weather whats work year
+    add again amount answer apply appointment around available before between book buy calendar call carry changed
+    coffee current currently day days delete dinner dollars done down exchange flight food friday fun going good got
+    hear here hundred increase joke jump know latest left lights look lost lower luggage made meaning monday money
+    month morning near next off order people phone play playing price read really recipe remind reminder remove
+    repeat response right said schedule scheduled seven shut soon speak things think three through times today
+    tomorrow tonight travel turn twenty until wanna watch way weather whats work year
     """.split()  # noqa: SIM905 - a list of a hundred quoted words cannot be read
 )
 #: Words of these that stand in English texts, too, as parts of names, as abbreviations or by a slip.

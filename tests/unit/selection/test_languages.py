@@ -1,5 +1,6 @@
 import pytest
 
+from dispatcher.selection import languages
 from dispatcher.selection.features import tokens
 from dispatcher.selection.languages import is_strange, languages_of
 
@@ -74,6 +75,11 @@ def test_what_may_be_a_name_counts_less_in_an_english_request_and_other_words_as
     assert not is_strange(tokens("weather Zürich"))
     assert is_strange(tokens("weather Zürich señor José"))
     assert is_strange(tokens("spiel bitte good day sunshine"))
+
+
+def test_no_word_of_a_language_is_one_of_english_too():
+    assert not languages._LANGUAGES.keys() & (languages._ENGLISH | languages._OF_REQUESTS)
+    assert is_strange(tokens("imposta un timer di due minuti"))
 
 
 def test_letters_of_another_script_are_none_of_another_language_in_latin_letters():
