@@ -58,10 +58,18 @@ class WritingChannel(kombu_redis.Channel):
         if batch is not None:
             super()._put(queue, message, _publish_batch=Pushes(batch.add, push), **kwargs)
             return
-        with self.conn_or_acquire() as client, client.pipeline() as pipe:
+        # In a transaction Redis refuses every command at `maxmemory`, whatever it does.
+        with self.conn_or_acquire() as client, client.pipeline(transaction=not self.on_reserve) as pipe:
             pushes = Pushes(lambda name, *args: getattr(pipe, name)(*args), push)
             super()._put(queue, message, _publish_batch=pushes, **kwargs)
             pipe.execute()
+
+    def _size(self, queue: str) -> int:
+        # kombu asks in a transaction; see `_put`. A node asks this of each queue, when it starts and whenever it sweeps.
+        with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
+            for priority in self.priority_steps:
+                pipe.llen(self._q_for_pri(queue, priority))
+            return sum(pipe.execute())
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         try:

@@ -8,12 +8,14 @@ from datetime import timedelta
 
 import pytest
 import redis
+from kombu import Producer
 from kombu.exceptions import KombuError
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from dispatcher.settings import Settings
 from dispatcher.transport.app import create_app
 from dispatcher.transport.broker import Broker
+from dispatcher.transport.broker_writes import HEAD_HEADER
 from dispatcher.transport.cache import Kept, Wanted
 from dispatcher.transport.connection import connect
 from dispatcher.transport.embedded import EmbeddedServer
@@ -236,3 +238,21 @@ def test_workers_publish_on_the_reserve_and_producers_do_not(own: EmbeddedServer
         worker.disconnect()
         producer.disconnect()
         rig.client.delete(key)
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_what_a_node_asks_the_broker_is_in_no_transaction_in_which_redis_refuses_everything(
+    own: EmbeddedServer, rig: Rig, head: bool
+) -> None:
+    def transactions() -> int:
+        return rig.client.info("commandstats").get("cmdstat_multi", {"calls": 0})["calls"]
+
+    key, before = f"{rig.keys.queues}q", transactions()
+    with create_app(rig.settings, own.url).connection_for_write() as connection:
+        channel = connection.channel()
+        channel.on_reserve = True
+        # Alone, as Celery publishes a retry, and not among several.
+        Producer(channel).publish({}, exchange="", routing_key="q", headers={HEAD_HEADER: head})
+        assert channel.queue_declare("q", passive=True).message_count == 1
+    assert rig.client.delete(key) == 1
+    assert transactions() == before
