@@ -65,7 +65,7 @@ class WritingChannel(kombu_redis.Channel):
             pipe.execute()
 
     def _size(self, queue: str) -> int:
-        # kombu asks in a transaction; see `_put`. A node asks this of each queue, when it starts and whenever it sweeps.
+        # kombu asks in a transaction; see `_put`. A node asks this of each queue when it starts and when it sweeps.
         with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
             for priority in self.priority_steps:
                 pipe.llen(self._q_for_pri(queue, priority))
