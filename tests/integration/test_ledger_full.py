@@ -256,3 +256,19 @@ def test_what_a_node_asks_the_broker_is_in_no_transaction_in_which_redis_refuses
         assert channel.queue_declare("q", passive=True).message_count == 1
     assert rig.client.delete(key) == 1
     assert transactions() == before
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_a_node_that_stops_puts_back_what_it_did_not_begin_with_the_reserve_used_up(
+    own: EmbeddedServer, rig: Rig, head: bool
+) -> None:
+    with create_app(rig.settings, own.url).connection_for_write() as connection:
+        channel = connection.channel()
+        Producer(channel).publish({}, exchange="", routing_key="q", headers={HEAD_HEADER: head, "id": "j"})
+        assert channel.basic_get("q").headers["id"] == "j"
+        assert channel.basic_get("q") is None
+        with over(rig):
+            channel.close()
+    (left,) = rig.client.lrange(f"{rig.keys.queues}q", 0, -1)
+    assert json.loads(left)["headers"]["id"] == "j"
+    rig.client.delete(f"{rig.keys.queues}q")
