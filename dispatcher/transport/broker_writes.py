@@ -94,13 +94,24 @@ class WritingChannel(kombu_redis.Channel):
             if self.typeof(exchange).type == "fanout":
                 return  # it has subscribed; this is written, and nobody reads it
             if queue in self._expires:
-                raise
+                # For answers to remote control: there are none now. A node asks its neighbours when it starts (mingle).
+                return
             prefixes = self.keyprefix_queue, self.keyprefix_binding_permanent
             keys = [f"{self.global_keyprefix}{prefix % exchange}" for prefix in prefixes]
             with self.conn_or_acquire() as client:
                 client.eval(
                     *bind_when_full(self._prefix, keys, self.sep.join((routing_key or "", pattern or "", queue)))
                 )
+
+    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's signature
+        try:
+            super()._delete(queue, *args, **kwargs)
+        except RedisError as error:
+            if not is_out_of_memory(error):
+                raise
+            # By now its bindings are deleted; its lists kombu deletes in a transaction.
+            with self.conn_or_acquire() as client:
+                client.delete(*(self._q_for_pri(queue, priority) for priority in self.priority_steps))
 
     def _refresh_bindings(self, queues: Iterable[str]) -> None:
         try:

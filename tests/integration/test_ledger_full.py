@@ -10,6 +10,7 @@ import pytest
 import redis
 from kombu import Producer
 from kombu.exceptions import KombuError
+from kombu.transport import redis as kombu_redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from dispatcher.settings import Settings
@@ -20,6 +21,7 @@ from dispatcher.transport.cache import Kept, Wanted
 from dispatcher.transport.connection import connect
 from dispatcher.transport.embedded import EmbeddedServer
 from dispatcher.transport.failure import is_out_of_memory
+from dispatcher.transport.guarded import Channel
 from dispatcher.transport.replies import Accepted, Lease, WakeUp
 from tests.integration.ledger_rig import Rig, succeeded
 
@@ -272,3 +274,29 @@ def test_a_node_that_stops_puts_back_what_it_did_not_begin_with_the_reserve_used
     (left,) = rig.client.lrange(f"{rig.keys.queues}q", 0, -1)
     assert json.loads(left)["headers"]["id"] == "j"
     rig.client.delete(f"{rig.keys.queues}q")
+
+
+def test_a_node_that_asks_its_neighbours_when_it_starts_hears_nothing(own: EmbeddedServer, rig: Rig) -> None:
+    app = create_app(rig.settings, own.url)
+    with app.connection_for_write() as connection, over(rig):
+        assert isinstance(connection.default_channel, Channel)
+        assert app.control.inspect(timeout=0.1, connection=connection).hello("node", {}) is None
+
+
+@pytest.mark.parametrize("error", [OutOfMemoryError("command not allowed"), ResponseError("WRONGTYPE")])
+def test_a_queue_is_deleted_outside_of_a_transaction_where_redis_refuses_one(
+    own: EmbeddedServer, rig: Rig, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(kombu_redis.Channel, "_delete", refuse)
+    rig.client.rpush(f"{rig.keys.queues}q", "message")
+    with create_app(rig.settings, own.url).connection_for_write() as connection:
+        channel = connection.channel()
+        if is_out_of_memory(error):
+            channel._delete("q", "q", "q", "")
+        else:
+            with pytest.raises(ResponseError, match="WRONGTYPE"):
+                channel._delete("q", "q", "q", "")
+    assert rig.client.delete(f"{rig.keys.queues}q") == (0 if is_out_of_memory(error) else 1)
