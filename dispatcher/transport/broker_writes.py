@@ -1,4 +1,4 @@
-"""What is written into the broker otherwise than kombu does it: at the head of a queue, or on a server at `maxmemory`.
+"""What the broker is told otherwise than kombu does it: at the head of a queue, or on a server at `maxmemory`.
 
 Keys of scripts are whole names: clients of kombu's put their prefix before none of them.
 """
