@@ -51,7 +51,8 @@ class Settings(BaseModel):
     result_prefix: str = Field(
         default="",
         description="Put before Celery's own result keys (`celery-task-meta-<id>`). Empty: a plain Celery app finds "
-        "the results. On a Redis Cluster set it to `{dispatcher}:` and give Celery the same `global_keyprefix`.",
+        "the results. On a Redis Cluster set it, and a namespace other than the default one, whose queues have no "
+        "prefix: for `prod` it is `{prod}:`. Give Celery the same `global_keyprefix`.",
     )
     app: str = Field(
         default="tasks:registry",

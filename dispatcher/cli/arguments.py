@@ -41,6 +41,9 @@ def read_arguments(function: Function[..., object], words: Sequence[str]) -> str
 
 def _standard_input() -> str:
     """All of it, whatever the locale says of its encoding, and without a byte-order mark."""
+    if sys.stdin is None:  # whoever started this process has closed it
+        msg = "there is no standard input to read"
+        raise typer.BadParameter(msg)
     try:
         return sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError:

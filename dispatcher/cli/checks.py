@@ -97,7 +97,10 @@ def check_role(facts: ServerFacts) -> Check:
     if facts.role == "slave":
         return _fail("server", found, "it is a replica and takes no writes: point DISPATCHER_URL at its primary")
     if facts.cluster_enabled:
-        advice = "set DISPATCHER_RESULT_PREFIX='{dispatcher}:' so that a job and its result live in one slot"
+        advice = (
+            "jobs, queues and results must live in one slot: choose a name other than `dispatcher`, and set "
+            "both, as in DISPATCHER_NAMESPACE=prod and DISPATCHER_RESULT_PREFIX='{prod}:'"
+        )
         return _warn("server", f"{found}, a cluster", advice)
     return _ok("server", found)
 

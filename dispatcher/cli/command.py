@@ -8,6 +8,7 @@ import typer
 
 from dispatcher.cli.output import Output
 from dispatcher.errors import DispatcherError
+from dispatcher.transport.address import redact
 
 R = TypeVar("R")
 
@@ -61,5 +62,6 @@ def _check_characters(value: object) -> None:
         try:
             value.encode()
         except UnicodeEncodeError:
-            msg = f"{value!r} is not UTF-8"
+            url = f"the URL of {redact(value)} (not shown as it was given)" if "://" in value else None
+            msg = f"{url or repr(value)} is not UTF-8"
             raise typer.BadParameter(msg) from None

@@ -49,6 +49,10 @@ class ServerAddress:
             msg = f"the server's URL is empty: write {_SPELLINGS}, or leave DISPATCHER_URL unset for an embedded server"
             raise SettingsError(msg)
         try:
+            url.encode()
+        except UnicodeEncodeError:
+            raise _wrong(url, "it is not UTF-8") from None
+        try:
             split = urlsplit(url)
             port = split.port
         except ValueError:

@@ -1,4 +1,4 @@
-"""What is written into the broker otherwise than kombu does it: at the head of a queue, or on a server at `maxmemory`.
+"""What the broker is told otherwise than kombu does it: at the head of a queue, or on a server at `maxmemory`.
 
 Keys of scripts are whole names: clients of kombu's put their prefix before none of them.
 """
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
 from redis.exceptions import RedisError
 
 from dispatcher.transport.failure import is_out_of_memory
@@ -40,28 +41,49 @@ class WritingChannel(kombu_redis.Channel):
     #: Whether what is put is of jobs that were accepted long ago, and finds room on a server at `maxmemory` too.
     on_reserve = False
 
+    #: Whether what is put was taken just before, and takes no more room than it took.
+    _puts_back = False
+
     #: First part of the dead letters' keys. None: garbage is logged only.
     guard_namespace: str | None = None
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:  # noqa: ANN401 - kombu's signature
         command = "rpush" if message["headers"].get(HEAD_HEADER) else "lpush"
-        if command == "lpush" and not self.on_reserve:
+        is_old = self.on_reserve or self._puts_back
+        if command == "lpush" and not is_old:
             super()._put(queue, message, **kwargs)
             return
 
         def push(key: str, text: str) -> Sequence[object]:
-            if not self.on_reserve:
+            if not is_old:
                 return command, key, text
-            return "eval", *push_on_reserve(self._prefix, command, f"{self.global_keyprefix}{key}", text)
+            name = f"{self.global_keyprefix}{key}"
+            return "eval", *push_when_full(self._prefix, command, name, text, in_any_case=self._puts_back)
 
         batch = kwargs.pop("_publish_batch", None)
         if batch is not None:
             super()._put(queue, message, _publish_batch=Pushes(batch.add, push), **kwargs)
             return
-        with self.conn_or_acquire() as client, client.pipeline() as pipe:
+        # In a transaction Redis refuses every command at `maxmemory`, whatever it does.
+        with self.conn_or_acquire() as client, client.pipeline(transaction=not is_old) as pipe:
             pushes = Pushes(lambda name, *args: getattr(pipe, name)(*args), push)
             super()._put(queue, message, _publish_batch=pushes, **kwargs)
             pipe.execute()
+
+    def _restore(self, message: virtual.Message, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's signature
+        # What a node has taken and not begun when it stops. Of a plain Celery call there is nothing but this message.
+        self._puts_back = True
+        try:
+            super()._restore(message, *args, **kwargs)
+        finally:
+            self._puts_back = False
+
+    def _size(self, queue: str) -> int:
+        # kombu asks in a transaction; see `_put`. A node asks this of each queue when it starts and when it sweeps.
+        with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
+            for priority in self.priority_steps:
+                pipe.llen(self._q_for_pri(queue, priority))
+            return sum(pipe.execute())
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         try:
@@ -72,13 +94,24 @@ class WritingChannel(kombu_redis.Channel):
             if self.typeof(exchange).type == "fanout":
                 return  # it has subscribed; this is written, and nobody reads it
             if queue in self._expires:
-                raise
+                # For answers to remote control: there are none now. A node asks its neighbours when it starts (mingle).
+                return
             prefixes = self.keyprefix_queue, self.keyprefix_binding_permanent
             keys = [f"{self.global_keyprefix}{prefix % exchange}" for prefix in prefixes]
             with self.conn_or_acquire() as client:
                 client.eval(
                     *bind_when_full(self._prefix, keys, self.sep.join((routing_key or "", pattern or "", queue)))
                 )
+
+    def _delete(self, queue: str, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - kombu's signature
+        try:
+            super()._delete(queue, *args, **kwargs)
+        except RedisError as error:
+            if not is_out_of_memory(error):
+                raise
+            # By now its bindings are deleted; its lists kombu deletes in a transaction.
+            with self.conn_or_acquire() as client:
+                client.delete(*(self._q_for_pri(queue, priority) for priority in self.priority_steps))
 
     def _refresh_bindings(self, queues: Iterable[str]) -> None:
         try:
@@ -93,16 +126,17 @@ class WritingChannel(kombu_redis.Channel):
         return Keys(self.guard_namespace or "").prefix
 
 
-def push_on_reserve(prefix: str, command: str, key: str, text: str) -> Sequence[Any]:
-    """The words, after EVAL, of a push that a full server takes too, as long as there is some of the reserve.
+def push_when_full(prefix: str, command: str, key: str, text: str, *, in_any_case: bool) -> Sequence[Any]:
+    """The words, after EVAL, of a push that a full server takes too.
 
     Args:
         prefix: of the namespace.
         command: the push.
         key: the list.
         text: the message.
+        in_any_case: also where the reserve is used up.
     """
-    return script("push").text, 2, prefix, key, command, text
+    return script("push").text, 2, prefix, key, command, text, int(in_any_case)
 
 
 def bind_when_full(prefix: str, keys: Sequence[str], binding: str) -> Sequence[Any]:

@@ -131,14 +131,15 @@ class StateFolder:
         with suppress(FileNotFoundError):
             draft.unlink()
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _SECRET_MODE)
-        with os.fdopen(fd, "w") as file:
+        # Bytes of a path that are no UTF-8 are written as they are.
+        with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
         draft.replace(path)
 
     def last_port(self) -> int | None:
         """The port of the last start: who still knows the old address finds the server again."""
         with suppress(OSError, ValueError):
-            for line in self.config.read_text().splitlines():
+            for line in self.config.read_text("utf-8", "surrogateescape").splitlines():
                 if line.startswith("port "):
                     return int(line.removeprefix("port "))
         return None

@@ -123,6 +123,16 @@ def test_data_survives_a_stop_and_the_next_start_at_the_same_address(tmp_path: P
         assert client.get("kept") == b"yes"
 
 
+def test_its_folder_need_not_have_a_name_in_utf_8(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    with EmbeddedServer(folder) as server, connect(server.url) as client:
+        url = server.url
+        client.set("kept", "yes")
+    with EmbeddedServer(folder) as server, connect(server.url) as client:
+        assert server.url == url
+        assert client.get("kept") == b"yes"
+
+
 def test_without_persistence_nothing_is_kept(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path, persist=False) as server, connect(server.url) as client:
         client.set("lost", "yes")

@@ -8,17 +8,21 @@ from datetime import timedelta
 
 import pytest
 import redis
+from kombu import Producer
 from kombu.exceptions import KombuError
+from kombu.transport import redis as kombu_redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from dispatcher.settings import Settings
 from dispatcher.transport.app import create_app
 from dispatcher.transport.broker import Broker
-from dispatcher.transport.cache import Kept
+from dispatcher.transport.broker_writes import HEAD_HEADER
+from dispatcher.transport.cache import Kept, Wanted
 from dispatcher.transport.connection import connect
 from dispatcher.transport.embedded import EmbeddedServer
 from dispatcher.transport.failure import is_out_of_memory
-from dispatcher.transport.replies import Lease, WakeUp
+from dispatcher.transport.guarded import Channel
+from dispatcher.transport.replies import Accepted, Lease, WakeUp
 from tests.integration.ledger_rig import Rig, succeeded
 
 
@@ -70,6 +74,45 @@ def test_a_new_job_is_refused_whether_or_not_there_is_a_reserve(rig: Rig) -> Non
                     rig.accept(**changes)
                 assert is_out_of_memory(caught.value)
     assert rig.every_key() == [], "nothing of a job that was refused stays"
+
+
+def test_who_repeats_an_idempotency_key_is_told_of_the_job_that_there_is(rig: Rig) -> None:
+    first = rig.accept(idempotency_key="k")
+    with over(rig):
+        again = rig.accept(idempotency_key="k")
+        assert (again.job_id, again.new) == (first.job_id, False)
+        known, new = rig.ledger.run(rig.commands.accept_many([rig.job(idempotency_key="k"), rig.job()]))
+    assert isinstance(known, Accepted)
+    assert known.job_id == first.job_id
+    assert isinstance(new, ResponseError), "in the same request, what is new is refused"
+    assert is_out_of_memory(new)
+    assert rig.counts()["repeated"] == 2
+    assert rig.waits_in(first.job_id) == ["default"]
+
+
+def test_what_is_kept_of_equal_calls_is_found(rig: Rig) -> None:
+    job_id, token = rig.running()
+    keep = [Kept(name="f:digest", entry="1", lifetime=timedelta(minutes=1))]
+    assert rig.settle(job_id, token, keep=keep) == "settled"
+    with over(rig):
+        wanted = [Wanted(name=name, topics=("f",), function="f", queue="") for name in ("f:digest", "f:other")]
+        assert [found.entry for found in rig.ledger.run(rig.commands.find("producer", wanted))] == ["1", None]
+
+
+def test_calls_that_have_ended_are_recorded_so_that_they_are_not_made_again(rig: Rig) -> None:
+    job_id, token = rig.running(calls=("{}", "{}"))
+    with over(rig):
+        assert rig.ledger.run(rig.commands.save(job_id, token, dict(enumerate(succeeded().calls)))) == "saved"
+    rig.advance(60)
+    assert rig.look(job_id).action == "publish"
+    assert list(rig.leased(job_id).done) == [0]
+
+
+def test_a_producer_shares_a_job_again_with_the_reserve_used_up(rig: Rig) -> None:
+    job_id = rig.waiting()
+    with over(rig):
+        assert rig.ledger.run(rig.commands.rejoin(job_id, "producer")) == "joined"
+    assert rig.field(job_id, "sharers") == " producer"
 
 
 def test_outcomes_are_recorded_with_the_reserve_used_up(rig: Rig) -> None:
@@ -126,6 +169,16 @@ def test_what_is_over_is_ended_with_the_reserve_used_up_and_what_is_due_waits_fo
     with full(rig):
         assert [rig.look(one).action for one in (lost, due)] == ["publish", "publish"]
     assert rig.field(lost, "lost") == "1"
+
+
+def test_a_lost_attempt_that_is_the_last_ends_its_job_with_the_reserve_used_up(rig: Rig) -> None:
+    once, _ = rig.running(delivery="at_most_once")
+    often, _ = rig.running()
+    rig.client.hset(rig.keys.job(often), "lost", rig.settings.max_lost_attempts - 1)
+    rig.advance(60)
+    with over(rig):
+        assert [rig.look(one).action for one in (once, often)] == ["gave_up", "gave_up"]
+    assert [rig.state(one) for one in (once, often)] == ["failed", "failed"]
 
 
 def test_jobs_are_given_out_as_long_as_there_is_a_reserve(rig: Rig) -> None:
@@ -187,3 +240,63 @@ def test_workers_publish_on_the_reserve_and_producers_do_not(own: EmbeddedServer
         worker.disconnect()
         producer.disconnect()
         rig.client.delete(key)
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_what_a_node_asks_the_broker_is_in_no_transaction_in_which_redis_refuses_everything(
+    own: EmbeddedServer, rig: Rig, head: bool
+) -> None:
+    def transactions() -> int:
+        return rig.client.info("commandstats").get("cmdstat_multi", {"calls": 0})["calls"]
+
+    key, before = f"{rig.keys.queues}q", transactions()
+    with create_app(rig.settings, own.url).connection_for_write() as connection:
+        channel = connection.channel()
+        channel.on_reserve = True
+        # Alone, as Celery publishes a retry, and not among several.
+        Producer(channel).publish({}, exchange="", routing_key="q", headers={HEAD_HEADER: head})
+        assert channel.queue_declare("q", passive=True).message_count == 1
+    assert rig.client.delete(key) == 1
+    assert transactions() == before
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_a_node_that_stops_puts_back_what_it_did_not_begin_with_the_reserve_used_up(
+    own: EmbeddedServer, rig: Rig, head: bool
+) -> None:
+    with create_app(rig.settings, own.url).connection_for_write() as connection:
+        channel = connection.channel()
+        Producer(channel).publish({}, exchange="", routing_key="q", headers={HEAD_HEADER: head, "id": "j"})
+        assert channel.basic_get("q").headers["id"] == "j"
+        assert channel.basic_get("q") is None
+        with over(rig):
+            channel.close()
+    (left,) = rig.client.lrange(f"{rig.keys.queues}q", 0, -1)
+    assert json.loads(left)["headers"]["id"] == "j"
+    rig.client.delete(f"{rig.keys.queues}q")
+
+
+def test_a_node_that_asks_its_neighbours_when_it_starts_hears_nothing(own: EmbeddedServer, rig: Rig) -> None:
+    app = create_app(rig.settings, own.url)
+    with app.connection_for_write() as connection, over(rig):
+        assert isinstance(connection.default_channel, Channel)
+        assert app.control.inspect(timeout=0.1, connection=connection).hello("node", {}) is None
+
+
+@pytest.mark.parametrize("error", [OutOfMemoryError("command not allowed"), ResponseError("WRONGTYPE")])
+def test_a_queue_is_deleted_outside_of_a_transaction_where_redis_refuses_one(
+    own: EmbeddedServer, rig: Rig, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(kombu_redis.Channel, "_delete", refuse)
+    rig.client.rpush(f"{rig.keys.queues}q", "message")
+    with create_app(rig.settings, own.url).connection_for_write() as connection:
+        channel = connection.channel()
+        if is_out_of_memory(error):
+            channel._delete("q", "q", "q", "")
+        else:
+            with pytest.raises(ResponseError, match="WRONGTYPE"):
+                channel._delete("q", "q", "q", "")
+    assert rig.client.delete(f"{rig.keys.queues}q") == (0 if is_out_of_memory(error) else 1)

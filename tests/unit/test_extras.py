@@ -70,6 +70,44 @@ def test_from_a_repository_it_is_the_same_commit(installed_from) -> None:
     assert install_command("server") == "pip install 'function-dispatcher[server] @ git+https://host/d.git@abc123'"
 
 
+@pytest.mark.parametrize(
+    ("noted", "shown"),
+    [
+        ("https://ann:s3cret@host/d.git", "https://host/d.git"),
+        ("https://s3cret@host:8443/d.git", "https://host:8443/d.git"),
+        ("https://s3cret:x-oauth-basic@host/d.git", "https://host/d.git"),
+        ("https://git:s3cret@host/d.git", "https://host/d.git"),
+        ("https://${USER}:s3cret@host/d.git", "https://host/d.git"),
+        ("https://host/d.git?private_token=s3cret", "https://host/d.git"),
+        ("https://${USER}:${TOKEN}@host/d.git", "https://${USER}:${TOKEN}@host/d.git"),
+        ("ssh://git@host/d.git", "ssh://git@host/d.git"),
+        ("file:///srv/our%20repository/d.git", "file:///srv/our%20repository/d.git"),
+    ],
+)
+def test_a_hint_holds_no_secret_of_the_address(installed_from, noted: str, shown: str) -> None:
+    installed_from({"url": noted, "vcs_info": {"vcs": "git", "commit_id": "abc123"}})
+    assert shlex.split(install_command("all"))[-1] == f"function-dispatcher[all] @ git+{shown}@abc123"
+    installed_from({"url": noted, "archive_info": {}})
+    assert shlex.split(install_command("all"))[-1] == f"function-dispatcher[all] @ {shown}"
+
+
+def test_from_a_folder_of_a_repository_it_is_that_folder(installed_from) -> None:
+    vcs = {"vcs": "git", "commit_id": "abc123"}
+    installed_from({"url": "https://host/all.git", "vcs_info": vcs, "subdirectory": "lib/d"})
+    said = "function-dispatcher[all] @ git+https://host/all.git@abc123#subdirectory=lib/d"
+    assert shlex.split(install_command("all"))[-1] == said
+
+
+@pytest.mark.parametrize(
+    "noted",
+    [[], "text", {}, {"url": None}, {"url": 7, "dir_info": {}}, {"url": "https://[host"}, {"url": "x", "vcs_info": {}},
+     {"url": "x", "vcs_info": {"vcs": "git"}}, {"url": "x", "vcs_info": "git"}],
+)  # fmt: skip
+def test_a_note_that_cannot_be_read_is_no_error_of_the_hint(installed_from, noted: object) -> None:
+    installed_from(noted)
+    assert "function-dispatcher[all]" in install_command("all")
+
+
 def test_where_it_is_not_installed_but_lies_on_the_path_it_is_the_folder_it_lies_in(monkeypatch) -> None:
     def not_there(_: str) -> None:
         raise PackageNotFoundError

@@ -152,6 +152,8 @@ for queue, waiting in pairs(waits) do
   if #waiting > 2 then redis.call('HINCRBY', PREFIX .. 'sequence', queue, #waiting / 2 - 1) end
 end
 if due_at[1] then redis.call('ZADD', PREFIX .. 'due', unpack(due_at)) end
+-- Who asks again after what was accepted, or is kept, is answered by a server at `maxmemory` too.
+if not seen.accepted then write_when_full() end
 for name, by in pairs(seen) do redis.call('HINCRBY', PREFIX .. 'counts', name, by) end
 for i = at, #ARGV, 4 do
   for j = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]) do

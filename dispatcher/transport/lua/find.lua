@@ -16,5 +16,7 @@ for i = 2, #ARGV, 4 do
   end
   replies[#replies + 1] = entry and { 'cached', entry } or id and { 'shared', id, deadline_at } or { 'none' }
 end
+-- What is kept is found at `maxmemory` too; nobody joins a job there.
+write_when_full()
 for name, by in pairs(seen) do count(name, by) end
 return replies

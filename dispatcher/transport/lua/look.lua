@@ -9,7 +9,7 @@ local UNTIL_ROOM_MS = 5000   -- many must not be looked at in vain in each sweep
 local id, max_lost = ARGV[1], tonumber(ARGV[2])
 local jk = JOB .. id
 local job = redis.call('HMGET', jk, 'state', 'deadline_ms', 'due_ms', 'lease_ms', 'queue', 'sequence', 'function',
-  'shown', 'delivery', 'cancel', 'attempt', 'shared')
+  'shown', 'delivery', 'cancel', 'attempt', 'shared', 'lost')
 local state = job[1]
 if not state or is_settled(state) then
   redis.call('ZREM', PREFIX .. 'due', id)
@@ -34,7 +34,10 @@ if state == 'running' then
     redis.call('ZADD', PREFIX .. 'due', lease, id)
     return { 'nothing' }
   end
-  if not has_room and not job[10] and deadline > now then return put_off() end
+  -- One of several in a worker's hands may never have begun. It comes back by itself, and counts from then on.
+  local lost = tonumber(job[13] or 0) + (job[12] == '1' and 0 or 1)
+  local is_over = job[10] or job[9] == 'at_most_once' or lost >= max_lost or deadline <= now
+  if not has_room and not is_over then return put_off() end
   count('lost')
   if job[10] then
     -- A reason has no magic characters of Lua's patterns but in the replacement, where % must be doubled.
@@ -43,8 +46,7 @@ if state == 'running' then
     conclude(id, 'cancelled', meta, ttl)
     return { 'cancelled', job[7], job[8] }
   end
-  -- One of several in a worker's hands may never have begun. It comes back by itself, and counts from then on.
-  local lost = redis.call('HINCRBY', jk, 'lost', job[12] == '1' and 0 or 1)
+  redis.call('HSET', jk, 'lost', lost)
   if job[9] == 'at_most_once' or lost >= max_lost then
     ttl.dead = true
     conclude(id, 'failed', ARGV[4], ttl)

@@ -6,5 +6,6 @@
 local jk = JOB .. ARGV[1]
 local job = redis.call('HMGET', jk, 'state', 'attempt')
 if job[1] ~= 'running' or job[2] ~= ARGV[2] then return 'stale' end
+write_when_full()
 redis.call('HSET', jk, 'done', ARGV[3])
 return 'saved'

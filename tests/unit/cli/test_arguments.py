@@ -71,6 +71,12 @@ def test_standard_input_in_another_encoding_is_refused(type_in, encoding: str) -
         read_arguments(buy, ["-"])
 
 
+def test_without_standard_input_a_dash_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(typer.BadParameter, match="there is no standard input"):
+        read_arguments(buy, ["-"])
+
+
 @given(st.text(min_size=1).filter(lambda text: text.strip() != ""))
 def test_any_text_reaches_a_text_parameter_as_it_is_unless_it_is_a_json_string(text: str) -> None:
     if text.strip().startswith('"'):

@@ -77,6 +77,13 @@ def test_what_is_no_utf_8_is_wrong_use_of_every_command(run, words) -> None:
     assert "is not UTF-8" in ran.words
 
 
+def test_of_a_url_that_is_no_utf_8_the_password_is_not_shown(run) -> None:
+    ran = run("status", "some-id", "--url", f"redis://ann:s3cret{BYTE}@host/0")
+    assert ran.code == 2
+    assert "the URL of redis://host (not shown as it was given) is not UTF-8" in ran.words
+    assert "s3cret" not in ran.words
+
+
 def test_a_path_need_not_be_utf_8(run, folder) -> None:
     (folder / BYTE).write_text('{"text": "a price please", "label": "price"}\n')
     ran = run("evaluate", BYTE, "--app", "shop")

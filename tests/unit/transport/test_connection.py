@@ -116,6 +116,7 @@ def test_celerys_result_backend_reads_the_spelling_for_kombu(url: str, expected:
         ("", "redis://host:port/db"),
         (" ", "or leave DISPATCHER_URL unset for an embedded server"),
         ("127.0.0.1:6379", "redis://host:port/db"),
+        (f"redis://:{SECRET}\udce9@host/0", "it is not UTF-8"),
         (f"http://:{SECRET}@host", "redis://host:port/db"),
         (f"redis://:{SECRET}/x@host:6379/0", "percent-encoded"),
         (f"redis://:{SECRET}#x@host:6379/0", "percent-encoded"),
