@@ -84,7 +84,9 @@ class Bayes:
         np.add.at(cells, rows, np.float32(weight / ALPHA))
         grown = cells[rows]
         if weight < 0:
-            np.maximum(grown, 1, out=grown)
+            # What float32 made of the counts is rounded off: what is taken back as often as it was counted is gone.
+            counts = np.round((grown - 1) * np.float32(ALPHA), 3)
+            grown[:] = 1 + np.maximum(counts, 0) / np.float32(ALPHA)
         cells[rows] = np.log(grown, out=grown)
         self._totals[position] += weight * len(rows)
         self._calls[position] += weight

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dispatcher.selection.bayes import Bayes, states_of
@@ -65,6 +65,7 @@ def test_what_two_producers_counted_adds_up_to_what_one_counts(entries):
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(calls, max_size=8), st.lists(calls, max_size=8))
+@example([], [("count the words", 2, (), 2.0)] * 3)
 def test_a_negative_weight_takes_back_what_was_counted(stays, taken_back):
     away = [(text, position, state, -weight) for text, position, state, weight in taken_back]
     assert_alike(counted(stays + taken_back + away), counted(stays))
