@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 def find_tiers(snapshot: "Snapshot") -> dict[str, Callable[[Reading], Floats]]:
     """The tiers that there are, by name."""
     size = snapshot.size
-    found: dict[str, Callable[[Reading], Floats]] = {
-        fusion.LEXICAL: lambda reading: _as_far_as_read(reading.lexical[0], reading),
-        fusion.NGRAMS: lambda reading: _weaken(_softmax(snapshot, reading), reading.familiar),
-    }
+    found: dict[str, Callable[[Reading], Floats]] = {}
+    # The encoder first: what a feedback that follows will change, the processor then still has at hand.
+    if snapshot.embedding is not None and snapshot.neighbours is not None:
+        embedding = snapshot.embedding
+        found[fusion.EMBEDDING] = lambda reading: embedding.logits(reading.vector, foreign=reading.foreign)
+        found[fusion.NEIGHBOURS] = lambda reading: reading.neighbours[0][:size]
+    if snapshot.network is not None:
+        found[fusion.NETWORK] = lambda reading: reading.network[:size]
+    found[fusion.LEXICAL] = lambda reading: _as_far_as_read(reading.lexical[0], reading)
+    found[fusion.NGRAMS] = lambda reading: _weaken(_softmax(snapshot, reading), reading.familiar)
     if not snapshot.shape.is_silent:
         found[fusion.SHAPE] = lambda reading: _weaken(snapshot.shape.scores(reading.whole), reading.familiar)
     if snapshot.bayes.calls.any():
@@ -27,12 +33,6 @@ def find_tiers(snapshot: "Snapshot") -> dict[str, Callable[[Reading], Floats]]:
         found[fusion.PRIOR] = lambda reading: _as_far_as_read(_prior(snapshot, reading), reading)
     if snapshot.latent is not None:
         found[fusion.LATENT] = lambda reading: _weaken(reading.latent[:size], reading.familiar)
-    if snapshot.network is not None:
-        found[fusion.NETWORK] = lambda reading: reading.network[:size]
-    if snapshot.embedding is not None and snapshot.neighbours is not None:
-        embedding = snapshot.embedding
-        found[fusion.EMBEDDING] = lambda reading: embedding.logits(reading.vector, foreign=reading.foreign)
-        found[fusion.NEIGHBOURS] = lambda reading: reading.neighbours[0][:size]
     if not snapshot.keywords.are_silent:
         found[fusion.KEYWORDS] = snapshot.keywords.logits
     return found
