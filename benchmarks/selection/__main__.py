@@ -54,6 +54,14 @@ def main(  # noqa: PLR0913 - a command has as many options as it needs
         typer.Option(metavar="NAME", help="Measure only this data set, or speed, or growth. May be repeated."),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Learn from less and ask less: a first look.")] = False,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Measure with this sentence encoder, as in 'folder:.dispatcher/encoders/all-mpnet-base-v2', or with a "
+            "mixture; without it with the best that is installed, but for e5.",
+        ),
+    ] = None,
     vectors: Annotated[
         Path,
         typer.Option(
@@ -79,7 +87,7 @@ def main(  # noqa: PLR0913 - a command has as many options as it needs
     def note(text: str) -> None:
         notes.print(f"{clock.monotonic() - began:6.0f} s  {text}", markup=False, highlight=False, soft_wrap=True)
 
-    bench = Bench(sizes=QUICK if quick else Sizes(), vectors=vectors, clock=clock, note=note)
+    bench = Bench(sizes=QUICK if quick else Sizes(), vectors=vectors, wanted=encoder, clock=clock, note=note)
     load = machine.load()
     try:
         if plots is not None:
@@ -88,6 +96,8 @@ def main(  # noqa: PLR0913 - a command has as many options as it needs
         for other in others:
             note(f"{other}: of no kind that can be measured; left out")
         parts = _choose(bench, sets, plots, only)
+        if encoder is not None:
+            note(f"with {bench.encoder}")
     except DispatcherError as error:
         notes.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(_WRONG_USE) from None

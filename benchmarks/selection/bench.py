@@ -51,6 +51,8 @@ class Bench:
     sizes: Sizes
     #: Where vectors are kept.
     vectors: Path
+    #: The sentence encoder, as `make_encoder` takes it; None for the best mixture but e5.
+    wanted: str | None = None
     clock: Clock
     #: Told what begins.
     note: Callable[[str], None]
@@ -69,7 +71,13 @@ class Bench:
 
     @cached_property
     def meaning(self) -> Meaning | None:
-        """Sentence vectors, kept in a folder, by the best encoders but e5; None where none is installed."""
+        """Sentence vectors, kept in a folder, by the encoder that is wanted; None where none is installed.
+
+        Raises:
+            ModelError: the one that is asked for is not installed.
+        """
+        if self.wanted is not None:
+            return self.meaning_named(self.wanted)
         try:
             return self.meaning_named(default_name(without=[e5.EXTRA]))
         except ModelError as error:
@@ -78,9 +86,12 @@ class Bench:
 
     @cached_property
     def meaning_with_e5(self) -> Meaning | None:
-        """The same with e5 beside the others: what is used by default where it is installed; None where it is not."""
+        """The same with e5 beside the others: what is used by default where it is installed; None where it is not.
+
+        None, too, where another encoder is asked for.
+        """
         installed = any(offer.name == e5.NAME for offer in find_encoders())
-        return self.meaning_named(default_name()) if installed else None
+        return self.meaning_named(default_name()) if installed and self.wanted is None else None
 
     def meaning_named(self, name: str) -> Meaning:
         """The sentence vectors of an encoder, kept in a folder: those of each part of a mixture by themselves.

@@ -18,7 +18,7 @@ Source: Arora, Liang and Ma 2017, "A Simple but Tough-to-Beat Baseline for Sente
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,9 +26,9 @@ import numpy as np
 
 from dispatcher.errors import ModelError
 from dispatcher.extras import install_command
-from dispatcher.selection.encoders.available import find_encoders, make_encoder
+from dispatcher.selection.encoders.available import find_encoders, find_own, make_encoder
 from dispatcher.selection.encoders.combined import exchange, weighted_parts
-from dispatcher.selection.encoders.encoder import Encoder, Rows, unit
+from dispatcher.selection.encoders.encoder import MULTILINGUAL, Encoder, Rows, unit
 from dispatcher.selection.encoders.glossary import Glossary, find_glossary
 from dispatcher.selection.encoders.minilm import NAMES, MiniLM
 from dispatcher.selection.loss import Floats
@@ -55,11 +55,11 @@ MIXTURES: Final = (
 
 #: The encoder whose last layers can be adapted.
 MINILM: Final = NAMES["mean"]
-#: In the names of encoders that read more than English.
-MULTILINGUAL: Final = "multilingual"
 
 #: The mean vector of the requests in `common/requests.txt`, by encoder. Made by `make common-vectors`.
 _COMMON: Final = Path(__file__).with_name("common") / "vectors.npz"
+#: Those of encoders of one's own that this process has made.
+_made: dict[str, Floats] = {}
 
 
 class Meaning:
@@ -120,12 +120,13 @@ class Meaning:
         """Which numbers the encoder makes that can be adapted, and how long they are together; None: none can be."""
         if self.name != MINILM and not hasattr(self.encoder, "exchange"):
             return None
-        parts, known = weighted_parts(self.name), _shipped()
+        parts, shipped = weighted_parts(self.name), _shipped()
         begin, total = 0, sum(weight for _, weight in parts)
         for name, weight in parts:
-            if _key(name) not in known:
+            common = _common_vector(name, shipped)
+            if common is None:
                 return None
-            end = begin + len(known[_key(name)])
+            end = begin + len(common)
             if name == MINILM:
                 return slice(begin, end), float((weight / total) ** 0.5)
             begin = end
@@ -244,14 +245,18 @@ def default_name(*, without: Collection[str] = ()) -> str:
 
 
 def meaning_of(encoder: Encoder) -> Meaning:
-    """A meaning from an encoder, with its shipped common vector; an encoder of one's own has zeros instead."""
-    known = _shipped()
-    parts = weighted_parts(encoder.name)
-    total = sum(weight for _, weight in parts)
-    if all(_key(name) in known for name, _ in parts):
-        common = np.concatenate([known[_key(name)] * np.float32((share / total) ** 0.5) for name, share in parts])
+    """A meaning from an encoder, with its common vector: the shipped one, or that of a folder's.
+
+    An encoder that is a class of one's own has zeros instead.
+    """
+    shipped = _shipped()
+    parts = [(name, share, _common_vector(name, shipped)) for name, share in weighted_parts(encoder.name)]
+    total = sum(share for _, share, _ in parts)
+    known = [(name, share, own) for name, share, own in parts if own is not None]
+    if len(known) == len(parts):
+        common = np.concatenate([own * np.float32((share / total) ** 0.5) for _, share, own in known])
         if common.shape == (encoder.dimension,):
-            kinds = [np.full(len(known[_key(name)]), MULTILINGUAL in name, dtype=np.float32) for name, _ in parts]
+            kinds = [np.full(len(own), MULTILINGUAL in name, dtype=np.float32) for name, _, own in known]
             multilingual = np.concatenate(kinds)
             if not multilingual.any():
                 return Meaning(encoder, common)
@@ -269,9 +274,25 @@ def common_of(encoder: Encoder, requests: Sequence[str]) -> Rows:
 
 def write_common(path: Path = _COMMON) -> None:
     """Write the common vectors of all encoders that are installed, and keep what the file holds of the others."""
-    requests = path.with_name("requests.txt").read_text(encoding="utf-8").splitlines()
+    requests = _requests(path)
     vectors = _shipped(path) | {_key(offer.name): common_of(offer.make(1), requests) for offer in find_encoders()}
     np.savez(path, allow_pickle=False, **{name: vectors[name] for name in sorted(vectors)})
+
+
+def _requests(path: Path = _COMMON) -> list[str]:
+    return path.with_name("requests.txt").read_text(encoding="utf-8").splitlines()
+
+
+def _common_vector(name: str, shipped: Mapping[str, Floats]) -> Floats | None:
+    """The common vector of an encoder: shipped, or made, once in a process, of the requests that are."""
+    if _key(name) in shipped:
+        return shipped[_key(name)]
+    own = find_own(name)
+    if own is None:
+        return None
+    if name not in _made:
+        _made[name] = common_of(own, _requests())
+    return _made[name]
 
 
 def _shipped(path: Path = _COMMON) -> dict[str, Floats]:

@@ -10,6 +10,7 @@ from dispatcher.extras import install_command
 from dispatcher.selection.encoders import e5, minilm, use, wordllama
 from dispatcher.selection.encoders.combined import TIMES, CombinedEncoder, weighted_parts
 from dispatcher.selection.encoders.encoder import Encoder
+from dispatcher.selection.encoders.own import PREFIX, OwnModel, open_own
 from dispatcher.selection.encoders.pinned import is_installed
 
 
@@ -106,12 +107,14 @@ def make_encoder(name: str, *, threads: int = 1) -> Encoder:
     """Give the encoder of a name; each is made once in a process.
 
     Args:
-        name: an `Encoder.name`, or one without its version for the newest; several with weights are combined:
+        name: an `Encoder.name`, or one without its version for the newest; a folder of one's own, as in
+            `folder:/models/all-mpnet-base-v2`; several with weights are combined:
             `0.7*minilm-l6-int8/1 + 0.3*use-multilingual-v3/1`.
         threads: how many may work on one call.
 
     Raises:
-        ModelError: there is none of that name, or it is not installed, or its weights are not the pinned ones.
+        ModelError: there is none of that name, or it is not installed, or its weights are not the pinned ones; a
+            folder holds none.
     """
     try:
         parts = weighted_parts(name)
@@ -129,10 +132,28 @@ def make_encoder(name: str, *, threads: int = 1) -> Encoder:
         raise ModelError(msg) from None
 
 
+def find_own(name: str) -> OwnModel | None:
+    """Give the encoder of one's own that has a name, `all-mpnet-base-v2/1f0c…`, where this process has made it."""
+    with _lock:
+        return next((made for made in _made.values() if isinstance(made, OwnModel) and made.name == name), None)
+
+
 def _make(name: str, threads: int) -> Encoder:
+    if name.startswith(PREFIX):
+        with _lock:
+            key = (name, threads)
+            if key not in _made:
+                _made[key] = open_own(name, threads=threads)
+            return _made[key]
+    own = find_own(name)
+    if own is not None:
+        return own
     offer = next((offer for offer in OFFERS if name in {offer.name, offer.name.partition("/")[0]}), None)
     if offer is None:
-        msg = f"there is no encoder {name[:80]!r}; there are {', '.join(offer.name for offer in OFFERS)}"
+        msg = (
+            f"there is no encoder {name[:80]!r}; there are {', '.join(offer.name for offer in OFFERS)}, "
+            f"and your own as {PREFIX}/its/path"
+        )
         raise ModelError(msg)
     absent = [module for module in offer.modules if not is_installed(module)]
     if absent:

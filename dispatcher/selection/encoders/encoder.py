@@ -14,6 +14,8 @@ MAX_CHARACTERS: Final = 1_024
 #: Tokens of a text that a model reads, its own marks of beginning and end among them. A request is said in its first
 #: lines, and a model's time grows with their number.
 MAX_TOKENS: Final = 128
+#: In the names of encoders that read more than English.
+MULTILINGUAL: Final = "multilingual"
 
 #: Vectors of texts, one a row.
 Rows = npt.NDArray[np.float32]

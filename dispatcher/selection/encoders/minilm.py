@@ -13,6 +13,7 @@ from dispatcher.errors import ModelError
 from dispatcher.extras import reinstall_command
 from dispatcher.selection.encoders.encoder import MAX_TOKENS, Rows, encode_distinct, is_latin, read_text, unit
 from dispatcher.selection.encoders.pinned import PinnedFile, not_installed, refuse_other
+from dispatcher.selection.encoders.sessions import open_session, run_by_length
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -44,8 +45,8 @@ _VOCABULARY_SHA256: Final = "07eced375cec144d27c900241f3e339478dec958f92fddbc551
 #: Numbers in the vector of a token.
 _WIDTH: Final = 384
 
-#: Texts that are run together: more is no faster, and takes memory.
-_BATCH: Final = 32
+#: [CLS] and [SEP], which every text has.
+_MARKS: Final = 2
 
 _Hidden = npt.NDArray[np.float32]
 
@@ -113,12 +114,12 @@ class MiniLM:
         self._threads = threads
         self._path = _WEIGHTS.locate(weights)
         try:
-            import onnxruntime
+            import onnxruntime  # noqa: F401 - what sessions are made by
             import tokenizers
         except ImportError as error:
             raise not_installed(error.name or "onnxruntime", extra=EXTRA, cause=error) from error
         model = self._exchanged(adapted) if adapted else str(self._path)
-        self._session = onnxruntime.InferenceSession(model, _options(threads), providers=["CPUExecutionProvider"])
+        self._session = open_session(model, threads)
 
         # Built here, not read from a file of the library's own kind: that would take the marks [CLS], [SEP] and [MASK]
         # in a text for the model's own.
@@ -146,7 +147,7 @@ class MiniLM:
         session = self._open((_BELOW, *names))
         read = [np.zeros((0, _WIDTH), dtype=np.float32) for _ in texts]
         for place, ids in enumerate(self._ids([read_text(text) for text in texts])):
-            if len(ids) > 2:  # noqa: PLR2004 - beside [CLS] and [SEP]
+            if len(ids) > _MARKS:
                 read[place] = session.run([_BELOW], _inputs(np.array([ids], dtype=np.int64)))[0][0]
         return read, [np.array(values) for values in session.run(names, _inputs(_ANYTHING))]
 
@@ -161,28 +162,16 @@ class MiniLM:
 
     def _open(self, names: Sequence[str]) -> "onnxruntime.InferenceSession":
         """A session that gives these too: what stands twice in a protobuf, as the graph does now, is joined."""
-        import onnxruntime
-
         outputs = b"".join(_field(_OUTPUT, _field(_NAME, name.encode())) for name in names)
         data = self._path.read_bytes() + _field(_GRAPH, outputs)
-        return onnxruntime.InferenceSession(data, _options(self._threads), providers=["CPUExecutionProvider"])
+        return open_session(data, self._threads)
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         # One by one, not encode_batch(): that would make a pool of threads, which does not survive a fork.
         return [self._tokeniser.encode(text).ids if is_latin(text) else [] for text in texts]
 
     def _encode(self, texts: list[str]) -> Rows:
-        rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        ids = self._ids(texts)
-        lengths: dict[int, list[int]] = {}
-        for place, tokens in enumerate(ids):
-            if len(tokens) > 2:  # noqa: PLR2004 - beside [CLS] and [SEP]
-                lengths.setdefault(len(tokens), []).append(place)
-        for places in lengths.values():
-            for start in range(0, len(places), _BATCH):
-                batch = places[start : start + _BATCH]
-                rows[batch] = self._pool(self._run(np.array([ids[place] for place in batch], dtype=np.int64)))
-        return rows
+        return run_by_length(self._ids(texts), self.dimension, lambda ids: self._pool(self._run(ids)), marks=_MARKS)
 
     def _run(self, ids: npt.NDArray[np.int64]) -> _Hidden:
         hidden: _Hidden = self._session.run(None, _inputs(ids))[0]
@@ -201,16 +190,6 @@ class MiniLM:
 
 def _inputs(ids: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.int64]]:
     return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-
-
-def _options(threads: int) -> "onnxruntime.SessionOptions":
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors: it warns of graphics cards that are not there
-    return options
 
 
 def fit_layers(weights: Sequence[_Hidden]) -> bool:

@@ -73,19 +73,29 @@ def not_installed(module: str, *, extra: str, cause: ImportError | None = None) 
     return ModelError(msg)
 
 
+def checksum(path: Path) -> str:
+    """Give the sha256 of a file. One that has not changed since is not read again in this process.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    status = path.stat()
+    key = (str(path), status.st_size, status.st_mtime_ns)
+    found = _checksums.get(key)
+    if found is None:
+        with path.open("rb") as file:
+            found = _checksums[key] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
 def check_file(path: Path, sha256: str, *, mend: str) -> None:
-    """Compare a file with its checksum. A file that has not changed since is not read again in this process.
+    """Compare a file with its checksum.
 
     Raises:
         ModelError: it cannot be read, or it is another file.
     """
     try:
-        status = path.stat()
-        key = (str(path), status.st_size, status.st_mtime_ns)
-        found = _checksums.get(key)
-        if found is None:
-            with path.open("rb") as file:
-                found = _checksums[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        found = checksum(path)
     except OSError as error:
         msg = f"{path} cannot be read ({error.strerror}); to mend it: {mend}"
         raise ModelError(msg) from None

@@ -1,0 +1,244 @@
+"""A sentence encoder of one's own: a folder as sentence-transformers writes it."""
+
+import json
+import multiprocessing
+import shutil
+
+import numpy as np
+import pytest
+
+from dispatcher.errors import ModelError
+from dispatcher.selection.encoders import make_encoder
+from dispatcher.selection.encoders.own import OwnModel
+from dispatcher.selection.meaning import load_meaning
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+tokenizers = pytest.importorskip("tokenizers")
+
+WORDS = ["[UNK]", "[CLS]", "[SEP]", "send", "an", "invoice", "bill", "the", "customer", "query", "[PAD]"]
+TABLE = np.random.default_rng(5).normal(size=(len(WORDS), 6)).astype(np.float32)
+
+
+def vector(*words):
+    """Of each token a row of the table."""
+    return TABLE[[WORDS.index(word) for word in ("[CLS]", *words, "[SEP]")]]
+
+
+def unit(row):
+    return row / np.linalg.norm(row)
+
+
+def write_model(path, *, inputs=("input_ids", "attention_mask"), outputs=("last_hidden_state",)):
+    """A model whose token vectors are the rows of a table; `sentence_embedding` is the first token's, doubled."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    shapes = {"last_hidden_state": ["b", "t", 6], "sentence_embedding": ["b", 6], "logits": ["b"]}
+    nodes = [
+        helper.make_node("Gather", ["table", inputs[0]], ["last_hidden_state"]),
+        helper.make_node("Gather", ["last_hidden_state", "zero"], ["first"], axis=1),
+        helper.make_node("Mul", ["first", "two"], ["sentence_embedding"]),
+        helper.make_node("ReduceSum", ["sentence_embedding", "axis"], ["logits"], keepdims=0),
+    ]
+    held = {"table": TABLE, "zero": np.int64(0), "two": np.float32(2), "axis": np.array([1])}
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(name, kinds.INT64, ["b", "t"]) for name in inputs],
+        [helper.make_tensor_value_info(name, kinds.FLOAT, shapes[name]) for name in outputs],
+        [onnx.numpy_helper.from_array(np.asarray(values), name) for name, values in held.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save_model(model, str(path))
+
+
+def write_json(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def modules(*steps):
+    return [
+        {"path": f"{number}_{step}", "type": f"sentence_transformers.models.{step}"}
+        for number, step in enumerate(steps)
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "Tiny model"
+    write_model(made / "model.onnx")
+    places = {word: place for place, word in enumerate(WORDS)}
+    tokeniser = tokenizers.Tokenizer(tokenizers.models.WordLevel(places, unk_token="[UNK]"))
+    tokeniser.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    tokeniser.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    tokeniser.add_special_tokens(["[CLS]", "[SEP]", "[PAD]"])
+    tokeniser.enable_padding(length=32, pad_id=10, pad_token="[PAD]")
+    tokeniser.save(str(made / "tokenizer.json"))
+    write_json(made / "modules.json", modules("Transformer", "Pooling", "Normalize"))
+    write_json(made / "1_Pooling" / "config.json", {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True})
+    return made
+
+
+def encode(folder, *texts):
+    return make_encoder(f"folder:{folder}").encode(texts)
+
+
+def test_a_text_is_the_mean_of_its_tokens_whatever_padding_the_folder_asks_for(folder):
+    rows = encode(folder, "send an invoice", "bill the customer", "send")
+    expected = [("send", "an", "invoice"), ("bill", "the", "customer"), ("send",)]
+    assert rows == pytest.approx(np.array([unit(vector(*words).mean(axis=0)) for words in expected]), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("config", "pooled"),
+    [
+        ({"pooling_mode": "mean"}, lambda rows: rows.mean(axis=0)),
+        ({"pooling_mode": "cls"}, lambda rows: rows[0]),
+        ({"pooling_mode": "max"}, lambda rows: rows.max(axis=0)),
+        ({"pooling_mode": "lasttoken"}, lambda rows: rows[-1]),
+        ({"pooling_mode": "mean_sqrt_len_tokens"}, lambda rows: rows.sum(axis=0)),
+        ({"pooling_mode": "weightedmean"}, lambda rows: (np.arange(1, len(rows) + 1)[:, None] * rows).sum(axis=0)),
+        ({"pooling_mode": ["mean", "cls"]}, lambda rows: np.concatenate([rows.mean(axis=0), rows[0]])),
+        (
+            {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
+            lambda rows: np.concatenate([rows[0], rows.mean(axis=0)]),
+        ),
+        ({"pooling_mode_mean_tokens": False}, lambda rows: rows.mean(axis=0)),
+    ],
+)
+def test_tokens_are_pooled_as_the_folder_says(folder, config, pooled):
+    write_json(folder / "1_Pooling" / "config.json", config)
+    expected = unit(pooled(vector("send", "an", "invoice")))
+    assert encode(folder, "send an invoice")[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_what_a_model_pooled_itself_is_taken_where_it_gives_no_tokens(folder):
+    write_model(folder / "model.onnx", outputs=("sentence_embedding",))
+    assert encode(folder, "send")[0] == pytest.approx(unit(TABLE[WORDS.index("[CLS]")]), abs=1e-6)
+
+
+def test_a_model_in_the_folder_onnx_that_reads_kinds_of_tokens_too(folder):
+    (folder / "model.onnx").unlink()
+    write_model(folder / "onnx" / "model.onnx", inputs=("input_ids", "attention_mask", "token_type_ids"))
+    assert encode(folder, "send")[0] == pytest.approx(unit(vector("send").mean(axis=0)), abs=1e-6)
+
+
+def test_the_default_prompt_stands_before_every_text(folder):
+    settings = {"prompts": {"query": "query ", "document": ""}, "default_prompt_name": "query"}
+    write_json(folder / "config_sentence_transformers.json", settings)
+    assert encode(folder, "send")[0] == pytest.approx(unit(vector("query", "send").mean(axis=0)), abs=1e-6)
+
+
+def test_no_text_is_read_farther_than_the_model_can(folder):
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 4})
+    assert np.array_equal(*encode(folder, "send an", "send an invoice")[:, None])
+
+
+def test_marks_of_the_model_in_a_text_are_only_text(folder):
+    assert encode(folder, "send [PAD]")[0] == pytest.approx(unit(vector("send", *3 * ["[UNK]"]).mean(axis=0)), abs=1e-6)
+
+
+def test_other_letters_are_read_where_the_name_says_so(folder):
+    assert not encode(folder, "发送发票", "")[:].any()
+    many = folder.with_name("tiny-multilingual")
+    shutil.copytree(folder, many)
+    assert np.linalg.norm(encode(many, "发送发票", ""), axis=1) == pytest.approx([1, 0])
+
+
+def test_its_name_says_what_is_in_the_folder_and_not_where_it_stands(folder, tmp_path):
+    name = OwnModel(folder).name
+    assert name.startswith("tiny-model/")
+    shutil.copytree(folder, tmp_path / "elsewhere" / "tiny model")
+    assert OwnModel(tmp_path / "elsewhere" / "tiny model").name == name
+
+
+@pytest.mark.parametrize("changed", ["model.onnx", "model.onnx.data", "tokenizer.json", "1_Pooling/config.json"])
+def test_another_file_is_another_version(folder, changed):
+    before = OwnModel(folder).name
+    path = folder / changed
+    if path.suffix == ".json":
+        value = json.loads(path.read_text())
+        path.write_text(json.dumps(value | {"note": 1} if changed.startswith("1_") else value, indent=5))
+    elif path.exists():
+        write_model(path, inputs=("input_ids",))
+    else:
+        path.write_bytes(b"weights")
+    assert OwnModel(folder).name != before
+
+
+def test_a_version_can_be_asked_for(folder):
+    version = OwnModel(folder).name.partition("/")[2]
+    assert make_encoder(f"folder:{folder}#{version[:6]}").name.endswith(version)
+    with pytest.raises(ModelError, match=f"is of version {version}, not 0{version}"):
+        make_encoder(f"folder:{folder}#0{version}")
+
+
+def test_once_made_it_is_known_by_its_name_alone_and_beside_others(folder):
+    made = make_encoder(f"folder:{folder}")
+    assert make_encoder(f"folder:{folder}") is made
+    assert np.array_equal(make_encoder(made.name).encode(["send"]), made.encode(["send"]))
+    both = make_encoder(f"0.5*{made.name} + 0.5*folder:{folder}")
+    assert both.name == f"0.5*{made.name} + 0.5*{made.name}"
+
+
+def test_what_requests_have_in_common_is_taken_away_from_its_vectors(folder):
+    meaning = load_meaning(f"folder:{folder}")
+    assert np.linalg.norm(meaning.common) > 0
+    expected = unit(encode(folder, "send an invoice")[0] - meaning.common)
+    assert meaning.request("send an invoice") == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # since 3.12
+def test_a_child_of_a_fork_may_go_on_with_it(folder):
+    made = make_encoder(f"folder:{folder}")
+    expected = made.encode(["send an invoice"])
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=lambda: theirs.send(made.encode(["send an invoice"])))
+    child.start()
+    try:
+        assert ours.poll(30), "the child hangs"
+        assert np.array_equal(ours.recv(), expected)
+    finally:
+        child.kill()
+        child.join()
+
+
+def remove(name):
+    return lambda folder: (folder / name).unlink()
+
+
+def put(name, text):
+    return lambda folder: (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (shutil.rmtree, "is no folder"),
+        (remove("model.onnx"), "holds no model.onnx or onnx/model.onnx: export"),
+        (put("model.onnx", "no model"), r"model\.onnx cannot be run"),
+        (remove("tokenizer.json"), r"tokenizer\.json is no tokeniser"),
+        (put("tokenizer.json", "{}"), r"tokenizer\.json is no tokeniser"),
+        (put("modules.json", "{"), r"modules\.json cannot be read"),
+        (put("modules.json", "{}"), r"modules\.json is not as sentence-transformers writes it"),
+        (put("modules.json", json.dumps(modules("Transformer", "Dense"))), "needs Dense, which is not done here"),
+        (put("1_Pooling/config.json", '{"pooling_mode": "median"}'), "pools by median; known are cls, max"),
+        (put("1_Pooling/config.json", '{"pooling_mode": 3}'), "pools by 3"),
+        (put("config_sentence_transformers.json", '{"prompts": 3, "default_prompt_name": "x"}'), "prompts"),
+        (lambda folder: write_model(folder / "model.onnx", inputs=("input_ids", "pixels")), "asks for pixels"),
+        (lambda folder: write_model(folder / "model.onnx", outputs=("logits",)), "gives no vectors"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_an_error_that_says_why(folder, damage, says):
+    damage(folder)
+    with pytest.raises(ModelError, match=says):
+        make_encoder(f"folder:{folder}")
+
+
+def test_a_prompt_that_is_not_to_be_pooled_is_refused(folder):
+    write_json(folder / "config_sentence_transformers.json", {"prompts": {"q": "query "}, "default_prompt_name": "q"})
+    write_json(folder / "1_Pooling" / "config.json", {"pooling_mode": "mean", "include_prompt": False})
+    with pytest.raises(ModelError, match="without its prompt"):
+        make_encoder(f"folder:{folder}")
