@@ -155,8 +155,8 @@ class Settings(BaseModel):
         min_length=1,
         description="The sentence encoder of the selector that is used where none is given: `auto` for the best of "
         "those that are installed, `none` to go by words alone, a name, as in `minilm-l6-int8/1`, or a model of your "
-        "own in a sentence-transformers folder, as in `folder:/models/all-mpnet-base-v2`. It is loaded at the first "
-        "selection.",
+        "own in a sentence-transformers folder, as in `folder:/models/all-mpnet-base-v2` or `auto + folder:…`. It is "
+        "loaded at the first selection.",
     )
     select_act_at: float | None = Field(
         default=None,

@@ -14,7 +14,7 @@ from dispatcher.clock import Clock
 from dispatcher.errors import ModelError
 from dispatcher.selection.encoders import CachedEncoder, CombinedEncoder, Encoder, e5, find_encoders, make_encoder
 from dispatcher.selection.encoders.combined import weighted_parts
-from dispatcher.selection.meaning import Meaning, default_name, meaning_of
+from dispatcher.selection.meaning import Meaning, default_name, full_name, meaning_of
 from dispatcher.selection.model import Model
 
 #: Texts that are encoded at once.
@@ -51,7 +51,7 @@ class Bench:
     sizes: Sizes
     #: Where vectors are kept.
     vectors: Path
-    #: The sentence encoder, as `make_encoder` takes it; None for the best mixture but e5.
+    #: The sentence encoder, as `load_meaning` takes it; None for the best mixture but e5.
     wanted: str | None = None
     clock: Clock
     #: Told what begins.
@@ -77,7 +77,7 @@ class Bench:
             ModelError: the one that is asked for is not installed.
         """
         if self.wanted is not None:
-            return self.meaning_named(self.wanted)
+            return self.meaning_named(full_name(self.wanted))
         try:
             return self.meaning_named(default_name(without=[e5.EXTRA]))
         except ModelError as error:

@@ -8,13 +8,13 @@ from dispatcher.errors import ModelError
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.encoders import find_encoders, missing
-from dispatcher.selection.meaning import Meaning, load_meaning
+from dispatcher.selection.meaning import AUTO, Meaning, load_meaning
 from dispatcher.selection.rules import KeywordRule
 from dispatcher.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-AUTO, NONE = "auto", "none"
+NONE = "none"
 
 _told: set[str] = set()
 _telling = threading.Lock()

@@ -27,7 +27,7 @@ import numpy as np
 from dispatcher.errors import ModelError
 from dispatcher.extras import install_command
 from dispatcher.selection.encoders.available import find_encoders, find_own, make_encoder
-from dispatcher.selection.encoders.combined import exchange, weighted_parts
+from dispatcher.selection.encoders.combined import AND, TIMES, exchange, weighted_parts
 from dispatcher.selection.encoders.encoder import MULTILINGUAL, Encoder, Rows, unit
 from dispatcher.selection.encoders.glossary import Glossary, find_glossary
 from dispatcher.selection.encoders.minilm import NAMES, MiniLM
@@ -53,6 +53,8 @@ MIXTURES: Final = (
     {"wordllama-l2-256/1": 1.0},
 )
 
+#: The name of the best mixture that is installed, alone or as a part of another.
+AUTO: Final = "auto"
 #: The encoder whose last layers can be adapted.
 MINILM: Final = NAMES["mean"]
 
@@ -214,17 +216,43 @@ class Meaning:
         return rows
 
 
-def load_meaning(name: str | None = None, *, threads: int = 1) -> Meaning:
+def load_meaning(name: str = AUTO, *, threads: int = 1) -> Meaning:
     """An encoder with what goes with it.
 
     Args:
-        name: of the encoder, as `make_encoder` takes it; None for the best mixture of those that are installed.
+        name: of the encoder, as `make_encoder` takes it; `auto` for the best mixture of those that are installed,
+            which may be a part of one: `auto + folder:/models/all-mpnet-base-v2`.
         threads: how many may work on one text.
 
     Raises:
         ModelError: it is not installed, or not what it claims to be; no encoder is installed at all.
     """
-    return meaning_of(make_encoder(name if name is not None else default_name(), threads=threads))
+    return meaning_of(make_encoder(full_name(name), threads=threads))
+
+
+def full_name(name: str) -> str:
+    """The name of a mixture with the encoders of its parts that are `auto`, each with its share.
+
+    Raises:
+        ModelError: `auto` is a part, and no encoder is installed; or a weight is no number.
+    """
+    try:
+        parts = weighted_parts(name)
+    except ValueError as error:
+        msg = f"{name!r} names no encoder: {error}"
+        raise ModelError(msg) from None
+    if all(part != AUTO for part, _ in parts):
+        return name
+    if len(parts) == 1:
+        return default_name()
+    best = weighted_parts(default_name())
+    total = sum(share for _, share in best)
+    spread = [
+        (single, weight * share / total)
+        for part, weight in parts
+        for single, share in (best if part == AUTO else [(part, total)])
+    ]
+    return AND.join(f"{weight:g}{TIMES}{single}" for single, weight in spread)
 
 
 def default_name(*, without: Collection[str] = ()) -> str:
@@ -239,7 +267,7 @@ def default_name(*, without: Collection[str] = ()) -> str:
     installed = {offer.name for offer in find_encoders() if offer.extra not in without}
     for mixture in MIXTURES:
         if mixture.keys() <= installed:
-            return " + ".join(f"{share:g}*{name}" for name, share in mixture.items())
+            return AND.join(f"{share:g}{TIMES}{name}" for name, share in mixture.items())
     msg = f"no sentence encoder is installed; {install_command('embedding')} brings two"
     raise ModelError(msg)
 

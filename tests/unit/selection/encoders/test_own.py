@@ -7,10 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
+from dispatcher import Settings
+from dispatcher.client.selecting import find_meaning, make_selector
 from dispatcher.errors import ModelError
 from dispatcher.selection.encoders import make_encoder
 from dispatcher.selection.encoders.own import OwnModel
-from dispatcher.selection.meaning import load_meaning
+from dispatcher.selection.meaning import full_name, load_meaning
+from tests.unit.client.talk import make_registry
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -187,6 +190,26 @@ def test_what_requests_have_in_common_is_taken_away_from_its_vectors(folder):
     assert np.linalg.norm(meaning.common) > 0
     expected = unit(encode(folder, "send an invoice")[0] - meaning.common)
     assert meaning.request("send an invoice") == pytest.approx(expected, abs=1e-6)
+
+
+def test_it_may_stand_beside_the_best_that_is_installed(folder, monkeypatch):
+    installed = "0.6*minilm-l6-int8/1 + 0.4*use-multilingual-v3/1"
+    monkeypatch.setattr("dispatcher.selection.meaning.default_name", lambda: installed)
+    assert full_name("auto") == installed
+    assert full_name("auto + folder:/x") == "0.6*minilm-l6-int8/1 + 0.4*use-multilingual-v3/1 + 1*folder:/x"
+    assert full_name("3*folder:/x + 2*auto") == "3*folder:/x + 1.2*minilm-l6-int8/1 + 0.8*use-multilingual-v3/1"
+    assert full_name(installed) == installed
+    with pytest.raises(ModelError, match="names no encoder"):
+        full_name("much*auto")
+
+
+def test_the_selector_of_a_producer_takes_it_by_its_setting(folder):
+    selector = make_selector(make_registry(), Settings(encoder=f"folder:{folder}"))
+    assert "weather" in {candidate.function for candidate in selector.select("tell the forecast").candidates}
+    assert find_meaning(f"folder:{folder}").name == OwnModel(folder).name
+    missing = make_selector(make_registry(), Settings(encoder=f"folder:{folder}/none"))
+    with pytest.raises(ModelError, match="is no folder"):
+        missing.select("tell the forecast")
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # since 3.12
