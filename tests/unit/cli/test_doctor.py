@@ -82,10 +82,17 @@ def test_a_long_list_is_cut_and_says_so():
 
 def test_without_an_encoder_it_says_what_each_extra_would_add(monkeypatch):
     monkeypatch.setattr(available, "is_installed", lambda _: False)
-    check = examination._encoders()
+    check = examination._encoders("auto")
     assert check.found == "none is installed: texts are told by words only"
     assert f"{install_command('embedding')}` would add what English sentences mean" in check.advice
     monkeypatch.setattr(available, "is_installed", lambda _: True)
-    check = examination._encoders()
+    check = examination._encoders("auto")
     assert check.found.startswith("minilm-l6-int8/1, ")
     assert check.advice == ""
+
+
+def test_the_encoder_that_the_settings_name_is_tried(tmp_path):
+    check = examination._encoders(f"auto + folder:{tmp_path / 'none'}")
+    assert check.verdict is Verdict.FAIL
+    assert "is no folder with a sentence encoder" in check.found or "no sentence encoder is installed" in check.found
+    assert check.advice == "correct DISPATCHER_ENCODER"

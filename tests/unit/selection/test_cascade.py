@@ -12,6 +12,7 @@ from dispatcher.registry.registry import Registry
 from dispatcher.selection.card import cards_of
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.feedback import Feedback, Verdict
+from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.rules import KeywordRule
 from dispatcher.selection.scores import ranked
 from dispatcher.selection.selection import Decision
@@ -46,6 +47,16 @@ def make_cascade(kind: str = "words", registry: Registry | None = None, **option
 
 def right(text: str, function: str, source: str = "ann") -> Feedback:
     return Feedback(text=text, verdict=Verdict.RIGHT, function=function, source=source)
+
+
+class Broken:
+    """An encoder of one's own that gives what is no number."""
+
+    name = "broken/1"
+    dimension = 3
+
+    def encode(self, texts):
+        return np.full((len(texts), 3), np.nan, dtype=np.float32)
 
 
 def wrong(text: str, function: str) -> Feedback:
@@ -535,3 +546,9 @@ def test_the_likeliest_come_first_and_what_may_not_be_selected_is_left_out(size)
     assert all(logs[place] > -np.inf for place in ranked(logs, 10))
     logs[:] = -np.inf
     assert ranked(logs, 10) == ranked(logs[:0], 10) == []
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_vectors_that_are_no_numbers_call_nothing() -> None:
+    cascade = Cascade(make_registry(), meaning=Meaning(Broken(), np.zeros(3, dtype=np.float32)))
+    assert {cascade.select(text).decision for text in ("wake me up at seven", "play some jazz")} == {Decision.ABSTAIN}
