@@ -3,12 +3,15 @@
 The words that hold a sentence together come in nearly every request, and are few. Those that are English words too
 stand in no list (`die`, `no`, `will`); those that names are made with (`la vie`, `rio de janeiro`), or that slips of
 English make (`te`, `ou`), count half, as does a word with a letter that English has not. These halves may be names in
-an English request, and are less by one for each of its words ("play La Bamba", "weather in Zürich"). What the language
-with most of all that has, less the English stop words, says how foreign a text is. Addresses, paths and identifiers are
-no words of any language (`words_of`).
+an English request, and are less by one for each word that vouches for one: those that English requests are full of
+("play La Bamba", "weather in Zürich"), and where all others are English words, these too ("email Renée"). What the
+language with most of all that has, less the English stop words, says how foreign a text is:
 
     strangeness = max over languages ( its words  +  max(0, 1/2 · its words of names  +  1/2 · words with other letters
-                                                            -  words of English requests) )  -  English stop words
+                                                            -  vouching words) )  -  English stop words
+
+A text of several other words of which none is an English one ("Termin absagen") is in some language, too: each counts
+a quarter. Addresses, paths and identifiers are no words of any language (`words_of`).
 
 Source: Grefenstette 1995, "Comparing two language identification schemes".
 """
@@ -18,6 +21,7 @@ from collections import Counter
 from collections.abc import Collection, Container, Sequence
 from typing import Final
 
+from dispatcher.selection.encoders.vocabulary import english_words
 from dispatcher.selection.features import MAX_CHARACTERS, tokens
 from dispatcher.selection.words import AFTER_LATIN, STOP_WORDS
 
@@ -148,6 +152,9 @@ _IDENTIFIER: Final = re.compile(r"[@_\\]|://|::|\w\.[^\W\d]|/.*/|^\W*/\w")
 STRANGE: Final = 0.5
 #: What one of the words of names counts, and a word with a letter that is not of ASCII.
 _HALF: Final = 0.5
+#: What each word counts where none is English; and how many these must be, as one may be a slip, a name or a cry.
+_QUARTER: Final = 0.25
+_SEVERAL: Final = 2
 #: The share of texts from which on a language is one of those that were learnt from.
 _OWN: Final = 0.25
 
@@ -196,6 +203,7 @@ def _strangest(words: Sequence[str], own: Container[str] = ()) -> tuple[str, flo
     own_words: Counter[str] = Counter()
     of_names: Counter[str] = Counter()
     english = requests = lettered = 0
+    others = []
     for word in words:
         if word in _ENGLISH:
             english += 1
@@ -205,10 +213,18 @@ def _strangest(words: Sequence[str], own: Container[str] = ()) -> tuple[str, flo
             lettered += not word.isascii() and word < AFTER_LATIN
             if word in _LANGUAGES:
                 (of_names if word in _IN_NAMES else own_words).update(_LANGUAGES[word])
+            elif word.isascii() and word.isalpha():
+                others.append(word)
+    known = sum(word in english_words() for word in others)
+    unknown = len(others) - known
 
     def strangeness(language: str) -> float:
-        halves = _HALF * (of_names[language] + lettered)
-        return own_words[language] + max(0.0, halves - requests) - english
+        names = of_names[language] + lettered
+        # One name is vouched for by any English words, if there are no others.
+        vouching = requests + known if names == 1 and not unknown else requests
+        return own_words[language] + max(0.0, _HALF * names - vouching) - english
 
     language = max((*own_words, *of_names), key=lambda name: (strangeness(name), name in own), default="")
-    return language, strangeness(language)
+    if unknown < _SEVERAL or english or requests or known:
+        return language, strangeness(language)
+    return language, max(strangeness(language), _QUARTER * unknown)

@@ -116,6 +116,27 @@ def test_a_word_that_english_has_too_is_of_no_other_language(text):
     assert not is_strange(words_of(text))
 
 
+@pytest.mark.parametrize("text", ["Termin absagen", "Rechnung drucken", "senaste nyheter", "enviar factura"])
+def test_a_short_text_of_which_no_word_is_english_is_strange(text):
+    assert is_strange(words_of(text))
+    assert not is_strange(words_of(text), languages_of([REQUESTS["de"]]))
+
+
+@pytest.mark.parametrize("text", ["Termin", "Wetter Berlin", "Termin please", "Termin tomorrow", "2 gx7 9", "shhhh"])
+def test_a_single_unknown_word_or_one_beside_an_english_one_is_none_of_another_language(text):
+    assert not is_strange(words_of(text))
+
+
+@pytest.mark.parametrize("text", ["email Renée", "New York Mets score", "comic sans font", "Citroën dealers", "see ya"])
+def test_a_single_name_among_english_words_is_one(text):
+    assert not is_strange(words_of(text))
+
+
+@pytest.mark.parametrize("text", ["exporter la facture", "Wetter Köln", "flights São Paulo para dois"])
+def test_a_name_among_other_words_and_several_of_them_tell_a_language(text):
+    assert is_strange(words_of(text))
+
+
 def test_letters_of_another_script_are_none_of_another_language_in_latin_letters():
     assert not is_strange(tokens("Земфира hits"))
 
