@@ -131,16 +131,15 @@ _OF_REQUESTS: Final = frozenset(
     tomorrow tonight travel turn twenty until wanna watch way weather whats work year
     """.split()  # noqa: SIM905 - a list of a hundred quoted words cannot be read
 )
-#: Words of these that stand in English texts, too, as parts of names, as abbreviations or by a slip: at least a
-#: thousandth as often as in their own language.
+#: Words of these that stand in English texts, too: as parts of names, as abbreviations, borrowed or by a slip, at least
+#: a thousandth as often as in their own language.
 _IN_NAMES: Final = frozenset(
     """
-    ada al ama ao ara att au aus aux avant bis biz bu buenos ce ces chez chi ci co con da dal das de dei del dell
-    della dem der des di dia din dir dis dos du ed el ella elle em en encore es esa est et eu fa fra ga gi ha hai
-    hari hast het hoy ik il io ist j ja kan ke ki kim kun l la las le lei les lo los ma mach mam mana mas med meg
-    mets mi mia mich min mina mir mis mitt moi mon mu na nada nam nas ne ned nee nos notre nu ob ou par para po
-    prima que sa saat sag sans se seine sem sen ser ses si sia sig sim sin ska som sta su sur são ta te tes ti tu
-    tue ty um un uno uw va van var vi von wat wil wilt ya z ze zur
+    ada al ara att au aus aux avant biz bu buenos ces chez chi ci co con da dal das de dei del dell della dem der
+    des di dia din dir dis dos du ed el ella elle em en encore es esa est et eu fa fra ga gi ha hai het hoy ik il
+    io ist j ja kan ke ki kim kun l la las le lei les lo los ma mach med mets mi mia min mina mis moi mon mu na
+    nada nam nas ne ned nee nos notre nu ob ou par para po prima que sa saat sag sans se seine sen ser ses si sia
+    sim sin ska som sta su sur são ta te tes ti tu tue ty um un uno uw va van var vi von wat wilt ya z ze
     """.split()  # noqa: SIM905 - a list of a hundred quoted words cannot be read
 )
 
