@@ -4,8 +4,8 @@ The words that hold a sentence together come in nearly every request, and are fe
 stand in no list (`die`, `no`, `will`); those that names are made with (`la vie`, `rio de janeiro`), or that slips of
 English make (`te`, `ou`), count half, as does a word with a letter that English has not. These halves may be names in
 an English request, and are less by one for each word that vouches for one: those that English requests are full of
-("play La Bamba", "weather in Zürich"), and where all others are English words, these too ("email Renée"). What the
-language with most of all that has, less the English stop words, says how foreign a text is:
+("play La Bamba", "weather in Zürich"), and beside a single name any English words, where there are no others ("email
+Renée"). What the language with most of all that has, less the English stop words, says how foreign a text is:
 
     strangeness = max over languages ( its words  +  max(0, 1/2 · its words of names  +  1/2 · words with other letters
                                                             -  vouching words) )  -  English stop words
@@ -147,6 +147,9 @@ _IN_NAMES: Final = frozenset(
 #: `https://…`, `le-monde.fr`, `rapport.pdf`, `/des/les`, `std::les`, `user_id`.
 _IDENTIFIER: Final = re.compile(r"[@_\\]|://|::|\w\.[^\W\d]|/.*/|^\W*/\w")
 
+#: Each of these has one of these characters.
+_OF_IDENTIFIERS: Final = frozenset(r"@_\:./")
+
 #: From which strangeness on a text may be in another language than English.
 STRANGE: Final = 0.5
 #: What one of the words of names counts, and a word with a letter that is not of ASCII.
@@ -173,8 +176,10 @@ _LANGUAGES: Final = _languages()
 
 def words_of(text: str) -> list[str]:
     """The words of a text by which its language is told, case folded: all but what is an address or an identifier."""
-    runs = text[:MAX_CHARACTERS].split()
-    return tokens(" ".join([run for run in runs if not _IDENTIFIER.search(run)]))
+    head = text[:MAX_CHARACTERS]
+    if _OF_IDENTIFIERS.isdisjoint(head):
+        return tokens(head)
+    return tokens(" ".join([run for run in head.split() if not _IDENTIFIER.search(run)]))
 
 
 def is_strange(words: Sequence[str], own: Container[str] = (), *, least: float = STRANGE) -> bool:
@@ -214,7 +219,8 @@ def _strangest(words: Sequence[str], own: Container[str] = ()) -> tuple[str, flo
                 (of_names if word in _IN_NAMES else own_words).update(_LANGUAGES[word])
             elif word.isascii() and word.isalpha():
                 others.append(word)
-    known = sum(word in english_words() for word in others)
+    vocabulary = english_words()
+    known = sum(word in vocabulary for word in others)
     unknown = len(others) - known
 
     def strangeness(language: str) -> float:
