@@ -21,7 +21,7 @@ import numpy as np
 
 from dispatcher.selection.abstention import Numbers
 from dispatcher.selection.feedback import Feedback
-from dispatcher.selection.grid import Grid
+from dispatcher.selection.grid import FEW, Grid
 from dispatcher.selection.loss import Floats, Integers
 from dispatcher.selection.model import Counts
 from dispatcher.selection.selector import ConversationState
@@ -45,7 +45,7 @@ class Bayes:
         self._is_dense = size <= DENSE_FUNCTIONS
         #: log(1 + n_if / ALPHA), shape (n-grams, columns): selecting adds them up, and counts can be had back.
         #: A function of many has a column from its first count on; of a few all have one from the first count of any.
-        self._logs = Grid(0)
+        self._logs = Grid(0, ngrams.room if self._is_dense else FEW)
         self._positions: list[int] = []
         self._column_of: dict[int, int] = {}
         #: n_f, by function.

@@ -60,6 +60,8 @@ class Judged:
     decision: Decision
     #: The functions that would be called without asking anybody.
     calls: tuple[str, ...] = ()
+    #: Where it asks: the functions that the user is to choose from.
+    choices: tuple[str, ...] = ()
     #: How long it took.
     seconds: float = 0.0
 
@@ -95,6 +97,11 @@ class Judged:
         if self.calls:
             return next((name for name in self.calls if name not in self.accepted), self.calls[0])
         return self.first
+
+    @property
+    def asks_rightly(self) -> bool:
+        """Whether it asks, and a right function is among the choices."""
+        return self.decision is Decision.ASK and not self.accepted.isdisjoint(self.choices)
 
     def found_in(self, count: int) -> bool:
         """Whether a right function is among the first candidates."""
@@ -212,6 +219,7 @@ def judge_one(row: Labelled, selection: Selection, *, seconds: float) -> Judged:
         in_scope=selection.in_scope,
         decision=selection.decision,
         calls=tuple(part.function for part in parts if part.function is not None),
+        choices=tuple(candidate.function for candidate in selection.choices),
         seconds=seconds,
     )
 

@@ -1,6 +1,7 @@
 """Growing tables: rows for the features that were met, columns for the functions that are known."""
 
 from collections.abc import Iterable
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -8,13 +9,17 @@ import numpy.typing as npt
 from dispatcher.selection.features import BUCKETS, Buckets
 from dispatcher.selection.loss import Floats, Integers
 
+#: Rows that a table has room for from the beginning.
+FEW: Final = 1024
+
 
 class Vocabulary:
     """Which row each bucket has. Rows are given out in the order in which buckets are first met."""
 
     def __init__(self, limit: int) -> None:
         """An empty vocabulary of at most `limit` rows; buckets that come later have none."""
-        self._limit = limit
+        #: How many rows there may be.
+        self.limit = limit
         self._rows = np.full(BUCKETS, -1, dtype=np.int32)
         self._size = 0
         self._buckets = np.empty(1024, dtype=np.int64)
@@ -45,7 +50,7 @@ class Vocabulary:
         for bucket in found:
             row = row_of(bucket)
             if row < 0:
-                if size == self._limit:
+                if size == self.limit:
                     continue
                 if size == len(self._buckets):
                     self._buckets = np.resize(self._buckets, 2 * size)
@@ -58,7 +63,7 @@ class Vocabulary:
 
     def add_in_order(self, new: Buckets) -> None:
         """Give rows to distinct buckets that have none, in their order."""
-        new = new[: self._limit - self._size]
+        new = new[: self.limit - self._size]
         end = self._size + len(new)
         if end > len(self._buckets):
             self._buckets = np.resize(self._buckets, max(end, 2 * len(self._buckets)))
@@ -96,8 +101,14 @@ class Vocabulary:
 class Grid:
     """A table of numbers that begins as zeros and grows in both directions."""
 
-    def __init__(self, columns: int) -> None:
-        self._allot(np.zeros((1024, columns), dtype=np.float32))
+    def __init__(self, columns: int, room: int = FEW) -> None:
+        """An empty table.
+
+        Args:
+            columns: that it has.
+            room: rows that it can grow to without being copied; memory is given as they are written to.
+        """
+        self._allot(np.zeros((max(FEW, room), columns), dtype=np.float32))
         self.rows = 0
         self.columns = columns
 

@@ -3,20 +3,26 @@
 The words that hold a sentence together come in nearly every request, and are few. Those that are English words too
 stand in no list (`die`, `no`, `will`); those that names are made with (`la vie`, `rio de janeiro`), or that slips of
 English make (`te`, `ou`), count half, as does a word with a letter that English has not. These halves may be names in
-an English request, and are less by one for each of its words ("play La Bamba", "weather in Zürich"). What the language
-with most of all that has, less the English stop words, says how foreign a text is:
+an English request, and are less by one for each word that vouches for one: those that English requests are full of
+("play La Bamba", "weather in Zürich"), and beside a single name any English words, where there are no others ("email
+Renée"). What the language with most of all that has, less the English stop words, says how foreign a text is:
 
     strangeness = max over languages ( its words  +  max(0, 1/2 · its words of names  +  1/2 · words with other letters
-                                                            -  words of English requests) )  -  English stop words
+                                                            -  vouching words) )  -  English stop words
+
+A text of several other words of which none is an English one ("Termin absagen") is in some language, too: each counts
+a quarter. Addresses, paths and identifiers are no words of any language (`words_of`).
 
 Source: Grefenstette 1995, "Comparing two language identification schemes".
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Container, Sequence
 from typing import Final
 
-from dispatcher.selection.features import tokens
+from dispatcher.selection.encoders.vocabulary import english_words
+from dispatcher.selection.features import MAX_CHARACTERS, tokens
 from dispatcher.selection.words import AFTER_LATIN, STOP_WORDS
 
 #: By language, the commonest words of requests, case folded.
@@ -42,7 +48,7 @@ _WORDS: Final = {
     "es": """
         ahora al algo alguna algún antes aquí así ayer buenos cada como con cual cuando cuál cuáles cuándo
         cuánta cuántas cuánto cuántos cómo de del desde donde dos durante dónde el ella ellos en entre eres
-        es esa ese eso esta estas este esto estos estoy está están fue hace hacer hasta hay hoy la las le
+        es esa ese eso esta estas este esto estos estoy está están fue hace hacer hasta hoy la las le
         les lo los mañana mi mis mucho muy más nada necesito nos nosotros nuestra nuestro otra otro para
         pero poner por porque próxima próximo puede puedes puedo que quiero quién qué se según ser si sin
         sobre su sus sí también te tengo tiene tienes todas tu tus tú un una unas unos va vamos voy ya
@@ -58,7 +64,7 @@ _WORDS: Final = {
     """,
     "nl": """
         aan al alle alles alsjeblieft alstublieft andere bij daar dat de deze dit doen dus een en er ga gaat
-        geef geen gisteren graag haar hallo heb hebben hebt heeft heel het hier hij hoeveel iets ik ja je
+        geef geen gisteren graag haar hallo heb hebben hebt heeft het hier hij hoeveel iets ik ja je
         jij jouw jullie kan kun kunnen kunt laat maak maar meer mij mijn moet morgen na naar nee niet niets
         nog nu onder onze ook speel straks te tegen terug toch tussen uit uw van vanavond vandaag veel
         volgende voor waar waarom wanneer wat weer welk welke werk wie wij wil wilt worden wordt zal ze zeg
@@ -89,12 +95,12 @@ _WORDS: Final = {
         yarın yeni yok zaman çok önce şey şimdi şu
     """,  # noqa: RUF001 - it is how Turkish is written
     "scandinavian": """
-        af alla alle allt att av deg denne der dere det detta dette dig din du där efter eller en er et ett
+        af alla alle allt att av deg denne der dere det detta dette din du där efter eller en er et ett
         etter fra från få för före før gi giv går ha har hur hva hvad hvem hvilke hvilken hvilket hvor
         hvordan hvorfor hvornår idag igen igår ikke imorgen imorgon ingen inte jag jeg kan kanske klockan
         kommer kunne med meg mig min mina mitt mycket må måste ned nei nej neste noe noget nogle nu när
         nästa någon något når næste och också og også opp oss på seg sig sige ska skal skulle sluk slå som
-        spela spil spill stäng så tænd udenfor upp uten vad var ved venlig vi vil vilka vilken vilket vill
+        spela spil stäng så tænd udenfor upp uten vad var ved venlig vi vil vilka vilken vilket vill
         vær være är över ønsker
     """,
     "id": """
@@ -125,20 +131,32 @@ _OF_REQUESTS: Final = frozenset(
     tomorrow tonight travel turn twenty until wanna watch way weather whats work year
     """.split()  # noqa: SIM905 - a list of a hundred quoted words cannot be read
 )
-#: Words of these that stand in English texts, too, as parts of names, as abbreviations or by a slip.
+#: Words of these that stand in English texts, too: as parts of names, as abbreviations, borrowed or by a slip, at least
+#: a thousandth as often as in their own language.
 _IN_NAMES: Final = frozenset(
     """
-    ada al att aus bu chez chi ci co con da das de dei del dell della der des di dia dos du ed el ella em en es
-    esa est et fa fra ga ha hai het hoy ik il io ist j ja kan ke kim l la las le les lo los ma med mi mia min
-    mon na nada nam ne ned nos notre nu ou par para que sa saat se seine ser si sia sin ska som su sur são ta te
-    tes ti tu um un uno va van vi von wat ya z ze
+    ada al ara att au aus aux avant biz bu buenos ces chez chi ci co con da dal das de dei del dell della dem der
+    des di dia din dir dis dos du ed el ella elle em en encore es esa est et eu fa fra ga gi ha hai het hoy ik il
+    io ist j ja kan ke ki kim kun l la las le lei les lo los ma mach med mets mi mia min mina mis moi mon mu na
+    nada nam nas ne ned nee nos notre nu ob ou par para po prima que sa saat sag sans se seine sen ser ses si sia
+    sim sin ska som sta su sur são ta te tes ti tu tue ty um un uno uw va van var vi von wat wilt ya z ze
     """.split()  # noqa: SIM905 - a list of a hundred quoted words cannot be read
 )
+
+#: What is in a run of letters that is an address, a path, a file's name or an identifier: `jean@example.com`,
+#: `https://…`, `le-monde.fr`, `rapport.pdf`, `/des/les`, `std::les`, `user_id`.
+_IDENTIFIER: Final = re.compile(r"[@_\\]|://|::|\w\.[^\W\d]|/.*/|^\W*/\w")
+
+#: Each of these has one of these characters.
+_OF_IDENTIFIERS: Final = frozenset(r"@_\:./")
 
 #: From which strangeness on a text may be in another language than English.
 STRANGE: Final = 0.5
 #: What one of the words of names counts, and a word with a letter that is not of ASCII.
 _HALF: Final = 0.5
+#: What each word counts where none is English; and how many these must be, as one may be a slip, a name or a cry.
+_QUARTER: Final = 0.25
+_SEVERAL: Final = 2
 #: The share of texts from which on a language is one of those that were learnt from.
 _OWN: Final = 0.25
 
@@ -156,11 +174,19 @@ def _languages() -> dict[str, tuple[str, ...]]:
 _LANGUAGES: Final = _languages()
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text by which its language is told, case folded: all but what is an address or an identifier."""
+    head = text[:MAX_CHARACTERS]
+    if _OF_IDENTIFIERS.isdisjoint(head):
+        return tokens(head)
+    return tokens(" ".join([run for run in head.split() if not _IDENTIFIER.search(run)]))
+
+
 def is_strange(words: Sequence[str], own: Container[str] = (), *, least: float = STRANGE) -> bool:
     """Whether a text is in a language in Latin letters that is neither English nor one of some others.
 
     Args:
-        words: of the text, case folded, as `features.tokens` gives them.
+        words: of the text, as `words_of` gives them.
         own: the others, as `languages_of` gives them.
         least: the strangeness from which on it may be; an eighth of its words, or one, is asked of it, too.
     """
@@ -170,7 +196,7 @@ def is_strange(words: Sequence[str], own: Container[str] = (), *, least: float =
 
 def languages_of(texts: Collection[str]) -> frozenset[str]:
     """The languages but English that a good part of texts is in; "" stands for one that cannot be told."""
-    read = [_strangest(tokens(text)) for text in texts]
+    read = [_strangest(words_of(text)) for text in texts]
     counts = Counter(language for language, strangeness in read if strangeness >= STRANGE)
     found = {language for language, count in counts.items() if count >= _OWN * len(texts)}
     return frozenset(found | {""}) if found else frozenset()
@@ -181,6 +207,7 @@ def _strangest(words: Sequence[str], own: Container[str] = ()) -> tuple[str, flo
     own_words: Counter[str] = Counter()
     of_names: Counter[str] = Counter()
     english = requests = lettered = 0
+    others = []
     for word in words:
         if word in _ENGLISH:
             english += 1
@@ -190,10 +217,19 @@ def _strangest(words: Sequence[str], own: Container[str] = ()) -> tuple[str, flo
             lettered += not word.isascii() and word < AFTER_LATIN
             if word in _LANGUAGES:
                 (of_names if word in _IN_NAMES else own_words).update(_LANGUAGES[word])
+            elif word.isascii() and word.isalpha():
+                others.append(word)
+    vocabulary = english_words()
+    known = sum(word in vocabulary for word in others)
+    unknown = len(others) - known
 
     def strangeness(language: str) -> float:
-        halves = _HALF * (of_names[language] + lettered)
-        return own_words[language] + max(0.0, halves - requests) - english
+        names = of_names[language] + lettered
+        # One name is vouched for by any English words, if there are no others.
+        vouching = requests + known if names == 1 and not unknown else requests
+        return own_words[language] + max(0.0, _HALF * names - vouching) - english
 
     language = max((*own_words, *of_names), key=lambda name: (strangeness(name), name in own), default="")
-    return language, strangeness(language)
+    if unknown < _SEVERAL or english or requests or known:
+        return language, strangeness(language)
+    return language, max(strangeness(language), _QUARTER * unknown)

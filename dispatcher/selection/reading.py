@@ -7,7 +7,7 @@ import numpy as np
 
 from dispatcher.selection.bayes import states_of
 from dispatcher.selection.features import MAX_CHARACTERS, buckets, tokens
-from dispatcher.selection.languages import STRANGE, is_strange
+from dispatcher.selection.languages import STRANGE, is_strange, words_of
 from dispatcher.selection.lexical import MAX_TERM_CHARACTERS, terms
 from dispatcher.selection.loss import Floats
 from dispatcher.selection.network import LENGTH
@@ -99,9 +99,9 @@ class Reading:
     @property
     def _strange(self) -> bool:
         """Whether it is in another language in Latin letters; the stranger its words, the more of them may be met."""
-        least = max(STRANGE, self.met)
+        least, words = max(STRANGE, self.met), words_of(self.text)
         # What was learnt from is looked through for its languages only once there is a text that asks for it.
-        return is_strange(self.tokens, least=least) and is_strange(self.tokens, self._snapshot.languages, least=least)
+        return is_strange(words, least=least) and is_strange(words, self._snapshot.languages, least=least)
 
     @lazily
     def language(self) -> float:

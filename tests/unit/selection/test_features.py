@@ -151,6 +151,18 @@ def test_a_grid_adds_once_to_a_row_that_is_there_twice():
     assert grid.cells[:4, :3].sum() == 10
 
 
+def test_a_grid_is_not_copied_before_its_room_is_used_up():
+    grid = Grid(2, room=3_000)
+    grid.grow(10, 2)
+    cells = grid.cells
+    cells[3, 1] = 5
+    grid.grow(3_000, 2)
+    assert np.shares_memory(cells, grid.cells)
+    grid.grow(3_001, 2)
+    assert not np.shares_memory(cells, grid.cells)
+    assert grid.cells[3, 1] == 5
+
+
 def test_few_new_features_get_a_row_each_as_long_as_there_are_any():
     vocabulary = Vocabulary(limit=4)
     vocabulary.add(np.array([7, 9]))

@@ -2,7 +2,7 @@ import pytest
 
 from dispatcher.selection import languages
 from dispatcher.selection.features import tokens
-from dispatcher.selection.languages import is_strange, languages_of
+from dispatcher.selection.languages import is_strange, languages_of, words_of
 
 REQUESTS = {
     "de": "wie wird das Wetter morgen in Berlin?",
@@ -80,6 +80,61 @@ def test_what_may_be_a_name_counts_less_in_an_english_request_and_other_words_as
 def test_no_word_of_a_language_is_one_of_english_too():
     assert not languages._LANGUAGES.keys() & (languages._ENGLISH | languages._OF_REQUESTS)
     assert is_strange(tokens("imposta un timer di due minuti"))
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    [
+        "jean.de.dupont@example.com",
+        "www.le-monde.fr",
+        "https://example.com/les/des",
+        "(/home/les/des)",
+        r"C:\les\des",
+        "les_des",
+        "rapport.des.ventes.pdf",
+        "std::les::des",
+    ],
+)
+def test_an_address_or_an_identifier_has_no_words_of_a_language(identifier):
+    assert words_of(f"copy {identifier} now.") == ["copy", "now"]
+    assert not is_strange(words_of(f"archive {identifier}"))
+    assert is_strange(words_of(f"archive {identifier} por favor"))
+
+
+@pytest.mark.parametrize("text", ["qu'est-ce que c'est", "an/aus", "bonjour... c'est moi!", "va-t-il"])
+def test_hyphens_apostrophes_and_a_slash_make_no_identifier(text):
+    assert words_of(text) == tokens(text)
+
+
+@pytest.mark.parametrize("text", ["play dem bones", "new york mets next game", "comic sans price", "news of ces today"])
+def test_words_that_english_names_and_abbreviations_have_count_half(text):
+    assert not is_strange(words_of(text))
+
+
+@pytest.mark.parametrize("text", ["heel pain", "hay bales", "spill cleanup", "dig site"])
+def test_a_word_that_english_has_too_is_of_no_other_language(text):
+    assert not is_strange(words_of(text))
+
+
+@pytest.mark.parametrize("text", ["Termin absagen", "Rechnung drucken", "senaste nyheter", "enviar factura"])
+def test_a_short_text_of_which_no_word_is_english_is_strange(text):
+    assert is_strange(words_of(text))
+    assert not is_strange(words_of(text), languages_of([REQUESTS["de"]]))
+
+
+@pytest.mark.parametrize("text", ["Termin", "Wetter Berlin", "Termin please", "Termin tomorrow", "2 gx7 9", "shhhh"])
+def test_a_single_unknown_word_or_one_beside_an_english_one_is_none_of_another_language(text):
+    assert not is_strange(words_of(text))
+
+
+@pytest.mark.parametrize("text", ["email Renée", "New York Mets score", "comic sans font", "Citroën dealers", "see ya"])
+def test_a_single_name_among_english_words_is_one(text):
+    assert not is_strange(words_of(text))
+
+
+@pytest.mark.parametrize("text", ["exporter la facture", "Wetter Köln", "flights São Paulo para dois"])
+def test_a_name_among_other_words_and_several_of_them_tell_a_language(text):
+    assert is_strange(words_of(text))
 
 
 def test_letters_of_another_script_are_none_of_another_language_in_latin_letters():

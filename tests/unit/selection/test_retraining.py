@@ -7,12 +7,14 @@ import pytest
 
 from dispatcher import Registry
 from dispatcher.errors import ModelError
-from dispatcher.selection.evaluation import Judged, Labelled, summarise
+from dispatcher.selection.cascade import Cascade
+from dispatcher.selection.evaluation import Judged, Labelled, judge, summarise
 from dispatcher.selection.example import Example
 from dispatcher.selection.feedback import Feedback, Verdict
 from dispatcher.selection.misled import is_right
 from dispatcher.selection.retraining import Score, challenge, cost_of, gather, rate
 from dispatcher.selection.selection import Decision
+from dispatcher.selection.thresholds import Thresholds
 
 
 def make_registry() -> Registry:
@@ -147,6 +149,7 @@ def make_judged(first: str, probability: float, decision: str = "act", *, right:
         probabilities=(probability,),
         decision=Decision(decision),
         calls=called,
+        choices=(first,) if decision == "ask" else (),
     )
 
 
@@ -167,11 +170,27 @@ def test_a_wrong_call_costs_most_and_a_question_least(judged, cost) -> None:
     assert cost_of(judged) == cost
 
 
-def test_a_question_helps_where_the_right_one_is_among_its_three_choices() -> None:
-    for before, cost in ((2, 1), (3, 2)):
-        ranked = (*map(str, range(before)), "mail", "weather")
-        asked = replace(make_judged("mail", 0.2, "ask"), ranked=ranked, probabilities=(0.2,) * len(ranked))
-        assert cost_of(asked) == cost
+def test_a_question_helps_where_the_right_one_is_among_the_choices_that_the_user_is_given() -> None:
+    ranked, probabilities = ("weather", "mail", "sing", "dance"), (0.3, 0.2, 0.2, 0.2)
+    asked = replace(make_judged("weather", 0.3, "ask"), ranked=ranked, probabilities=probabilities)
+    assert cost_of(replace(asked, choices=("weather", "sing", "mail"))) == 1
+    assert cost_of(replace(asked, choices=("weather",))) == 2
+    assert cost_of(replace(asked, decision=Decision.ABSTAIN, choices=("mail",))) == 2
+
+
+def test_what_a_question_costs_goes_by_what_a_selector_really_asks() -> None:
+    """A candidate of next to no probability is the second, and is not asked about."""
+    told = Registry()
+    for name in ("archive", "delete"):
+        told.function(name=name, examples=[f"{name} {what}" for what in ("this", "all mail", "the letter")])(
+            lambda: None
+        )
+    selector = Cascade(told, thresholds=Thresholds(act_at=0.99, ask_at=0.01, together_at=0.0))
+    (judged,) = judge(selector, [Labelled(text="archive my mail", labels=("delete",))])
+    assert judged.decision is Decision.ASK
+    assert judged.found_in(2)
+    assert judged.choices == ("archive",)
+    assert cost_of(judged) == 2
 
 
 def test_one_text_more_does_not_outweigh_probabilities_that_are_untrue() -> None:

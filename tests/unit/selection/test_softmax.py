@@ -305,3 +305,16 @@ def test_after_a_feedback_the_tiers_weigh_as_if_all_were_weighed_anew():
         assert gate == pytest.approx(expected[name], abs=1e-6)
     snapshot.set_fusion(snapshot.fusion)
     assert weighed == pytest.approx(snapshot.score(snapshot.read("zany tunes")).fused, abs=1e-5)
+
+
+def test_a_feedback_of_new_words_copies_no_table():
+    snapshot = Snapshot(make_cards())
+    snapshot.learn(Feedback(text="zany tunes", verdict=Verdict.RIGHT, function="music.play"))
+    tables, known = (snapshot.softmax.table, snapshot.bayes.table), len(snapshot.ngrams)
+    for start in range(0, 3_000, 50):
+        text = " ".join(
+            f"{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}{chr(97 + n // 676)}q" for n in range(start, start + 50)
+        )
+        snapshot.learn(Feedback(text=text, verdict=Verdict.RIGHT, function="music.play"))
+    assert len(snapshot.ngrams) > 4 * max(known, 1024)
+    assert all(map(np.shares_memory, tables, (snapshot.softmax.table, snapshot.bayes.table)))

