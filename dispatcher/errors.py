@@ -88,24 +88,22 @@ class ModelError(DispatcherError):
 class FeedbackRefusedError(DispatcherError):
     """A source gave as much feedback within a minute as it may. This one was not logged; nothing learns from it.
 
-    What is said of several functions at once, the choices of a question or the parts of a text, is as many feedbacks:
-    those of the first `taken` functions were logged and learnt.
+    What is said of several functions at once, the choices of a question or the parts of a text, is as many feedbacks,
+    and logged whole or not at all.
     """
 
     code = "feedback_refused"
 
-    def __init__(self, source: str, limit: int, retry_after: timedelta, *, taken: int = 0) -> None:
+    def __init__(self, source: str, limit: int, retry_after: timedelta) -> None:
         self.source = source
         self.limit = limit
         #: When the source may say more.
         self.retry_after = retry_after
-        #: Functions of which the same was said before this one, and taken.
-        self.taken = taken
         shown = ascii(source if len(source) <= 80 else source[:80] + "…")  # noqa: PLR2004
-        before = f"what was said of the first {taken} functions is learnt; " if taken else ""
         super().__init__(
-            f"{shown} has given {limit:,} feedbacks within a minute, its limit (DISPATCHER_FEEDBACK_PER_SOURCE); "
-            f"{before}try again in {max(1, ceil(retry_after.total_seconds()))} s"
+            f"{shown} would have given more than {limit:,} feedbacks within a minute, its limit "
+            "(DISPATCHER_FEEDBACK_PER_SOURCE); "
+            f"try again in {max(1, ceil(retry_after.total_seconds()))} s"
         )
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from dispatcher.selection.lint import Fault, Lookalike
 from dispatcher.settings import PREFIX
 from dispatcher.transport.connection import ServerAddress, ServerFacts
+from dispatcher.transport.facts import EVICTION_ADVICE, evicts
 from dispatcher.transport.nodes import NodeReport
 from dispatcher.transport.replies import QueueState
 
@@ -124,8 +125,8 @@ def check_eviction(facts: ServerFacts) -> Check:
     policy = facts.maxmemory_policy
     if policy is None:
         return _warn("eviction", "it does not say", "make sure that `maxmemory-policy` is noeviction")
-    if policy != "noeviction":
-        return _fail("eviction", policy, "it may throw jobs and messages away: set `maxmemory-policy noeviction` there")
+    if evicts(policy):
+        return _fail("eviction", policy, EVICTION_ADVICE)
     return _ok("eviction", policy)
 
 

@@ -137,7 +137,7 @@ def _do(
             chosen = [letter.id for letter in letters if letter.replayable or verb != "replay"]
             if chosen and not yes:
                 typer.confirm(f"{verb} {len(chosen)} dead letters?", abort=True, err=True)
-        return {job: await _do_one(dispatcher, verb, job) for job in chosen}
+        return await _do_each(dispatcher, verb, chosen)
 
     ended = with_dispatcher(read_settings(url=url), work)
     done = [job for job, error in ended.items() if error is None]
@@ -151,6 +151,26 @@ def _do(
         output.complain(str(error))
     if refused:
         raise typer.Exit(FAILED)
+
+
+async def _do_each(dispatcher: "Dispatcher", verb: str, jobs: Sequence[str]) -> "dict[str, DispatcherError | None]":
+    """What came of each, up to the one at which the server failed: what was done before is told all the same.
+
+    Raises:
+        ServerError: it failed at the first.
+    """
+    from dispatcher.errors import ServerError
+
+    ended: dict[str, DispatcherError | None] = {}
+    for job in jobs:
+        try:
+            ended[job] = await _do_one(dispatcher, verb, job)
+        except ServerError as error:
+            if not ended:
+                raise
+            ended[job] = error
+            break
+    return ended
 
 
 async def _do_one(dispatcher: "Dispatcher", verb: str, job: str) -> "DispatcherError | None":

@@ -63,14 +63,14 @@ class AlreadyTrainingError(CommandError):
 
 
 async def retrain(asked: Asked, place: ModelPlace, now: datetime, progress: Callable[[str], None]) -> Ended:
-    """Train once; one at a time where the models are on a server.
+    """Train once; one at a time where the models are on a server. A dry run writes nothing there, and waits for nobody.
 
     Raises:
         AlreadyTrainingError: somebody else is at it.
         ModelError: there is too little to learn from, or the model cannot be stored.
         ServerError: the server cannot be asked.
     """
-    if place.lock is None:
+    if place.lock is None or asked.dry_run:
         return await _retrain(asked, place, now, progress)
     async with place.lock.held() as taken:
         if not taken:

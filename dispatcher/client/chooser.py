@@ -12,7 +12,7 @@ from dispatcher.client.learning import Learning
 from dispatcher.client.shared_selections import SharedSelections, key_of, write_selection
 from dispatcher.client.verdicts import Opinion, RecentRequests, feedbacks_of, wrong
 from dispatcher.clock import Clock
-from dispatcher.errors import DispatcherError, FeedbackRefusedError, SettingsError
+from dispatcher.errors import DispatcherError, SettingsError
 from dispatcher.registry.registry import Registry
 from dispatcher.selection.feedback import Feedback, FeedbackLog
 from dispatcher.selection.selection import Selection
@@ -177,23 +177,20 @@ class Chooser:
         """See `Dispatcher.feedback`."""
         user = None if state is None else state.user
         feedbacks = feedbacks_of(selection, opinion, self._registry, state, source or user or self._producer)
-        for taken, feedback in enumerate(feedbacks):
-            try:
-                await self._give(feedback)
-            except FeedbackRefusedError as error:
-                raise FeedbackRefusedError(error.source, error.limit, error.retry_after, taken=taken) from None
-            self._said += 1
+        if feedbacks:
+            await self._give(*feedbacks)
+        self._said += len(feedbacks)
         self._recent.settle(selection.text, user)
 
-    async def _give(self, feedback: Feedback) -> None:
+    async def _give(self, *feedbacks: Feedback) -> None:
         if self._log is None:
             msg = "feedback is kept on the server: start the Dispatcher first"
             raise SettingsError(msg)
         if self.learning is None:
-            await self._log.append(feedback, producer=self._producer)
+            await self._log.append(*feedbacks, producer=self._producer)
         else:
             self.learning.begin()
-            await self.learning.give(feedback)
+            await self.learning.give(*feedbacks)
 
     # --- what is guessed ----------------------------------------------------------------------------------------
 

@@ -184,8 +184,8 @@ class Dispatcher(Producer):
             ValueError: none of the three was said, or more than one.
             UnknownFunctionError: `function` is not registered.
             NoSelectionError: the selection does not say which function was right or wrong.
-            FeedbackRefusedError: the source has said as much as it may within a minute. Nothing was learnt, but what
-                was `taken` of several choices or parts: each of them counts.
+            FeedbackRefusedError: the source has said as much as it may within a minute; each of several choices or
+                parts counts. Nothing was learnt.
             ServerError: it may have been logged; it was not learnt here.
             TypeError: `selection` is none.
         """

@@ -115,17 +115,18 @@ class Learning:
 
     # --- what is said here ----------------------------------------------------------------------------------------
 
-    async def give(self, feedback: Feedback) -> None:
-        """Log a feedback, and then learn from it: what is refused is not learnt.
+    async def give(self, *feedbacks: Feedback) -> None:
+        """Log what one source says at once, and then learn from it: what is refused is not learnt.
 
         Raises:
-            FeedbackRefusedError: its source has said as much as it may within a minute.
+            FeedbackRefusedError: it would be more than the source may say within a minute.
             ServerError: with `accepted` unknown it may have been logged; this selector has not learnt it.
         """
         async with self._changing:
             assert self._log is not None  # noqa: S101 - who gives is connected
-            position = await self._log.append(feedback, producer=self._producer)
-            await self._learn([(position, feedback, feedback.source or self._producer)])
+            positions = await self._log.append(*feedbacks, producer=self._producer)
+            sources = [feedback.source or self._producer for feedback in feedbacks]
+            await self._learn(list(zip(positions, feedbacks, sources, strict=True)))
 
     # --- what others say ------------------------------------------------------------------------------------------
 

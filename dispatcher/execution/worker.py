@@ -33,6 +33,7 @@ from dispatcher.settings import Settings
 from dispatcher.transport.app import create_app, end_promptly
 from dispatcher.transport.broker import Broker
 from dispatcher.transport.connection import connect
+from dispatcher.transport.facts import warn_of_eviction
 from dispatcher.transport.failure import SERVER_FAILURES
 from dispatcher.transport.keys import Keys
 from dispatcher.transport.ledger import Ledger
@@ -135,6 +136,7 @@ class WorkerSide:
         if sender.app is not self._app:
             return
         ledger = Ledger(connect(self._url, role="sweeper"))
+        warn_of_eviction(ledger.client)
         self._sweeper = Sweeper(self._new_broker(sender.hostname), ledger, self._settings, sender.hostname)
         self._sweeper.start()
         Revocations(self._app, ledger, self._settings).watch()

@@ -73,8 +73,8 @@ class FeedbackLog(Protocol):
     #: The position before the first entry.
     start: str
 
-    async def append(self, feedback: Feedback, *, producer: str) -> str:
-        """Add a feedback; gives its position."""
+    async def append(self, feedback: Feedback, *others: Feedback, producer: str) -> Sequence[str]:
+        """Add what one source says at once, all or nothing; gives the positions."""
         ...
 
     async def read(self, after: str, limit: int = 1_000) -> Sequence[Entry]:
@@ -98,10 +98,14 @@ class MemoryFeedbackLog:
     def entries(self) -> Sequence[Entry]:
         return tuple(self._entries)
 
-    async def append(self, feedback: Feedback, *, producer: str) -> str:
-        position = str(len(self._entries) + 1)
-        self._entries.append(Entry(position=position, feedback=feedback, at=0.0, producer=producer))
-        return position
+    async def append(self, feedback: Feedback, *others: Feedback, producer: str) -> Sequence[str]:
+        first = len(self._entries) + 1
+        added = [
+            Entry(position=str(position), feedback=one, at=0.0, producer=producer)
+            for position, one in enumerate((feedback, *others), first)
+        ]
+        self._entries += added
+        return [entry.position for entry in added]
 
     async def read(self, after: str, limit: int = 1_000) -> Sequence[Entry]:
         return self._entries[int(after) : int(after) + limit]

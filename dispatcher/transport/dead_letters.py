@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from dispatcher.errors import CallRefusedError, ResultError, UnknownJobError
+from dispatcher.errors import Acceptance, CallRefusedError, ResultError, UnknownJobError
 from dispatcher.settings import Settings
 from dispatcher.transport import outcomes
 from dispatcher.transport.commands import Commands
@@ -61,9 +61,10 @@ class DeadLetters:
         Raises:
             UnknownJobError: the ledger holds no such job.
             CallRefusedError: it is no dead letter, or garbage that never was a job.
+            ServerError: with `accepted` unknown it may live again.
         """
         deadline = timedelta(seconds=self._settings.default_deadline_seconds)
-        with server_errors(self._address):
+        with server_errors(self._address, accepted=Acceptance.UNKNOWN):
             answer = await self._ledger.run(self._commands.replay(job_id, deadline))
         if answer == "unknown":
             raise UnknownJobError(job_id)

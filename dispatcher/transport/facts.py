@@ -1,5 +1,6 @@
 """What the server is and how it is set up: what `doctor` looks at, and what is refused at the start."""
 
+import logging
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -7,14 +8,18 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from dispatcher.errors import ServerUnusableError
-from dispatcher.transport.failure import server_errors
+from dispatcher.transport.failure import SERVER_FAILURES, server_errors
 
 if TYPE_CHECKING:
     import redis
     import redis.asyncio
 
+logger = logging.getLogger(__name__)
+
 #: Celery 5.7 asks for 6.2, and our scripts use commands that came with it. Every Valkey is newer.
 MINIMUM_VERSION: Final = (6, 2, 0)
+#: What any other policy does, and what to do about it.
+EVICTION_ADVICE: Final = "it may throw jobs and messages away: set `maxmemory-policy noeviction` there"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +37,7 @@ class ServerFacts:
     appendfsync: str | None
     #: 0 means no limit but the machine's.
     maxmemory_bytes: int | None
-    #: Anything but `noeviction` lets the server throw jobs away.
+    #: What it does when it is full; see `evicts`.
     maxmemory_policy: str | None
     used_memory_bytes: int | None
     role: Literal["master", "slave", "unknown"]
@@ -72,6 +77,25 @@ def check_server(client: "redis.Redis") -> ServerFacts:
         cluster_enabled=bool(info.get("cluster_enabled", 0)),
         auth_required=auth_required,
     )
+
+
+def evicts(policy: str) -> bool:
+    """Whether a full server with this `maxmemory-policy` throws away what it holds, and does not refuse what is new."""
+    return policy != "noeviction"
+
+
+def warn_of_eviction(client: "redis.Redis") -> None:
+    """Say in the log that the server may lose accepted calls in silence; say nothing where it cannot be asked."""
+    try:
+        info: dict[str, Any] = client.info("memory")
+    except SERVER_FAILURES as error:
+        logger.debug("eviction_not_known: %s", error, extra={"reason": str(error)})
+        return
+    policy = info.get("maxmemory_policy")
+    # Without a limit nothing is thrown away; who does not tell it may have one.
+    if policy is not None and evicts(policy) and info.get("maxmemory") != 0:
+        fields = {"address": address_of(client), "policy": policy}
+        logger.warning("server_evicts: %s", EVICTION_ADVICE, extra=fields)
 
 
 def address_of(client: "redis.Redis | redis.asyncio.Redis") -> str:

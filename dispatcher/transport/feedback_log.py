@@ -72,31 +72,30 @@ class RedisFeedbackLog:
         #: before it goes on behind it, so that the same entries are neither read nor reported at every turn.
         self._broken = ("", "")
 
-    async def append(self, feedback: Feedback, *, producer: str) -> str:
-        """Add a feedback; gives its position.
+    async def append(self, feedback: Feedback, *others: Feedback, producer: str) -> list[str]:
+        """Add what a source says at once, all or nothing; gives the positions.
 
         Raises:
-            FeedbackRefusedError: its source has said as much as it may within a minute.
-            ValueError: it takes more than `MAX_ENTRY_BYTES`.
+            FeedbackRefusedError: it would be more than the source may say within a minute.
+            ValueError: one takes more than `MAX_ENTRY_BYTES`.
             ServerError: with `accepted` unknown it may have been logged, and would be logged again.
         """
-        entry = _encode(feedback, producer)
         per_source = self._settings.feedback_per_source
-        args = (
+        args: tuple[str | int | bytes, ...] = (
             _source_name(feedback, producer),
             per_source,
             int(WINDOW.total_seconds() * 1000),
-            entry,
             self._settings.max_feedback,
             self._settings.feedback_ttl_seconds * 1000,
+            *(_encode(one, producer) for one in (feedback, *others)),
         )
 
-        def read(reply: list[bytes]) -> str:
-            word, value = (text_of(part) for part in reply)
+        def read(reply: list[bytes]) -> list[str]:
+            word, *values = (text_of(part) for part in reply)
             if word == "refused":
                 source = feedback.source or f"producer {producer}"
-                raise FeedbackRefusedError(source, per_source, timedelta(milliseconds=int(value)))
-            return value
+                raise FeedbackRefusedError(source, per_source, timedelta(milliseconds=int(values[0])))
+            return values
 
         with server_errors(self._address, accepted=Acceptance.UNKNOWN):
             return await self._ledger.run(Command("feedback", (self._keys.prefix,), args, read))

@@ -76,11 +76,12 @@ def plain(server: EmbeddedServer, worker: Worker) -> Iterator[Celery]:
     app = Celery("plain", broker=server.url, backend=server.url, set_as_current=False)
     with app:
         yield app
-    # A Celery result that is still referred to (by an exception's frames, say) unsubscribes when it is collected, and
-    # tries for long if the server is gone by then.
+    # A Celery result that is still referred to (by an exception's frames, say) unsubscribes when it is collected: over a
+    # connection of its own, which nobody closes, and trying for long if the server is gone by then.
     gc.collect()
+    app.backend.result_consumer.subscribed_to.clear()
     app.backend.result_consumer.stop()
-    app.backend.client.close()
+    app.backend.client.connection_pool.disconnect()
 
 
 @pytest.fixture(scope="module")

@@ -98,3 +98,17 @@ async def test_outcomes_that_take_more_than_they_free_stop_at_the_reserve_until_
     await soon(all_ended)
     # All outcomes at once would make it 1.3; some connections hold one more.
     assert 1.08 < highest / most(admin) < 1.15
+
+
+async def test_a_worker_warns_once_of_a_server_that_throws_jobs_away_when_it_is_full(
+    producer: Dispatcher, settings: Settings, admin: redis.Redis, start_worker: Callable[..., Worker]
+) -> None:
+    admin.config_set("maxmemory-policy", "allkeys-lru")
+    admin.config_set("maxmemory", "1gb")
+
+    worker = start_worker(settings)
+
+    assert await (await producer.dispatch(functions.add.call(1, 2))).result(LONG) == 3
+    (line,) = [line for line in worker.log.read_text().splitlines() if "server_evicts" in line]
+    assert "policy=allkeys-lru" in line
+    assert "@" not in line.partition("address=")[2], "the password is not shown"

@@ -47,7 +47,7 @@ async def test_what_was_said_comes_back_whole(log: FeedbackLog) -> None:
         Feedback(text="that one", verdict=Verdict.WRONG, function="text.count", source="ann", previous_function="a.b"),
         Feedback(text="tell me a joke", verdict=Verdict.NOTHING, topic="jokes"),
     ]
-    positions = [await log.append(feedback, producer="p1") for feedback in said]
+    positions = [position for feedback in said for position in await log.append(feedback, producer="p1")]
     entries = await log.read(log.start)
     assert [entry.feedback for entry in entries] == said
     assert [entry.position for entry in entries] == positions
@@ -57,7 +57,7 @@ async def test_what_was_said_comes_back_whole(log: FeedbackLog) -> None:
 
 
 async def test_reading_goes_on_after_a_position_and_in_pages(log: FeedbackLog) -> None:
-    positions = [await log.append(right(f"text {number}"), producer="p") for number in range(7)]
+    positions = await log.append(*(right(f"text {number}") for number in range(7)), producer="p")
     assert [entry.feedback.text for entry in await log.read(positions[4])] == ["text 5", "text 6"]
     assert list(await log.read(positions[6])) == []
     assert len(await log.read(log.start, 3)) == 3

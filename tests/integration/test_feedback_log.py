@@ -73,11 +73,54 @@ class TestHowMuchOneMaySay:
         error = caught.value
         assert (error.source, error.limit, error.accepted) == ("ann", 3, Acceptance.NO)
         assert timedelta(seconds=50) < error.retry_after <= timedelta(minutes=1)
-        assert "'ann' has given 3 feedbacks within a minute" in str(error)
+        assert "'ann' would have given more than 3 feedbacks within a minute" in str(error)
         assert "DISPATCHER_FEEDBACK_PER_SOURCE" in str(error)
         assert "try again in 60 s" in str(error)
         assert await texts(log) == ["0", "1", "2"]
         assert (rig.counts()["feedback"], rig.counts()["feedback_refused"]) == (3, 1)
+
+    async def test_what_is_said_at_once_is_logged_whole_or_not_at_all(
+        self, loop_client: redis.asyncio.Redis, rig: Rig
+    ) -> None:
+        log = make_log(loop_client, rig, feedback_per_source=4)
+        at_once = [right(text, "ann") for text in ("a", "b")]
+        positions = await log.append(*at_once, producer="p")
+        assert [entry.position for entry in await log.read(log.start)] == positions
+        await log.append(right("c", "ann"), producer="p")
+        with pytest.raises(FeedbackRefusedError):
+            await log.append(*at_once, producer="p")
+        await log.append(right("d", "ann"), producer="p")
+        assert await texts(log) == ["a", "b", "c", "d"]
+        assert (rig.counts()["feedback"], rig.counts()["feedback_refused"]) == (4, 2)
+        pass_time(rig)
+        await log.append(*at_once, producer="p")
+        assert len(await texts(log)) == 6
+
+    async def test_who_may_wait_for_room_is_told_how_long_until_all_of_it_has_some(
+        self, loop_client: redis.asyncio.Redis, rig: Rig
+    ) -> None:
+        log = make_log(loop_client, rig, feedback_per_source=2)
+        await log.append(right("a", "ann"), producer="p")
+        pass_time(rig, 30)
+        await log.append(right("b", "ann"), producer="p")
+        with pytest.raises(FeedbackRefusedError) as one:
+            await log.append(right("c", "ann"), producer="p")
+        with pytest.raises(FeedbackRefusedError) as two:
+            await log.append(right("c", "ann"), right("d", "ann"), producer="p")
+        assert one.value.retry_after <= timedelta(seconds=30) < two.value.retry_after
+
+    async def test_more_than_a_source_may_say_is_taken_where_it_said_nothing_else(
+        self, loop_client: redis.asyncio.Redis, rig: Rig
+    ) -> None:
+        log = make_log(loop_client, rig, feedback_per_source=2)
+        at_once = [right(text, "ann") for text in ("a", "b", "c")]
+        await log.append(*at_once, producer="p")
+        for later in (at_once[:1], at_once):
+            with pytest.raises(FeedbackRefusedError):
+                await log.append(*later, producer="p")
+        pass_time(rig)
+        await log.append(*at_once, producer="p")
+        assert len(await texts(log)) == 6
 
     async def test_a_refusal_of_one_keeps_no_other_from_speaking(
         self, loop_client: redis.asyncio.Redis, rig: Rig
@@ -178,7 +221,7 @@ class TestHowMuchStays:
         self, loop_client: redis.asyncio.Redis, rig: Rig
     ) -> None:
         log = make_log(loop_client, rig, max_feedback=50, feedback_per_source=10_000)
-        first = await log.append(right("0"), producer="p")
+        (first,) = await log.append(right("0"), producer="p")
         for number in range(1, 400):
             await log.append(right(str(number)), producer="p")
         assert 50 <= rig.client.xlen(rig.keys.feedback) <= 150
@@ -186,7 +229,7 @@ class TestHowMuchStays:
         assert left == [str(number) for number in range(400 - len(left), 400)]
 
     async def test_a_position_outlives_the_loss_of_the_log(self, log: RedisFeedbackLog, rig: Rig) -> None:
-        before = await log.append(right("before"), producer="p")
+        (before,) = await log.append(right("before"), producer="p")
         rig.client.delete(rig.keys.feedback)
         assert await log.last() == log.start
         await log.append(right("after"), producer="p")
@@ -266,7 +309,7 @@ class TestBrokenEntries:
         assert await texts(log) == ["by hand"]
 
     async def test_a_reader_gets_past_any_number_of_them(self, log: RedisFeedbackLog, rig: Rig) -> None:
-        before = await log.append(right("before"), producer="p")
+        (before,) = await log.append(right("before"), producer="p")
         for _ in range(25):
             by_hand(rig.client, rig.keys, "broken")
         assert [entry.feedback.text for entry in await log.read(before, 10)] == []
@@ -277,7 +320,7 @@ class TestBrokenEntries:
     async def test_a_reader_that_waits_behind_them_meets_each_once(
         self, log: RedisFeedbackLog, rig: Rig, caplog: pytest.LogCaptureFixture
     ) -> None:
-        position = await log.append(right("before"), producer="p")
+        (position,) = await log.append(right("before"), producer="p")
         for _ in range(3):
             by_hand(rig.client, rig.keys, "broken")
             for _ in range(5):

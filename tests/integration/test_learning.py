@@ -111,7 +111,7 @@ class TestWhatIsSaid:
         for _ in range(2):
             await one.feedback(selection, nothing=True, state=ANN)
         mark = one._chooser.learning.mark
-        with pytest.raises(FeedbackRefusedError, match="'ann' has given 2"):
+        with pytest.raises(FeedbackRefusedError, match="'ann' would have given more than 2"):
             await one.feedback(selection, function="weather", state=ANN)
         assert one._chooser.learning.mark == mark
         assert (await one.select("frobnicate the gizmo", ANN)).function is None

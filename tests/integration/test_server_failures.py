@@ -20,6 +20,7 @@ from dispatcher.errors import (
 )
 from dispatcher.transport.connection import check_server, connect, connect_async, kombu_url, server_errors
 from dispatcher.transport.embedded import EmbeddedServer
+from dispatcher.transport.facts import warn_of_eviction
 
 SHORT = timedelta(milliseconds=500).total_seconds()
 
@@ -36,6 +37,7 @@ def admin(own: EmbeddedServer) -> Iterator[redis.Redis]:
     with connect(own.url) as client:
         yield client
         client.config_set("maxmemory", 0)
+        client.config_set("maxmemory-policy", "noeviction")
 
 
 def secret(url: str) -> str:
@@ -201,6 +203,36 @@ def test_what_a_user_may_not_ask_is_none_and_no_error(own: EmbeddedServer, admin
         facts = check_server(client)
     assert facts.appendfsync is None
     assert facts.maxmemory_policy == "noeviction"
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+def test_a_server_that_would_throw_jobs_away_is_warned_of(admin: redis.Redis, policy: str, caplog) -> None:
+    admin.config_set("maxmemory-policy", policy)
+    admin.config_set("maxmemory", "1gb")
+    warn_of_eviction(admin)
+    (record,) = caplog.records
+    assert (record.levelname, record.policy) == ("WARNING", policy)
+    assert record.getMessage().startswith("server_evicts: ")
+    assert "noeviction" in record.getMessage()
+
+
+@pytest.mark.parametrize(("policy", "most"), [("noeviction", "1gb"), ("allkeys-lru", "0")])
+def test_nobody_is_warned_of_a_server_that_keeps_all(admin: redis.Redis, policy: str, most: str, caplog) -> None:
+    admin.config_set("maxmemory-policy", policy)
+    admin.config_set("maxmemory", most)
+    warn_of_eviction(admin)
+    assert caplog.records == []
+
+
+def test_where_a_server_cannot_be_asked_nobody_is_warned(own: EmbeddedServer, admin: redis.Redis, caplog) -> None:
+    admin.config_set("maxmemory-policy", "allkeys-lru")
+    admin.config_set("maxmemory", "1gb")
+    admin.execute_command("ACL", "SETUSER", "curt", "on", ">curt", "~*", "+@all", "-info", "-config")
+    with connect(own.url.replace(f":{secret(own.url)}@", "curt:curt@")) as client:
+        warn_of_eviction(client)
+    with connect("redis://127.0.0.1:1/0") as away:
+        warn_of_eviction(away)
+    assert [record.levelname for record in caplog.records if record.levelname != "DEBUG"] == []
 
 
 def test_a_server_that_lets_anybody_in_is_found_out(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ async def test_a_log_gives_everything_in_one_order_and_from_anywhere_on():
     assert await log.last() == log.start
     assert await log.read(log.start) == []
     said = [Feedback(text=str(number), verdict=Verdict.NOTHING) for number in range(5)]
-    positions = [await log.append(feedback, producer="p") for feedback in said]
+    positions = [position for feedback in said for position in await log.append(feedback, producer="p")]
     assert await log.last() == positions[-1]
     assert [entry.feedback for entry in await log.read(log.start)] == said
     assert [entry.position for entry in await log.read(positions[1], limit=2)] == positions[2:4]
