@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from dispatcher.errors import ModelError
-from dispatcher.selection.encoders.encoder import MAX_TOKENS, MULTILINGUAL, Rows, encode_distinct, is_latin, unit
+from dispatcher.selection.encoders.encoder import (
+    MAX_TOKENS,
+    MULTILINGUAL,
+    Rows,
+    encode_distinct,
+    is_latin,
+    refuse_one_text,
+    unit,
+)
 from dispatcher.selection.encoders.folders import as_model_error, find_model
 from dispatcher.selection.encoders.pinned import not_installed
 from dispatcher.selection.encoders.sessions import BATCH, Session, run_by_length
@@ -86,14 +94,18 @@ class OwnModel:
             msg = f"the encoder in {path} is of version {version}, not {pinned}: its files are others"
             raise ModelError(msg)
         self._prompt, self._lowers = settings.prompt, bool(settings.do_lower_case)
-        self._tokeniser = _open_tokeniser(found.tokeniser, min(settings.longest or MAX_TOKENS, MAX_TOKENS))
+        longest = min(settings.longest or MAX_TOKENS, MAX_TOKENS)
+        self._tokeniser = _open_tokeniser(found.tokeniser, longest)
         #: Tokens that stand around every text, or before it.
         self._marks = len(self._tokeniser.encode(self._prompt).ids)
-        many = MULTILINGUAL in found.title or self._tokeniser.get_vocab_size() >= _MANY_LANGUAGES
-        self.name = (
-            found.title + ("" if MULTILINGUAL in found.title or not many else f"-{MULTILINGUAL}") + f"/{version}"
-        )
-        self._multilingual = many
+        if longest <= self._marks:
+            msg = f"the encoder in {path} reads {longest} tokens of a text, with its own marks: none is left for words"
+            raise ModelError(msg)
+        title = found.title
+        if MULTILINGUAL not in title and self._tokeniser.get_vocab_size() >= _MANY_LANGUAGES:
+            title += f"-{MULTILINGUAL}"
+        self.name = f"{title}/{version}"
+        self._multilingual = MULTILINGUAL in title
         try:
             with as_model_error(f"{found.model} cannot be run"):
                 self._session = Session(str(found.model), threads)
@@ -103,7 +115,7 @@ class OwnModel:
         except ImportError as error:
             raise not_installed(error.name or "onnxruntime", extra=EXTRA, cause=error) from error
         _held[self.name] = self
-        if not many:
+        if not self._multilingual:
             logger.info("own_encoder: %s reads Latin letters only", self.name, extra={"encoder": self.name})
 
     def encode(self, texts: Sequence[str]) -> Rows:
@@ -112,6 +124,7 @@ class OwnModel:
         Raises:
             ModelError: the model fails on a text.
         """
+        refuse_one_text(texts)
         with as_model_error(f"the encoder {self.name} failed"):
             return encode_distinct(texts, self.dimension, self._encode)
 
@@ -137,7 +150,7 @@ class OwnModel:
         unknown = asked.keys() - known.keys()
         if unknown:
             msg = f"it asks for {', '.join(sorted(unknown))}; known are {', '.join(known)}"
-            raise ModelError(msg)
+            raise ValueError(msg)
         kinds = {name: np.int32 if kind == _INT32 else np.int64 for name, kind in asked.items()}
         inputs = {name: known[name].astype(kind) for name, kind in kinds.items()}
         hidden: _Hidden = self._session.run([self._output[0]], inputs)[0].astype(np.float32)
@@ -146,29 +159,33 @@ class OwnModel:
         return np.concatenate([_pool(hidden, pooling) for pooling in self._poolings], axis=1)
 
     def _choose_output(self) -> tuple[str, int]:
-        """Which of the model's outputs is read, and how many axes it has."""
+        """Which of the model's outputs is read, and how many axes it has.
+
+        Raises:
+            ValueError: none is a vector.
+        """
         shapes = {name: len(shape) for name, shape in self._session.outputs.items()}
         order = sorted(shapes, key=lambda name: (name != _POOLED, -shapes[name]))
         for name in order:
             if shapes[name] in {_OF_TOKENS, _OF_TEXTS}:
                 return name, shapes[name]
         msg = "it gives no vectors of tokens or texts"
-        raise ModelError(msg)
+        raise ValueError(msg)
 
     def _try(self) -> int:
         """Run some texts, and give how many may be run at once.
 
         Quantised models scale the numbers of a batch by the greatest of all: of them texts are run one by one.
+
+        Raises:
+            ValueError: its vectors are of no use.
         """
         ids = [tokens for tokens in self._ids(_TRIED) if tokens] or self._ids(["a"])
         alone = [self._run(np.array([tokens], dtype=np.int64)) for tokens in ids]
         self.dimension = alone[0].shape[-1]
         if any(row.shape != (1, self.dimension) or not np.isfinite(row).all() for row in alone):
             msg = f"its vectors are not of finite numbers, (texts, {self.dimension})"
-            raise ModelError(msg)
-        if self._marks >= MAX_TOKENS or not any(len(tokens) > self._marks for tokens in ids):
-            msg = "its longest text has no room for words"
-            raise ModelError(msg)
+            raise ValueError(msg)
         same = [tokens for tokens in ids if len(tokens) == len(ids[0])]
         longest = max(ids, key=len)
         twice = [longest, longest[::-1]] if len(same) == 1 else same

@@ -373,12 +373,22 @@ def put(name, text):
         (put("1_Pooling/config.json", '{"pooling_mode": 3}'), "pools by 3"),
         (put("config_sentence_transformers.json", '{"prompts": 3, "default_prompt_name": "x"}'), "prompts"),
         (put("config_sentence_transformers.json", "[" * 100_000), "recursion"),
-        (put("sentence_bert_config.json", '{"max_seq_length": 2}'), "no room for words"),
+        (put("sentence_bert_config.json", '{"max_seq_length": 2}'), "none is left for words"),
+        (put("sentence_bert_config.json", '{"max_seq_length": 1}'), "none is left for words"),
         (remove("1_Pooling/config.json"), r"does not say how .*: write 1_Pooling/config\.json"),
-        (lambda folder: write_model(folder / "model.onnx", table=np.nan * TABLE), "not of finite numbers"),
+        (
+            lambda folder: write_model(folder / "model.onnx", table=np.nan * TABLE),
+            r"model\.onnx cannot be run: its vectors are not of finite numbers",
+        ),
         (lambda folder: write_model(folder / "model.onnx", table=TABLE[:4]), "cannot be run"),
-        (lambda folder: write_model(folder / "model.onnx", inputs=("input_ids", "pixels")), "asks for pixels"),
-        (lambda folder: write_model(folder / "model.onnx", outputs=("logits",)), "gives no vectors"),
+        (
+            lambda folder: write_model(folder / "model.onnx", inputs=("input_ids", "pixels")),
+            r"model\.onnx cannot be run: it asks for pixels",
+        ),
+        (
+            lambda folder: write_model(folder / "model.onnx", outputs=("logits",)),
+            r"model\.onnx cannot be run: it gives no vectors",
+        ),
     ],
 )
 def test_a_folder_that_cannot_be_used_is_an_error_that_says_why(folder, damage, says):
@@ -406,6 +416,11 @@ def test_a_name_of_nothing_is_an_error_that_says_why(name, says):
 def test_prompts_that_are_none_are_none(folder):
     write_json(folder / "config_sentence_transformers.json", {"prompts": None, "default_prompt_name": None})
     assert encode(folder, "send")[0] == pytest.approx(unit(vector("send").mean(axis=0)), abs=1e-6)
+
+
+def test_one_text_is_no_sequence_of_texts(folder):
+    with pytest.raises(TypeError, match="put it in a list"):
+        make_encoder(f"folder:{folder}").encode("send")
 
 
 def test_a_prompt_that_is_not_to_be_pooled_is_refused(folder):
