@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import billiard.pool
@@ -50,6 +51,8 @@ AT_ONCE: Final = getattr(select, "PIPE_BUF", 512)
 EARLY: Final = "early"
 QUIET: Final = "quiet"
 GIVEN: Final = "given"
+#: Stands for a job that ends with its process: Celery gives it to no other.
+ENDED: Final = SimpleNamespace(_accepted=True)
 #: What a process says beside what it does: that it has handed on a connection.
 OFFERED: Final = "offered"
 
@@ -301,9 +304,8 @@ class Pool(asynpool.AsynPool):
         for number, job in list(self._quiet.items()):
             process = job._write_to  # noqa: SLF001 - billiard does not show it
             at = None if process is None else process.inq.begun.time_of(number)
-            if at is not None or number not in self._cache:
-                del self._quiet[number]
             if at is not None:
+                del self._quiet[number]
                 self._on_begun(number, None, at, process.pid, None)
         if self._quiet:
             self._look_later()
@@ -336,7 +338,12 @@ class Pool(asynpool.AsynPool):
 
     def _worker_active(self, worker: Any) -> bool:  # noqa: ANN401 - billiard's
         # Asked by the thread that makes pools smaller: what was given to a process is as good as begun.
-        return any(job._write_to is worker for job in list(self._cache.values()))  # noqa: SLF001
+        return worker in self._secretly_busy() or any(job._write_to is worker for job in list(self._cache.values()))  # noqa: SLF001
+
+    def _secretly_busy(self) -> set[Any]:
+        """Processes that have what the pool has no job for: Celery has not asked for it, or has taken it back."""
+        untaken = {given.process for given in list(self._untaken.values())}
+        return untaken | {job._write_to for number, job in list(self._quiet.items()) if number not in self._cache}  # noqa: SLF001
 
     def _event_process_exit(self, hub: Any, process: Any, pause: float = FIRST_PAUSE) -> None:  # noqa: ANN401 - Celery's
         super()._event_process_exit(hub, process)  # type: ignore[no-untyped-call]
@@ -345,22 +352,43 @@ class Pool(asynpool.AsynPool):
             hub.call_later(pause, self._event_process_exit, hub, process, 2 * pause)
 
     def _join_exited_workers(self, shutdown: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - billiard's signature
-        # What a process had begun is lost with it; what it had not is given to another.
-        self.see_begun()
+        self.see_begun()  # in a shutdown nobody looks otherwise, and time limits count from the beginning
         return super()._join_exited_workers(shutdown=shutdown)  # type: ignore[no-untyped-call]
 
     def process_flush_queues(self, proc: Any) -> None:  # noqa: ANN401 - billiard's
         """As ever, when a process has ended."""
+        # What it had begun is lost with it; what it had not is given to another. It begins nothing more.
+        self.see_begun()
         super().process_flush_queues(proc)  # type: ignore[no-untyped-call]
         voice = self._voices.pop(proc, None)
         if voice is not None:
             voice.close()
-        self._untaken = {number: given for number, given in self._untaken.items() if given.process is not proc}
+
+    def on_job_process_down(self, job: Any, pid_gone: int) -> None:  # noqa: ANN401 - billiard's
+        """As ever, of a process that was waited for. What another said that ended just now is not read yet."""
+        if job._write_to not in self._pool:  # noqa: SLF001
+            super().on_job_process_down(job, pid_gone)  # type: ignore[no-untyped-call]
+
+    def _process_cleanup_queues(self, proc: Any) -> None:  # noqa: ANN401 - billiard's
+        if proc in self._secretly_busy():
+            # It may not have read it, or not whole: the process that has its pipes next would.
+            self.on_partial_read(ENDED, proc)  # type: ignore[no-untyped-call]
+            self._untaken = {number: given for number, given in self._untaken.items() if given.process is not proc}
+            self._quiet = {
+                number: job
+                for number, job in self._quiet.items()
+                if number in self._cache or job._write_to is not proc  # noqa: SLF001
+            }
+        super()._process_cleanup_queues(proc)  # type: ignore[no-untyped-call]
 
     def flush(self) -> None:
-        """As ever: what was not begun is taken back."""
+        """As ever: what was not begun is taken back. What is in a pipe is run all the same, and its process busy."""
         self.see_begun()
+        for job in self.outbound_buffer:
+            self._quiet.pop(job._job, None)  # noqa: SLF001
         super().flush()  # type: ignore[no-untyped-call]
+        busy = self._secretly_busy()
+        self._busy_workers.update(pipe for pipe, process in self._fileno_to_inq.items() if process in busy)
 
     def _create_write_handlers(self, hub: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's signature
         super()._create_write_handlers(hub, *args, **kwargs)  # type: ignore[no-untyped-call]

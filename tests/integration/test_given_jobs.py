@@ -83,6 +83,11 @@ def wake_up(job_id: str, shown: str = "{}") -> PlainWakeUp:
     return found
 
 
+def read(written: Any) -> list[str]:
+    """The lines that processes have written so far."""
+    return written.read_text().splitlines() if written.exists() else []
+
+
 def as_celery_asks(pool: Pool, job_id: str) -> Told:
     """What Celery asks the pool for upon a wake-up that it was given."""
     told = Told()
@@ -184,14 +189,29 @@ def test_one_that_celery_asks_for_when_it_has_run_is_given_as_any_other(hub: Hub
     assert not pool._cache
 
 
-def test_one_that_celery_does_not_ask_for_ends_with_its_process(hub: Hub, pool: Pool) -> None:
+@pytest.mark.parametrize("is_read", [True, False])
+def test_one_that_celery_does_not_ask_for_ends_with_its_process(
+    is_read: bool, hub: Hub, pool: Pool, written: Any
+) -> None:
     (process,) = pool._pool
+    if not is_read:
+        os.kill(process.pid, signal.SIGSTOP)
     assert pool.give(wake_up("long-1"), "w@h")
+    run_until(hub, lambda: not is_read or "run long-1" in read(written))
     os.kill(process.pid, signal.SIGKILL)
     run_until(hub, lambda: process not in pool._pool and pool._all_inqueues)
     assert not pool._untaken
     told = as_celery_asks(pool, "job-1")
     run_until(hub, lambda: told.results)
+    assert ("run long-1" in read(written)) is is_read, "no other process finds it in its pipe"
+
+
+def test_one_that_celery_has_not_asked_for_keeps_its_process(hub: Hub, pool: Pool) -> None:
+    (process,) = pool._pool
+    assert pool.give(wake_up("long-1"), "w@h")
+    assert pool._worker_active(process)
+    pool.flush()  # the connection to the broker was lost, and what Celery asks for is run by others
+    assert not pool.give(wake_up("job-1"), "w@h"), "nobody is free"
 
 
 def test_nothing_is_given_where_it_could_not_be_taken_at_once(hub: Hub, pool: Pool) -> None:
