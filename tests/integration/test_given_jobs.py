@@ -16,11 +16,13 @@ from celery.signals import task_received
 from kombu import Connection
 from kombu.asynchronous import Hub
 
-from dispatcher.execution import prompt_pool
+from dispatcher.execution import prompt_pool, talk
+from dispatcher.execution.begun import Begun
 from dispatcher.execution.celery_task import FunctionTask, ShownRequest, register, request_of
 from dispatcher.execution.ending import Ending
 from dispatcher.execution.leases import NO_OFFER, Asked
-from dispatcher.execution.prompt_pool import GIVEN, Begun, Pool, Talk, give
+from dispatcher.execution.prompt_pool import Pool, give
+from dispatcher.execution.talk import GIVEN, Talk
 from dispatcher.registry.registry import Registry
 from dispatcher.transport.guard import PlainWakeUp, read_plain
 from dispatcher.transport.guarded import Message
@@ -66,7 +68,7 @@ def app(written: Any, monkeypatch: pytest.MonkeyPatch) -> Celery:
     registry.function(add)
     register(made, registry, lambda: Executor(str(written)))  # type: ignore[arg-type,return-value]
     made.finalize()
-    monkeypatch.setattr(prompt_pool, "current_app", made)
+    monkeypatch.setattr(talk, "current_app", made)
     monkeypatch.setattr("celery.app.trace.current_app", SimpleNamespace(_get_current_object=lambda: made))
     return made
 
@@ -272,6 +274,6 @@ def test_where_somebody_may_change_what_is_received_nothing_is_given_before(
 def test_a_process_asks_before_it_does_anything_else(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     monkeypatch.setattr(FunctionTask, "expect", lambda _, job_id, *__: order.append(f"asked {job_id}"))
-    monkeypatch.setattr(prompt_pool, "request_of", lambda *_: order.append("made") or {})
+    monkeypatch.setattr(talk, "request_of", lambda *_: order.append("made") or {})
     Talk(lambda: (GIVEN, (7, "w@h", (NO_OFFER, "nonce", 1.5), wake_up("job-1"))), print, Begun()).hear()
     assert order == ["asked job-1", "made"]

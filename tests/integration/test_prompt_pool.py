@@ -19,10 +19,12 @@ from celery.concurrency import asynpool, prefork, solo
 from celery.worker import state
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 
-from dispatcher.execution import prompt_pool
+from dispatcher.execution import prompt_pool, talk
+from dispatcher.execution.begun import Begun
 from dispatcher.execution.celery_task import FunctionTask, register
 from dispatcher.execution.lean_hub import LeanHub
-from dispatcher.execution.prompt_pool import EARLY, QUIET, Begun, Pool, PromptPool, Talk, foretell
+from dispatcher.execution.prompt_pool import Pool, PromptPool, foretell
+from dispatcher.execution.talk import EARLY, QUIET, Talk
 from dispatcher.execution.worker import make_worker_app
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
@@ -400,7 +402,7 @@ class TestAProcess:
         register(app, registry, lambda: None)  # type: ignore[arg-type,return-value]
         asked: list[dict[str, Any]] = []
         monkeypatch.setattr(FunctionTask, "ask_early", lambda _, request: asked.append(request))
-        monkeypatch.setattr(prompt_pool, "current_app", app)
+        monkeypatch.setattr(talk, "current_app", app)
         return asked
 
     def test_asks_when_it_is_told_and_when_it_is_given_the_job(self, early: list[dict[str, Any]]) -> None:
