@@ -42,8 +42,10 @@ if TYPE_CHECKING:
 
 #: Seconds until a node looks at what its processes have begun, where nothing wakes it up before.
 LOOK: Final = 0.05
-#: Seconds until a node looks again for a process whose end it was told of and did not find; doubled with each look.
+#: Seconds until a node looks again for a process whose end it was told of and did not find; doubled with each look, and
+#: left to Celery where that would look sooner. Source: celery.concurrency.asynpool.AsynPool.timers, Celery 5.7.
 FIRST_PAUSE: Final = 0.001
+CELERY_PAUSE: Final = 5.0
 #: Bytes that a pipe takes at once, or not at all.
 AT_ONCE: Final = getattr(select, "PIPE_BUF", 512)
 #: Stands for a job that ends with its process: Celery gives it to no other.
@@ -250,8 +252,8 @@ class Pool(asynpool.AsynPool):
 
     def _event_process_exit(self, hub: Any, process: Any, pause: float = FIRST_PAUSE) -> None:  # noqa: ANN401 - Celery's
         super()._event_process_exit(hub, process)  # type: ignore[no-untyped-call]
-        # Its pipe may be closed before it can be waited for. Celery looks for it no sooner than five seconds later.
-        if process in self._pool and pause < LOOK:
+        # Its pipe may be closed before it can be waited for: long before, where others keep it from the processor.
+        if process in self._pool and pause < CELERY_PAUSE:
             hub.call_later(pause, self._event_process_exit, hub, process, 2 * pause)
 
     def _join_exited_workers(self, shutdown: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - billiard's signature

@@ -203,7 +203,7 @@ def test_a_process_that_cannot_be_waited_for_yet_when_its_end_is_told_is_looked_
 
     def poll_late(*args: Any) -> Any:
         looks.append(args)
-        return poll(*args) if len(looks) > 3 else None
+        return poll(*args) if len(looks) > 9 else None
 
     monkeypatch.setattr(process._popen, "poll", poll_late)
     os.kill(process.pid, signal.SIGKILL)
