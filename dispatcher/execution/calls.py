@@ -234,8 +234,18 @@ async def _call_coroutine(call: OneOfMany, function: AnyFunction, arguments: Arg
         raise_if_interrupted(call)
         return await function.callable(*arguments[0], **arguments[1])  # type: ignore[misc]  # is_async says that it can be
     except BaseException as error:
-        raise_interrupted(call, error)
+        if not _is_being_closed(error):
+            raise_interrupted(call, error)
         raise
+
+
+def _is_being_closed(error: BaseException) -> bool:
+    """Whether the coroutine that caught it is left for good, and must let it pass.
+
+    What closes a coroutine is raised in its own frame. What the awaited function raises comes from a frame of that.
+    """
+    origin = error.__traceback__
+    return isinstance(error, GeneratorExit) and origin is not None and origin.tb_next is None
 
 
 def load_together(function: AnyFunction, runs: Sequence[Run]) -> None:

@@ -17,41 +17,39 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import billiard.pool
-from billiard.pool import ACK, READY, RUN, TASK
-from celery import bootsteps, current_app
-from celery.app.trace import fast_trace_task, trace_task_ret
+from billiard.pool import ACK, READY, RUN
+from celery import bootsteps
 from celery.concurrency import asynpool
 from celery.concurrency.prefork import TaskPool
 from celery.signals import task_received
 from celery.worker.state import revoked
 
 from dispatcher.execution.begun import Begun, Given, Late
-from dispatcher.execution.celery_task import FunctionTask, request_of
-from dispatcher.execution.leases import NO_OFFER, Asked, Offer
+from dispatcher.execution.celery_task import FunctionTask
+from dispatcher.execution.leases import NO_OFFER, Asked
 from dispatcher.execution.post import Post, leave_to_others
 from dispatcher.execution.run import new_nonce
+from dispatcher.execution.talk import EARLY, GIVEN, OFFERED, QUIET, Talk
 from dispatcher.transport.guard import PlainWakeUp
-from dispatcher.transport.message import OTHERS_HEADER, WAKE_UP_HEADER, new_body
+from dispatcher.transport.message import OTHERS_HEADER, WAKE_UP_HEADER
 
 if TYPE_CHECKING:
     from dispatcher.transport.voice import Voice
 
 #: Seconds until a node looks at what its processes have begun, where nothing wakes it up before.
 LOOK: Final = 0.05
-#: Seconds until a node looks again for a process whose end it was told of and did not find; doubled with each look.
+#: Seconds until a node looks again for a process whose end it was told of and did not find; doubled with each look, and
+#: left to Celery where that would look sooner. Source: celery.concurrency.asynpool.AsynPool.timers, Celery 5.7.
 FIRST_PAUSE: Final = 0.001
+CELERY_PAUSE: Final = 5.0
 #: Bytes that a pipe takes at once, or not at all.
 AT_ONCE: Final = getattr(select, "PIPE_BUF", 512)
-#: What a process is told beside its jobs: of one that it is about to be given, of one whose beginning it notes, and of
-#: one that Celery does not know yet.
-EARLY: Final = "early"
-QUIET: Final = "quiet"
-GIVEN: Final = "given"
-#: What a process says beside what it does: that it has handed on a connection.
-OFFERED: Final = "offered"
+#: Stands for a job that ends with its process: Celery gives it to no other.
+ENDED: Final = SimpleNamespace(_accepted=True)
 
 
 class PromptPool(bootsteps.Step):
@@ -113,96 +111,6 @@ class Process(asynpool.Worker):
         self._shutdown = restart
         talk = Talk(self.wait_for_job, self.outq.put, begun, receive_told, post)
         self.wait_for_job, self.outq.put = talk.hear, talk.say
-
-
-class Talk:
-    """What a process hears from its node and says to it.
-
-    Args:
-        receive: the next message.
-        put: sends one.
-        begun: where to note that a job was begun.
-        receive_told: as `receive`, after the process was told of the job that the next message is.
-        post: hands the node a connection on which it may ask for the process's jobs.
-    """
-
-    def __init__(
-        self,
-        receive: Callable[[], Any],
-        put: Callable[[Any], None],
-        begun: Begun | None,
-        receive_told: Callable[[], Any] | None = None,
-        post: Post | None = None,
-    ) -> None:
-        self._receive = receive
-        self._receive_told = receive_told or receive
-        self._put = put
-        self._begun = begun
-        self._post = post
-        #: Has a connection made that may be handed on: of the task that was given last.
-        self._offer: Callable[[], Offer | None] | None = None
-        self._quietly = False
-        self._tasks: Mapping[Any, Any] | None = None
-
-    def hear(self) -> Any:  # noqa: ANN401 - as billiard sends it
-        """The next message, if there is one; the job of a wake-up was asked for before it is returned."""
-        message = self._receive()
-        while message:
-            kind, words = message
-            if kind == EARLY:
-                self._ask(*words)
-                message = self._receive_told()
-                continue
-            if kind == GIVEN:
-                return (TASK, self._as_celery_gives_it(*words))
-            self._quietly = kind == QUIET and self._begun is not None
-            # Source: billiard.pool.Worker.workloop; celery.worker.request.Request.execute_using_pool.
-            arguments = words[3]
-            if len(arguments) > 2:  # noqa: PLR2004 - a task's name, its id, its request and more
-                self._ask(arguments[0], arguments[2])
-            return (TASK, words)
-        return message
-
-    def _as_celery_gives_it(
-        self, number: int, hostname: str, asked: tuple[int, str, float], said: tuple[Any, ...]
-    ) -> tuple[Any, ...]:
-        """The words of a job that was given before Celery knew of it, and is asked for before they are made."""
-        wake_up = PlainWakeUp(*said)
-        task = self._task(wake_up.function)
-        if task is not None and not task.expect(wake_up.job_id, hostname, Asked(*asked)):
-            self._offer = partial(task.offer, hostname)
-        request, body = request_of(wake_up, hostname), new_body()
-        self._quietly = self._begun is not None
-        trace = fast_trace_task if current_app.use_fast_trace_task else trace_task_ret
-        return number, None, trace, (wake_up.function, wake_up.job_id, request, body, None, None), {}
-
-    def say(self, message: Any) -> None:  # noqa: ANN401 - as billiard sends it
-        """Send a message, or note what it says."""
-        if self._quietly and self._begun is not None and message[0] == ACK:
-            job, _, at, *_ = message[1]
-            self._begun.note(job, at)
-        else:
-            self._put(message)
-        if self._offer is not None and message[0] == READY:
-            self._hand_on()  # now that nobody waits: it takes a millisecond
-
-    def _hand_on(self) -> None:
-        """Hand the node a connection, if it has none."""
-        make, self._offer = self._offer, None
-        offer = None if self._post is None or make is None else make()
-        if offer is not None and self._post is not None and self._post.hand(offer, os.getpid()):
-            self._put((OFFERED, (os.getpid(),)))
-
-    def _ask(self, name: object, request: Mapping[str, Any]) -> None:
-        task = self._task(name)
-        if task is not None:
-            task.ask_early(request)
-
-    def _task(self, name: object) -> FunctionTask | None:
-        if self._tasks is None:
-            self._tasks = current_app.tasks
-        task = self._tasks.get(name)
-        return task if isinstance(task, FunctionTask) else None
 
 
 class Pool(asynpool.AsynPool):
@@ -301,9 +209,8 @@ class Pool(asynpool.AsynPool):
         for number, job in list(self._quiet.items()):
             process = job._write_to  # noqa: SLF001 - billiard does not show it
             at = None if process is None else process.inq.begun.time_of(number)
-            if at is not None or number not in self._cache:
-                del self._quiet[number]
             if at is not None:
+                del self._quiet[number]
                 self._on_begun(number, None, at, process.pid, None)
         if self._quiet:
             self._look_later()
@@ -336,31 +243,57 @@ class Pool(asynpool.AsynPool):
 
     def _worker_active(self, worker: Any) -> bool:  # noqa: ANN401 - billiard's
         # Asked by the thread that makes pools smaller: what was given to a process is as good as begun.
-        return any(job._write_to is worker for job in list(self._cache.values()))  # noqa: SLF001
+        return worker in self._secretly_busy() or any(job._write_to is worker for job in list(self._cache.values()))  # noqa: SLF001
+
+    def _secretly_busy(self) -> set[Any]:
+        """Processes that have what the pool has no job for: Celery has not asked for it, or has taken it back."""
+        untaken = {given.process for given in list(self._untaken.values())}
+        return untaken | {job._write_to for number, job in list(self._quiet.items()) if number not in self._cache}  # noqa: SLF001
 
     def _event_process_exit(self, hub: Any, process: Any, pause: float = FIRST_PAUSE) -> None:  # noqa: ANN401 - Celery's
         super()._event_process_exit(hub, process)  # type: ignore[no-untyped-call]
-        # Its pipe may be closed before it can be waited for. Celery looks for it no sooner than five seconds later.
-        if process in self._pool and pause < LOOK:
+        # Its pipe may be closed before it can be waited for: long before, where others keep it from the processor.
+        if process in self._pool and pause < CELERY_PAUSE:
             hub.call_later(pause, self._event_process_exit, hub, process, 2 * pause)
 
     def _join_exited_workers(self, shutdown: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - billiard's signature
-        # What a process had begun is lost with it; what it had not is given to another.
-        self.see_begun()
+        self.see_begun()  # in a shutdown nobody looks otherwise, and time limits count from the beginning
         return super()._join_exited_workers(shutdown=shutdown)  # type: ignore[no-untyped-call]
 
     def process_flush_queues(self, proc: Any) -> None:  # noqa: ANN401 - billiard's
         """As ever, when a process has ended."""
+        # What it had begun is lost with it; what it had not is given to another. It begins nothing more.
+        self.see_begun()
         super().process_flush_queues(proc)  # type: ignore[no-untyped-call]
         voice = self._voices.pop(proc, None)
         if voice is not None:
             voice.close()
-        self._untaken = {number: given for number, given in self._untaken.items() if given.process is not proc}
+
+    def on_job_process_down(self, job: Any, pid_gone: int) -> None:  # noqa: ANN401 - billiard's
+        """As ever, of a process that was waited for. What another said that ended just now is not read yet."""
+        if job._write_to not in self._pool:  # noqa: SLF001
+            super().on_job_process_down(job, pid_gone)  # type: ignore[no-untyped-call]
+
+    def _process_cleanup_queues(self, proc: Any) -> None:  # noqa: ANN401 - billiard's
+        if proc in self._secretly_busy():
+            # It may not have read it, or not whole: the process that has its pipes next would.
+            self.on_partial_read(ENDED, proc)  # type: ignore[no-untyped-call]
+            self._untaken = {number: given for number, given in self._untaken.items() if given.process is not proc}
+            self._quiet = {
+                number: job
+                for number, job in self._quiet.items()
+                if number in self._cache or job._write_to is not proc  # noqa: SLF001
+            }
+        super()._process_cleanup_queues(proc)  # type: ignore[no-untyped-call]
 
     def flush(self) -> None:
-        """As ever: what was not begun is taken back."""
+        """As ever: what was not begun is taken back. What is in a pipe is run all the same, and its process busy."""
         self.see_begun()
+        for job in self.outbound_buffer:
+            self._quiet.pop(job._job, None)  # noqa: SLF001
         super().flush()  # type: ignore[no-untyped-call]
+        busy = self._secretly_busy()
+        self._busy_workers.update(pipe for pipe, process in self._fileno_to_inq.items() if process in busy)
 
     def _create_write_handlers(self, hub: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's signature
         super()._create_write_handlers(hub, *args, **kwargs)  # type: ignore[no-untyped-call]

@@ -16,7 +16,7 @@ from dispatcher import Dispatcher, Settings
 from dispatcher.transport.connection import connect
 from dispatcher.transport.embedded import EmbeddedServer
 from tests.acceptance import functions
-from tests.acceptance.helpers import LONG, Worker
+from tests.acceptance.helpers import LONG, Worker, soon
 
 CALLS = 200
 WARM_UP = 20
@@ -78,6 +78,11 @@ def connections(client: redis.Redis, unnamed: str) -> dict[str, str]:
     return {entry["addr"]: entry["name"] or unnamed for entry in client.client_list()}
 
 
+def pops_that_wait(client: redis.Redis) -> int:
+    """How many connections wait for a message."""
+    return sum(entry["cmd"] == "brpop" and "b" in entry["flags"] for entry in client.client_list())
+
+
 def stats(client: redis.Redis) -> Counter[str]:
     """How often each command was run, inside scripts or not."""
     entries = client.info("commandstats").items()
@@ -104,10 +109,14 @@ async def test_a_single_call_costs_the_producer_one_round_trip_and_the_worker_th
             await early.result(LONG)
             await call_one_after_another(WARM_UP)
 
+            # An outcome may be here before its worker has sent for the next message. Each call of the watch begins with
+            # a pop that waits and ends with one: so as many are sent in it as there are calls.
+            await soon(lambda: pops_that_wait(client))
             watcher = Watcher(url)
             with watcher.watch(client):
                 before = stats(client)
                 await call_one_after_another(CALLS)
+                await soon(lambda: pops_that_wait(client))
                 spent = stats(client) - before
             who = connections(client, "consumer") | who
 

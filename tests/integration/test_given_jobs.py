@@ -16,11 +16,13 @@ from celery.signals import task_received
 from kombu import Connection
 from kombu.asynchronous import Hub
 
-from dispatcher.execution import prompt_pool
+from dispatcher.execution import prompt_pool, talk
+from dispatcher.execution.begun import Begun
 from dispatcher.execution.celery_task import FunctionTask, ShownRequest, register, request_of
 from dispatcher.execution.ending import Ending
 from dispatcher.execution.leases import NO_OFFER, Asked
-from dispatcher.execution.prompt_pool import GIVEN, Begun, Pool, Talk, give
+from dispatcher.execution.prompt_pool import Pool, give
+from dispatcher.execution.talk import GIVEN, Talk
 from dispatcher.registry.registry import Registry
 from dispatcher.transport.guard import PlainWakeUp, read_plain
 from dispatcher.transport.guarded import Message
@@ -66,7 +68,7 @@ def app(written: Any, monkeypatch: pytest.MonkeyPatch) -> Celery:
     registry.function(add)
     register(made, registry, lambda: Executor(str(written)))  # type: ignore[arg-type,return-value]
     made.finalize()
-    monkeypatch.setattr(prompt_pool, "current_app", made)
+    monkeypatch.setattr(talk, "current_app", made)
     monkeypatch.setattr("celery.app.trace.current_app", SimpleNamespace(_get_current_object=lambda: made))
     return made
 
@@ -81,6 +83,11 @@ def wake_up(job_id: str, shown: str = "{}") -> PlainWakeUp:
     found = read_plain(write_plain_message(job_id, shown, function="add", queue="q", origin="producer-1").encode())
     assert found is not None
     return found
+
+
+def read(written: Any) -> list[str]:
+    """The lines that processes have written so far."""
+    return written.read_text().splitlines() if written.exists() else []
 
 
 def as_celery_asks(pool: Pool, job_id: str) -> Told:
@@ -184,14 +191,29 @@ def test_one_that_celery_asks_for_when_it_has_run_is_given_as_any_other(hub: Hub
     assert not pool._cache
 
 
-def test_one_that_celery_does_not_ask_for_ends_with_its_process(hub: Hub, pool: Pool) -> None:
+@pytest.mark.parametrize("is_read", [True, False])
+def test_one_that_celery_does_not_ask_for_ends_with_its_process(
+    is_read: bool, hub: Hub, pool: Pool, written: Any
+) -> None:
     (process,) = pool._pool
+    if not is_read:
+        os.kill(process.pid, signal.SIGSTOP)
     assert pool.give(wake_up("long-1"), "w@h")
+    run_until(hub, lambda: not is_read or "run long-1" in read(written))
     os.kill(process.pid, signal.SIGKILL)
     run_until(hub, lambda: process not in pool._pool and pool._all_inqueues)
     assert not pool._untaken
     told = as_celery_asks(pool, "job-1")
     run_until(hub, lambda: told.results)
+    assert ("run long-1" in read(written)) is is_read, "no other process finds it in its pipe"
+
+
+def test_one_that_celery_has_not_asked_for_keeps_its_process(hub: Hub, pool: Pool) -> None:
+    (process,) = pool._pool
+    assert pool.give(wake_up("long-1"), "w@h")
+    assert pool._worker_active(process)
+    pool.flush()  # the connection to the broker was lost, and what Celery asks for is run by others
+    assert not pool.give(wake_up("job-1"), "w@h"), "nobody is free"
 
 
 def test_nothing_is_given_where_it_could_not_be_taken_at_once(hub: Hub, pool: Pool) -> None:
@@ -252,6 +274,6 @@ def test_where_somebody_may_change_what_is_received_nothing_is_given_before(
 def test_a_process_asks_before_it_does_anything_else(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     monkeypatch.setattr(FunctionTask, "expect", lambda _, job_id, *__: order.append(f"asked {job_id}"))
-    monkeypatch.setattr(prompt_pool, "request_of", lambda *_: order.append("made") or {})
+    monkeypatch.setattr(talk, "request_of", lambda *_: order.append("made") or {})
     Talk(lambda: (GIVEN, (7, "w@h", (NO_OFFER, "nonce", 1.5), wake_up("job-1"))), print, Begun()).hear()
     assert order == ["asked job-1", "made"]

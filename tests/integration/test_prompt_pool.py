@@ -19,10 +19,12 @@ from celery.concurrency import asynpool, prefork, solo
 from celery.worker import state
 from kombu.asynchronous import Hub, get_event_loop, set_event_loop
 
-from dispatcher.execution import prompt_pool
+from dispatcher.execution import prompt_pool, talk
+from dispatcher.execution.begun import Begun
 from dispatcher.execution.celery_task import FunctionTask, register
 from dispatcher.execution.lean_hub import LeanHub
-from dispatcher.execution.prompt_pool import EARLY, QUIET, Begun, Pool, PromptPool, Talk, foretell
+from dispatcher.execution.prompt_pool import Pool, PromptPool, foretell
+from dispatcher.execution.talk import EARLY, QUIET, Talk
 from dispatcher.execution.worker import make_worker_app
 from dispatcher.registry.registry import Registry
 from dispatcher.settings import Settings
@@ -94,6 +96,14 @@ def run_until(hub: Hub, done: Callable[[], object]) -> None:
     while not done():
         assert time.monotonic() < end
         hub.run_once()
+
+
+def soon(done: Callable[[], object]) -> None:
+    """Wait for what another process does, where the loop must not run."""
+    end = time.monotonic() + LONG
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 def messages_of(pool: Pool) -> list[int]:
@@ -193,12 +203,95 @@ def test_a_process_that_cannot_be_waited_for_yet_when_its_end_is_told_is_looked_
 
     def poll_late(*args: Any) -> Any:
         looks.append(args)
-        return poll(*args) if len(looks) > 3 else None
+        return poll(*args) if len(looks) > 9 else None
 
     monkeypatch.setattr(process._popen, "poll", poll_late)
     os.kill(process.pid, signal.SIGKILL)
     run_until(hub, lambda: told.failures)
     assert isinstance(told.failures[0], WorkerLostError)
+
+
+def test_a_job_that_was_begun_while_its_end_was_looked_for_is_lost_with_its_process(
+    no_timers: None, hub: Hub, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (process,) = pool._pool
+    os.kill(process.pid, signal.SIGSTOP)
+    told = Told()
+    job = told.apply(pool, time.sleep, 60)
+    poll = process._popen.poll
+
+    def begin_and_end(*_: Any) -> Any:
+        monkeypatch.setattr(process._popen, "poll", poll)
+        os.kill(process.pid, signal.SIGCONT)
+        soon(lambda: process.inq.begun.time_of(job._job))
+        os.kill(process.pid, signal.SIGKILL)
+        return poll(0)
+
+    monkeypatch.setattr(process._popen, "poll", begin_and_end)
+    pool.maintain_pool()
+    run_until(hub, lambda: told.accepted)
+    assert [pid for pid, _ in told.accepted] == [process.pid], "no other has begun it"
+    run_until(hub, lambda: told.failures)
+    assert isinstance(told.failures[0], WorkerLostError)
+
+
+def test_a_job_is_not_given_to_another_before_all_is_heard_of_the_process_that_had_it(
+    no_timers: None, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pool_on(hub, processes=2) as pool:
+        for process in pool._pool:
+            os.kill(process.pid, signal.SIGSTOP)
+        told = Told()
+        process = told.apply(pool, abs, -7)._write_to
+        (other,) = {*pool._pool} - {process}
+        os.kill(other.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+        poll = process._popen.poll
+
+        def end_after_this(*_: Any) -> None:
+            monkeypatch.setattr(process._popen, "poll", end)
+
+        def end(*_: Any) -> Any:
+            monkeypatch.setattr(process._popen, "poll", poll)
+            os.kill(process.pid, signal.SIGCONT)
+            assert process.outq._reader.poll(LONG), "it has ended its job"
+            os.kill(process.pid, signal.SIGKILL)
+            return poll(0)
+
+        monkeypatch.setattr(process._popen, "poll", end_after_this)
+        pool.maintain_pool()
+        run_until(hub, lambda: told.results)
+        assert [pid for pid, _ in told.accepted] == [process.pid]
+
+
+def test_a_job_that_was_taken_back_and_runs_all_the_same_keeps_its_process_and_is_counted(hub: Hub, pool: Pool) -> None:
+    (process,) = pool._pool
+    os.kill(process.pid, signal.SIGSTOP)
+    told = Told()
+    told.apply(pool, abs, -1)
+    pool.flush()  # the connection to the broker was lost
+    pool.see_begun()
+    free = pool._free()
+    os.kill(process.pid, signal.SIGCONT)
+    assert not free
+    run_until(hub, pool._free)
+    # A process that has run as many jobs as it may waits for half a minute until all that it said was heard.
+    assert pool._on_ready_counters[process.pid].value == 1
+    assert not pool._quiet
+    assert not told.results
+
+
+def test_a_job_that_was_taken_back_ends_with_a_process_that_has_not_read_it(hub: Hub, pool: Pool) -> None:
+    (process,) = pool._pool
+    os.kill(process.pid, signal.SIGSTOP)
+    taken_back, told = Told(), Told()
+    taken_back.apply(pool, time.sleep, 60)
+    pool.flush()
+    os.kill(process.pid, signal.SIGKILL)
+    run_until(hub, lambda: process not in pool._pool and pool._all_inqueues)
+    assert not pool._quiet
+    told.apply(pool, abs, -1)
+    run_until(hub, lambda: told.results)
 
 
 def test_a_process_that_was_told_of_a_job_is_given_it(hub: Hub) -> None:
@@ -309,7 +402,7 @@ class TestAProcess:
         register(app, registry, lambda: None)  # type: ignore[arg-type,return-value]
         asked: list[dict[str, Any]] = []
         monkeypatch.setattr(FunctionTask, "ask_early", lambda _, request: asked.append(request))
-        monkeypatch.setattr(prompt_pool, "current_app", app)
+        monkeypatch.setattr(talk, "current_app", app)
         return asked
 
     def test_asks_when_it_is_told_and_when_it_is_given_the_job(self, early: list[dict[str, Any]]) -> None:

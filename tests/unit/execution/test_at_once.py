@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import gc
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -324,6 +325,37 @@ class TestAbandonment:
         ((_, done),) = made.ledger.retries()
         assert {index: call.state for index, call in done.items()} == {0: "succeeded"}, "a timeout may be retried"
         assert len(list(made.ledger.settlements())) == 0
+
+
+class TestLeftForGood:
+    """A call that was told to stop, and whose coroutine nobody drives any more."""
+
+    @staticmethod
+    def called(what: Callable[[Any], object], monkeypatch: Patch) -> Any:
+        does(monkeypatch, what)
+        call = OneOfMany(index=0, loop=asyncio.new_event_loop(), on_end=lambda _: None)
+        call.loop.close()
+        coroutine = calls._call_coroutine(call, module.registry.get("do_async"), ((), {}))
+        coroutine.send(None)
+        call.interrupt(CallCancelled, 0.0)
+        return coroutine
+
+    def test_says_nothing_of_it(self, monkeypatch: Patch) -> None:
+        complaints: list[object] = []
+        monkeypatch.setattr("sys.unraisablehook", complaints.append)
+        coroutine = self.called(lambda _: asyncio.sleep(0), monkeypatch)
+        del coroutine
+        gc.collect()
+        assert complaints == []
+
+    def test_is_stopped_where_the_function_raises_the_same_of_itself(self, monkeypatch: Patch) -> None:
+        async def act(_: object) -> None:
+            await asyncio.sleep(0)
+            raise GeneratorExit
+
+        coroutine = self.called(act, monkeypatch)
+        with pytest.raises(CallCancelled):
+            coroutine.send(None)
 
 
 class TestWhatHasEndedIsRecordedMeanwhile:
