@@ -19,6 +19,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
         yield running
 
 
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A server of a file's own, that its tests may fill."""
+    with EmbeddedServer(tmp_path_factory.mktemp("filled"), persist=False) as running:
+        yield running
+
+
 @pytest.fixture
 def client(server: EmbeddedServer) -> Iterator[redis.Redis]:
     """A plain client of that server."""

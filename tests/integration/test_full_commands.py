@@ -26,13 +26,6 @@ Ran = SimpleNamespace
 Run = Callable[..., Ran]
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    """A server that these tests fill."""
-    with EmbeddedServer(tmp_path_factory.mktemp("filled"), persist=False) as running:
-        yield running
-
-
 @pytest.fixture
 def rig(own: EmbeddedServer, namespace: str) -> Iterator[Rig]:
     with connect(own.url, role="test") as client:

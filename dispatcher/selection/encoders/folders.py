@@ -41,7 +41,7 @@ _OTHER_WEIGHTS: Final = "pytorch_model.bin"
 _DIGITS: Final = 12
 
 
-class Settings(BaseModel):
+class ModelSettings(BaseModel):
     """What sentence-transformers writes down of how a model is used, as far as it matters here."""
 
     max_seq_length: PositiveInt | None = None
@@ -91,7 +91,7 @@ class ModelFolder:
             path.name.startswith(".") or path.suffix in _OTHERS or path.name == _OTHER_WEIGHTS
         )
 
-    def settings(self) -> Settings:
+    def settings(self) -> ModelSettings:
         """What is said of how the model is used.
 
         Raises:
@@ -100,7 +100,7 @@ class ModelFolder:
         paths = [path for name in reversed(_SETTINGS) for path in sorted(self.folder.glob(name))]
         read = {key: value for path in paths for key, value in _read_json(path, dict[str, Any]).items()}
         try:
-            return Settings.model_validate(read)
+            return ModelSettings.model_validate(read)
         except ValidationError as error:
             problem = error.errors()[0]
             msg = f"{self.folder}: {'.'.join(map(str, problem['loc']))} in its settings: {problem['msg']}"
