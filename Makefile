@@ -24,7 +24,7 @@ UNSTEERED := env $(addprefix -u ,$(FOREIGN))
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench profile scale bench-model bench-selection common-vectors docs settings-doc build secrets constraints clean
+.PHONY: help demo test check format bench profile scale bench-model bench-selection common-vectors request-layers docs settings-doc build secrets constraints clean
 
 help: ## List the targets
 	@echo "make TARGET [ARGS=\"…\"]"
@@ -77,6 +77,10 @@ bench-model: $(RUNTIME) ## Fetch a larger encoder for it, all-mpnet-base-v2, int
 common-vectors: $(RUNTIME) ## Write what requests have in common, for the encoders installed (dispatcher/selection/common)
 	@env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} \
 		$(BIN)/python -c 'from dispatcher.selection.meaning import write_common; write_common()'
+
+request-layers: $(RUNTIME) ## Train the layers that adapting begins from, on a data set (DATA=folder, ten minutes)
+	@env OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} \
+		$(BIN)/python -m benchmarks.selection.request_layers "$(or $(DATA),../shared/data/clinc150)" $(ARGS)
 
 docs: settings-doc ## Write every page that is made from the code
 

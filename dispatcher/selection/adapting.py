@@ -19,8 +19,8 @@ Khosla et al. 2020, "Supervised Contrastive Learning"; Gunel et al. 2021, "Super
 Pre-trained Language Model Fine-tuning", for that beside the cross-entropy.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -28,9 +28,10 @@ import numpy as np
 from dispatcher.selection.encoders.encoder import unit
 from dispatcher.selection.encoders.minilm import HEADS, MiniLM
 from dispatcher.selection.layers import PARTS, Layer, Packed
+from dispatcher.selection.linear_training import Labelled
 from dispatcher.selection.loss import Floats, Integers, Slope, cross_entropy, log_softmax
 from dispatcher.selection.meaning import Meaning
-from dispatcher.selection.optimisers import Adam, fit
+from dispatcher.selection.optimisers import Adam, Epoch, fit
 
 #: What a cosine of 1 is worth as a logit.
 SCALE: Final = 20.0
@@ -168,18 +169,35 @@ def _sample(labels: Integers, seed: int) -> Integers:
     return chosen
 
 
-def adapt(  # noqa: PLR0913 - all of one training
-    meaning: Meaning, starts: Floats, texts: Sequence[str], labels: Integers, weights: Floats, *, seed: int = 0
+def adapt(
+    meaning: Meaning, layers: Sequence[Floats], starts: Floats, texts: Sequence[str], labelled: Labelled
+) -> tuple[Floats, ...]:
+    """Train the layers on as many of a registry's examples as are looked at; see `train_layers`."""
+    chosen = _sample(labelled.labels, labelled.seed)
+    looked_at = replace(labelled, labels=labelled.labels[chosen], weights=labelled.weights[chosen])
+    return train_layers(meaning, layers, starts, [texts[int(place)] for place in chosen], looked_at)
+
+
+def train_layers(  # noqa: PLR0913 - all of one training
+    meaning: Meaning,
+    layers: Sequence[Floats],
+    starts: Floats,
+    texts: Sequence[str],
+    labelled: Labelled,
+    *,
+    epochs: int = EPOCHS,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> tuple[Floats, ...]:
     """Train the layers.
 
     Args:
-        meaning: the encoder as it is, one that can be adapted.
+        meaning: the encoder with these layers, one that can be adapted.
+        layers: where their weights begin, as `MiniLM.open_layers` gives them.
         starts: of each function, of length 1, shape (functions, dimension).
         texts: the examples.
-        labels: the function of each.
-        weights: of each example.
-        seed: of the order in which they are looked at.
+        labelled: the function of each, its weight, and the seed of the order in which they are looked at.
+        epochs: passes over the examples.
+        on_epoch: told after each pass.
 
     Returns:
         The layers' weights as `Meaning.adapted` takes them; none where the encoder can read none of the texts.
@@ -187,26 +205,24 @@ def adapt(  # noqa: PLR0913 - all of one training
     place = meaning.adaptable
     if place is None:
         return ()
-    chosen = _sample(labels, seed)
-    texts, labels, weights = [texts[int(place)] for place in chosen], labels[chosen], weights[chosen]
-    read, layers = MiniLM().open_layers(texts)
+    read, _ = MiniLM().open_layers(texts)
     legible = np.array([len(rows) > 0 for rows in read])
     if not legible.any():
         return ()
     rows = meaning.requests(texts)
     prototypes = starts.copy()
-    np.add.at(prototypes, labels, rows)
+    np.add.at(prototypes, labelled.labels, rows)
     objective = Adapting(
         read=[tokens for tokens in read if len(tokens)],
         rows=rows[legible],
         common=meaning.common[place[0]],
         columns=place[0],
         share=place[1],
-        labels=labels[legible],
-        weights=weights[legible] / weights.mean(),
+        labels=labelled.labels[legible],
+        weights=labelled.weights[legible] / labelled.weights.mean(),
         layers=layers,
         prototypes=prototypes,
         heads=HEADS,
     )
-    fitted = fit(objective, Adam(batch_size=BATCH, rate=RATE, warming=WARMING), epochs=EPOCHS, seed=seed)
-    return tuple(fitted.parameters[:-1])
+    optimiser = Adam(batch_size=BATCH, rate=RATE, warming=WARMING)
+    return tuple(fit(objective, optimiser, epochs=epochs, seed=labelled.seed, on_epoch=on_epoch).parameters[:-1])

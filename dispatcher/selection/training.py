@@ -35,6 +35,7 @@ from dispatcher.selection.model import Examples, Model
 from dispatcher.selection.neighbours import MAX_OF_FUNCTION, MAX_TEXTS
 from dispatcher.selection.network_training import train_network
 from dispatcher.selection.optimisers import Epoch
+from dispatcher.selection.request_layers import request_layers
 from dispatcher.selection.rules import CompiledRule
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
@@ -278,9 +279,11 @@ class _Trainer:
         if not self.adapts:
             return ()
         self._progress("adapting the encoder")
-        starts = Embedding(self._cards, meaning).start / np.float32(SCALE)
+        layers = request_layers()
+        reader = meaning.adapted(layers)
+        starts = Embedding(self._cards, reader).start / np.float32(SCALE)
         texts = [example.text for example in inside]
-        return adapt(meaning, starts, texts, labelled.labels, labelled.weights, seed=self._seed)
+        return adapt(reader, layers, starts, texts, labelled)
 
     def _remembered(self, examples: Sequence[Example]) -> Examples:
         """Texts for the neighbours: as many of each function as it may have."""

@@ -13,6 +13,7 @@ from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.encoders.encoder import unit
 from dispatcher.selection.encoders.minilm import HEADS, MiniLM
 from dispatcher.selection.layers import PARTS, Layer, Packed
+from dispatcher.selection.linear_training import Labelled
 from dispatcher.selection.meaning import MINILM, Meaning, load_meaning
 from dispatcher.selection.model import Model
 from dispatcher.selection.snapshot import Snapshot
@@ -38,6 +39,10 @@ def model(meaning) -> Model:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(adapting, "LEAST", 50)
         return train(make_cards(), EXAMPLES, validation=sentences(held_out=True), meaning=meaning)
+
+
+def labelled(labels: np.ndarray) -> Labelled:
+    return Labelled(labels=labels, weights=np.ones(len(labels), np.float32), functions=3, seed=0)
 
 
 def go_through(read: list[np.ndarray], weights: list[np.ndarray]) -> np.ndarray:
@@ -93,7 +98,8 @@ def test_of_many_examples_as_many_of_each_function_are_looked_at(meaning, monkey
     monkeypatch.setattr(MiniLM, "open_layers", lambda own, texts: read.extend(texts) or real(own, texts))
     texts = [f"{TEXTS[label]} {number}" for number, label in enumerate(labels)]
     starts = np.eye(3, meaning.dimension, dtype=np.float32)
-    assert adapting.adapt(meaning, starts, texts, labels, np.ones(len(labels), np.float32))
+    layers = real(MiniLM(), ())[1]
+    assert adapting.adapt(meaning, layers, starts, texts, labelled(labels))
     assert read == [texts[place] for place in chosen]
 
 
@@ -111,7 +117,7 @@ def test_an_encoder_that_is_not_known_and_too_few_examples_leave_it_as_it_is(mea
 
 def test_layers_are_adapted_in_all_folds_or_in_none(meaning, monkeypatch):
     adapted = []
-    monkeypatch.setattr(training, "adapt", lambda *given, **_: adapted.append(len(given[2])) or ())
+    monkeypatch.setattr(training, "adapt", lambda *given, **_: adapted.append(len(given[3])) or ())
     monkeypatch.setattr(adapting, "LEAST", len(EXAMPLES))
     train(make_cards(), EXAMPLES, meaning=meaning)
     assert adapted[-1] == len(EXAMPLES)
@@ -136,7 +142,8 @@ def test_what_can_be_adapted_stands_where_the_encoders_name_says(name, place):
 
 def test_texts_that_the_encoder_cannot_read_adapt_nothing(meaning):
     starts, labels = np.zeros((1, meaning.dimension), np.float32), np.zeros(1, np.int64)
-    assert adapting.adapt(meaning, starts, TEXTS[3:], labels, np.ones(1, np.float32)) == ()
+    layers = MiniLM().open_layers(())[1]
+    assert adapting.adapt(meaning, layers, starts, TEXTS[3:], labelled(labels)) == ()
 
 
 def test_examples_of_a_function_come_to_stand_together_and_apart_from_the_others(meaning, model):
