@@ -17,7 +17,7 @@ from rich.console import Console
 from benchmarks.selection.kinds import DataError, Intents, read_set
 from dispatcher.clock import SystemClock
 from dispatcher.errors import DispatcherError
-from dispatcher.selection.adapting import train_layers
+from dispatcher.selection.adapting import Beginning, train_layers
 from dispatcher.selection.encoders import e5
 from dispatcher.selection.encoders.minilm import MiniLM
 from dispatcher.selection.linear_training import Labelled
@@ -64,8 +64,7 @@ def main(
 
     _, own = MiniLM().open_layers(())
     trained = train_layers(
-        meaning,
-        own,
+        Beginning(layers=own, meaning=meaning),
         np.zeros((len(names), meaning.dimension), np.float32),
         [text for text, _ in rows],
         Labelled(

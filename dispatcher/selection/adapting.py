@@ -55,6 +55,16 @@ BATCH: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Beginning:
+    """Where adapting begins."""
+
+    #: The weights of the layers, as `MiniLM.open_layers` gives them.
+    layers: Sequence[Floats]
+    #: The encoder with these layers, one that can be adapted.
+    meaning: Meaning
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Adapting:
     """The objective; its parameters are the weights of the layers and, at the end, the prototypes."""
 
@@ -169,18 +179,15 @@ def _sample(labels: Integers, seed: int) -> Integers:
     return chosen
 
 
-def adapt(
-    meaning: Meaning, layers: Sequence[Floats], starts: Floats, texts: Sequence[str], labelled: Labelled
-) -> tuple[Floats, ...]:
+def adapt(beginning: Beginning, starts: Floats, texts: Sequence[str], labelled: Labelled) -> tuple[Floats, ...]:
     """Train the layers on as many of a registry's examples as are looked at; see `train_layers`."""
     chosen = _sample(labelled.labels, labelled.seed)
     looked_at = replace(labelled, labels=labelled.labels[chosen], weights=labelled.weights[chosen])
-    return train_layers(meaning, layers, starts, [texts[int(place)] for place in chosen], looked_at)
+    return train_layers(beginning, starts, [texts[int(place)] for place in chosen], looked_at)
 
 
 def train_layers(  # noqa: PLR0913 - all of one training
-    meaning: Meaning,
-    layers: Sequence[Floats],
+    beginning: Beginning,
     starts: Floats,
     texts: Sequence[str],
     labelled: Labelled,
@@ -191,8 +198,7 @@ def train_layers(  # noqa: PLR0913 - all of one training
     """Train the layers.
 
     Args:
-        meaning: the encoder with these layers, one that can be adapted.
-        layers: where their weights begin, as `MiniLM.open_layers` gives them.
+        beginning: where the weights begin.
         starts: of each function, of length 1, shape (functions, dimension).
         texts: the examples.
         labelled: the function of each, its weight, and the seed of the order in which they are looked at.
@@ -202,6 +208,7 @@ def train_layers(  # noqa: PLR0913 - all of one training
     Returns:
         The layers' weights as `Meaning.adapted` takes them; none where the encoder can read none of the texts.
     """
+    meaning = beginning.meaning
     place = meaning.adaptable
     if place is None:
         return ()
@@ -220,7 +227,7 @@ def train_layers(  # noqa: PLR0913 - all of one training
         share=place[1],
         labels=labelled.labels[legible],
         weights=labelled.weights[legible] / labelled.weights.mean(),
-        layers=layers,
+        layers=beginning.layers,
         prototypes=prototypes,
         heads=HEADS,
     )

@@ -19,7 +19,7 @@ import numpy as np
 
 from dispatcher.errors import ModelError
 from dispatcher.selection import fusion
-from dispatcher.selection.adapting import adapt, is_worth_it
+from dispatcher.selection.adapting import Beginning, adapt, is_worth_it
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
 from dispatcher.selection.defaults import TRAINED_MEANING_ABSTENTION, TRAINED_WORDS_ABSTENTION
@@ -89,7 +89,9 @@ def train(  # noqa: PLR0913 - all of one training
     if not functions:
         msg = "there is no example of any registered function to train on"
         raise ModelError(msg)
-    trainer.adapts = meaning is not None and is_worth_it(meaning, len(functions))
+    if meaning is not None and is_worth_it(meaning, len(functions)):
+        layers = request_layers()
+        trainer.beginning = Beginning(layers=layers, meaning=meaning.adapted(layers))
     trainer.networks = len(functions) >= MIN_NETWORK and len(set(functions)) > 1
     held_out = trainer.known(validation)
     if any(example.function for example in held_out):
@@ -142,8 +144,8 @@ class _Trainer:
         self._meaning = meaning
         self._seed = seed
         self._progress = progress
-        #: Whether the encoder is adapted: in all folds, or in none.
-        self.adapts = False
+        #: Where the encoder's layers begin to be adapted, in all folds; None: in none.
+        self.beginning: Beginning | None = None
         #: Whether networks are trained: likewise, or the folds would say nothing of how far to trust them.
         self.networks = False
         self._positions = {name: position for position, card in enumerate(cards) for name in card.names}
@@ -164,7 +166,7 @@ class _Trainer:
             for card in self._cards
         )
         unaware = _Trainer(cards, self._rules, self._meaning, self._seed, self._progress)
-        unaware.adapts, unaware.networks = self.adapts, self.networks
+        unaware.beginning, unaware.networks = self.beginning, self.networks
         return unaware
 
     # --- one model ----------------------------------------------------------------------------------------------
@@ -249,7 +251,7 @@ class _Trainer:
         validation: tuple[Sequence[Example], Integers],
     ) -> Model:
         """A model with the tiers over sentence vectors too."""
-        adapted = self._adapt(meaning, inside, labelled)
+        adapted = self._adapt(inside, labelled)
         reader = meaning.adapted(adapted) if adapted else meaning
         learnt = train_vector_tiers(
             self._cards, reader, inside, labelled, validation, networks=self.networks, progress=self._progress
@@ -274,16 +276,13 @@ class _Trainer:
             },
         )
 
-    def _adapt(self, meaning: Meaning, inside: Sequence[Example], labelled: Labelled) -> tuple[Floats, ...]:
+    def _adapt(self, inside: Sequence[Example], labelled: Labelled) -> tuple[Floats, ...]:
         """The encoder's last layers, trained further; nothing where they are not."""
-        if not self.adapts:
+        if self.beginning is None:
             return ()
         self._progress("adapting the encoder")
-        layers = request_layers()
-        reader = meaning.adapted(layers)
-        starts = Embedding(self._cards, reader).start / np.float32(SCALE)
-        texts = [example.text for example in inside]
-        return adapt(reader, layers, starts, texts, labelled)
+        starts = Embedding(self._cards, self.beginning.meaning).start / np.float32(SCALE)
+        return adapt(self.beginning, starts, [example.text for example in inside], labelled)
 
     def _remembered(self, examples: Sequence[Example]) -> Examples:
         """Texts for the neighbours: as many of each function as it may have."""

@@ -9,6 +9,7 @@ import pytest
 
 from dispatcher.errors import ModelError
 from dispatcher.selection import adapting, training
+from dispatcher.selection.adapting import Beginning
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.encoders.encoder import unit
 from dispatcher.selection.encoders.minilm import HEADS, MiniLM
@@ -98,8 +99,8 @@ def test_of_many_examples_as_many_of_each_function_are_looked_at(meaning, monkey
     monkeypatch.setattr(MiniLM, "open_layers", lambda own, texts: read.extend(texts) or real(own, texts))
     texts = [f"{TEXTS[label]} {number}" for number, label in enumerate(labels)]
     starts = np.eye(3, meaning.dimension, dtype=np.float32)
-    layers = real(MiniLM(), ())[1]
-    assert adapting.adapt(meaning, layers, starts, texts, labelled(labels))
+    begin = Beginning(layers=real(MiniLM(), ())[1], meaning=meaning)
+    assert adapting.adapt(begin, starts, texts, labelled(labels))
     assert read == [texts[place] for place in chosen]
 
 
@@ -117,12 +118,14 @@ def test_an_encoder_that_is_not_known_and_too_few_examples_leave_it_as_it_is(mea
 
 def test_layers_are_adapted_in_all_folds_or_in_none(meaning, monkeypatch):
     adapted = []
-    monkeypatch.setattr(training, "adapt", lambda *given, **_: adapted.append(len(given[3])) or ())
+    begun = []
+    monkeypatch.setattr(training, "adapt", lambda *given: begun.append(given[0]) or adapted.append(len(given[2])) or ())
     monkeypatch.setattr(adapting, "LEAST", len(EXAMPLES))
     train(make_cards(), EXAMPLES, meaning=meaning)
     assert adapted[-1] == len(EXAMPLES)
     assert len(adapted) > 1
     assert max(adapted[:-1]) < len(EXAMPLES)
+    assert all(beginning is begun[0] for beginning in begun)
 
 
 @pytest.mark.parametrize(
@@ -142,8 +145,8 @@ def test_what_can_be_adapted_stands_where_the_encoders_name_says(name, place):
 
 def test_texts_that_the_encoder_cannot_read_adapt_nothing(meaning):
     starts, labels = np.zeros((1, meaning.dimension), np.float32), np.zeros(1, np.int64)
-    layers = MiniLM().open_layers(())[1]
-    assert adapting.adapt(meaning, layers, starts, TEXTS[3:], labelled(labels)) == ()
+    begin = Beginning(layers=MiniLM().open_layers(())[1], meaning=meaning)
+    assert adapting.adapt(begin, starts, TEXTS[3:], labelled(labels)) == ()
 
 
 def test_examples_of_a_function_come_to_stand_together_and_apart_from_the_others(meaning, model):

@@ -72,15 +72,17 @@ def test_the_shipped_layers_tell_requests_apart_better_than_the_encoders_own(mea
 
 def test_adapting_begins_from_them_and_an_encoder_without_examples_enough_does_not_have_them(meaning, monkeypatch):
     begun = []
-    monkeypatch.setattr(training, "adapt", lambda reader, layers, *_, **__: begun.append((reader, layers)) or ())
+    monkeypatch.setattr(training, "adapt", lambda beginning, *_: begun.append(beginning) or ())
     untouched = train(make_cards(), EXAMPLES[:50], meaning=meaning)
     assert begun == []
     assert untouched.adapted == ()
     monkeypatch.setattr(adapting, "LEAST", len(EXAMPLES))
     train(make_cards(), EXAMPLES, validation=EXAMPLES[:20], meaning=meaning)
-    [(reader, layers)] = begun
-    assert all(map(np.array_equal, layers, request_layers.request_layers()))
-    assert np.array_equal(reader.request("play jazz"), meaning.adapted(layers).request("play jazz"))
+    [beginning] = begun
+    assert all(map(np.array_equal, beginning.layers, request_layers.request_layers()))
+    moved = meaning.adapted(beginning.layers).request("play jazz")
+    assert np.array_equal(beginning.meaning.request("play jazz"), moved)
+    assert not np.allclose(meaning.request("play jazz"), moved, atol=0.01)
 
 
 def test_the_command_writes_what_moved_on_a_data_set_of_intents(tmp_path, own):
