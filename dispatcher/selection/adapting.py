@@ -32,6 +32,7 @@ from dispatcher.selection.linear_training import Labelled
 from dispatcher.selection.loss import Floats, Integers, Slope, cross_entropy, log_softmax
 from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.optimisers import Adam, Epoch, fit
+from dispatcher.selection.request_layers import request_layers
 
 #: What a cosine of 1 is worth as a logit.
 SCALE: Final = 20.0
@@ -166,6 +167,18 @@ def _unit_back(by_unit: Floats, rows: Floats) -> Floats:
 def is_worth_it(meaning: Meaning, examples: int) -> bool:
     """Whether there are enough examples to adapt an encoder by, and an encoder that can be."""
     return examples >= LEAST and meaning.adaptable is not None
+
+
+def begin(meaning: Meaning, examples: int) -> Beginning:
+    """Where layers begin: as requests moved them; with more examples than are looked at, as the encoder has them.
+
+    Raises:
+        ModelError: the encoder is not installed, or its weights are not the pinned ones.
+    """
+    if examples > MOST:
+        return Beginning(layers=MiniLM().open_layers(())[1], meaning=meaning)
+    layers = request_layers()
+    return Beginning(layers=layers, meaning=meaning.adapted(layers))
 
 
 def _sample(labels: Integers, seed: int) -> Integers:

@@ -19,7 +19,7 @@ import numpy as np
 
 from dispatcher.errors import ModelError
 from dispatcher.selection import fusion
-from dispatcher.selection.adapting import Beginning, adapt, is_worth_it
+from dispatcher.selection.adapting import Beginning, adapt, begin, is_worth_it
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
 from dispatcher.selection.defaults import TRAINED_MEANING_ABSTENTION, TRAINED_WORDS_ABSTENTION
@@ -35,7 +35,6 @@ from dispatcher.selection.model import Examples, Model
 from dispatcher.selection.neighbours import MAX_OF_FUNCTION, MAX_TEXTS
 from dispatcher.selection.network_training import train_network
 from dispatcher.selection.optimisers import Epoch
-from dispatcher.selection.request_layers import request_layers
 from dispatcher.selection.rules import CompiledRule
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.softmax import Ngrams, Read, Softmax, document_of
@@ -90,8 +89,7 @@ def train(  # noqa: PLR0913 - all of one training
         msg = "there is no example of any registered function to train on"
         raise ModelError(msg)
     if meaning is not None and is_worth_it(meaning, len(functions)):
-        layers = request_layers()
-        trainer.beginning = Beginning(layers=layers, meaning=meaning.adapted(layers))
+        trainer.beginning = begin(meaning, len(functions))
     trainer.networks = len(functions) >= MIN_NETWORK and len(set(functions)) > 1
     held_out = trainer.known(validation)
     if any(example.function for example in held_out):

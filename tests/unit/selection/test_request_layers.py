@@ -85,6 +85,14 @@ def test_adapting_begins_from_them_and_an_encoder_without_examples_enough_does_n
     assert not np.allclose(meaning.request("play jazz"), moved, atol=0.01)
 
 
+@pytest.mark.parametrize(("examples", "moved"), [(2_000, True), (2_001, False)])
+def test_with_more_examples_than_are_looked_at_layers_begin_as_the_encoder_has_them(meaning, own, examples, moved):
+    beginning = adapting.begin(meaning, examples)
+    expected = request_layers.request_layers() if moved else own
+    assert all(map(np.array_equal, beginning.layers, expected))
+    assert np.allclose(beginning.meaning.request("play jazz"), meaning.request("play jazz"), atol=0.01) is not moved
+
+
 def test_the_command_writes_what_moved_on_a_data_set_of_intents(tmp_path, own):
     for split in ("train", "valid", "test"):
         rows = [{"text": example.text, "label": example.function} for example in EXAMPLES[:40]]
