@@ -4,10 +4,11 @@
     loss    = cross-entropy(logits) + CONTRAST · mean over the batch's other texts j of the text's own function:
               -log softmax(NEARNESS v(text) · v(j))        over all other texts of the batch
 
-The layers' weights and one prototype p_f for each function go down the loss of the examples together, from the encoder
-as it is and from the functions' starts. What other encoders say of a text stands in v as it did. A frozen encoder tells
-apart what people in general tell apart; of ten examples a function that is what most errors come from, not the head
-over it. The second part draws texts of one function to each other, wherever its prototype is.
+The layers' weights and one prototype p_f for each function go down the loss of the examples together, from layers that
+requests have moved already (`request_layers`) and from the functions' starts. What other encoders say of a text stands
+in v as it did. A frozen encoder tells apart what people in general tell apart; of ten examples a function that is what
+most errors come from, not the head over it. The second part draws texts of one function to each other, wherever its
+prototype is.
 
 Ten examples are soon known by heart. Dropout makes each pass read them in another way, and with the margin a text is
 not done with when it is nearest to its own function, but when it is so by a good deal: more is learnt from them.
@@ -169,7 +170,7 @@ def is_worth_it(meaning: Meaning, examples: int) -> bool:
     return examples >= LEAST and meaning.adaptable is not None
 
 
-def begin(meaning: Meaning, examples: int) -> Beginning:
+def beginning_for(meaning: Meaning, examples: int) -> Beginning:
     """Where layers begin: as requests moved them; with more examples than are looked at, as the encoder has them.
 
     Raises:
@@ -212,7 +213,7 @@ def train_layers(  # noqa: PLR0913 - all of one training
 
     Args:
         beginning: where the weights begin.
-        starts: of each function, of length 1, shape (functions, dimension).
+        starts: of each function, of length 1 or zeros, shape (functions, dimension).
         texts: the examples.
         labelled: the function of each, its weight, and the seed of the order in which they are looked at.
         epochs: passes over the examples.

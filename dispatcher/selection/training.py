@@ -19,7 +19,7 @@ import numpy as np
 
 from dispatcher.errors import ModelError
 from dispatcher.selection import fusion
-from dispatcher.selection.adapting import Beginning, adapt, begin, is_worth_it
+from dispatcher.selection.adapting import Beginning, adapt, beginning_for, is_worth_it
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
 from dispatcher.selection.defaults import TRAINED_MEANING_ABSTENTION, TRAINED_WORDS_ABSTENTION
@@ -89,7 +89,7 @@ def train(  # noqa: PLR0913 - all of one training
         msg = "there is no example of any registered function to train on"
         raise ModelError(msg)
     if meaning is not None and is_worth_it(meaning, len(functions)):
-        trainer.beginning = begin(meaning, len(functions))
+        trainer.beginning = beginning_for(meaning, len(functions))
     trainer.networks = len(functions) >= MIN_NETWORK and len(set(functions)) > 1
     held_out = trainer.known(validation)
     if any(example.function for example in held_out):

@@ -95,6 +95,16 @@ def sentences(*, held_out: bool, outside: bool = True) -> list[Example]:
     return found
 
 
+def apart(meaning: Meaning, *, held_out: bool = False) -> float:
+    """By how much of a cosine two sentences of one function are nearer than two of different ones."""
+    examples = [example for example in sentences(held_out=held_out) if example.function]
+    found = meaning.requests([example.text for example in examples])
+    labels = [example.function for example in examples]
+    same = np.equal.outer(labels, labels)
+    cosines = found @ found.T
+    return float(cosines[same].mean() - cosines[~same].mean())
+
+
 class HashedEncoder:
     """An encoder without a model: each word is a fixed direction, and a text the sum of its words."""
 

