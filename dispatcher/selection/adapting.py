@@ -5,7 +5,7 @@
               -log softmax(NEARNESS v(text) · v(j))        over all other texts of the batch
 
 The layers' weights and one prototype p_f for each function go down the loss of the examples together, from layers that
-requests have moved already (`request_layers`) and from the functions' starts. What other encoders say of a text stands
+requests have moved already (`beginning_for`) and from the functions' starts. What other encoders say of a text stands
 in v as it did. A frozen encoder tells apart what people in general tell apart; of ten examples a function that is what
 most errors come from, not the head over it. The second part draws texts of one function to each other, wherever its
 prototype is.
@@ -174,7 +174,7 @@ def beginning_for(meaning: Meaning, examples: int) -> Beginning:
     """Where layers begin: as requests moved them; with more examples than are looked at, as the encoder has them.
 
     Raises:
-        ModelError: the encoder is not installed, or its weights are not the pinned ones.
+        ModelError: as `request_layers` raises it.
     """
     if examples > MOST:
         return Beginning(layers=MiniLM().open_layers(())[1], meaning=meaning)
