@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dispatcher.selection.encoders.encoder import MAX_TOKENS, Rows, encode_distinct, is_latin, read_text, unit
+from dispatcher.selection.encoders.onnx_file import OnnxFile
 from dispatcher.selection.encoders.pinned import PinnedFile, not_installed
 from dispatcher.selection.encoders.sessions import Session, run_by_length
 from dispatcher.selection.encoders.vocabulary import read_vocabulary
@@ -52,23 +53,21 @@ _MAPS: Final = (
     ("val_335", "val_343", "val_351", "val_389", "val_393", "val_402"),
     ("val_406", "val_414", "val_422", "val_460", "val_464", "val_473"),
 )
+_MAP_NAMES: Final = frozenset(name for names in _MAPS for name in names)
 #: The shapes of a layer's weights, in the order of `layers.PARTS`.
 _SQUARE, _ROW = (_WIDTH, _WIDTH), (_WIDTH,)
 _MIDDLE: Final = ((_WIDTH, 4 * _WIDTH), (4 * _WIDTH,), (4 * _WIDTH, _WIDTH), _ROW)
 _SHAPES: Final = (*4 * (_SQUARE, _ROW), _ROW, _ROW, *_MIDDLE, _ROW, _ROW)
 #: The greatest number of a signed byte.
 _BYTE: Final = 127
-#: Fields of an ONNX file: of a model its graph, of a graph what it gives, of that its name.
-_GRAPH, _OUTPUT, _NAME = 7, 12, 1
-#: Some tokens: weights are the same whatever is read.
-_ANYTHING: Final = np.ones((1, 3), dtype=np.int64)
 
 
 class MiniLM:
     """English sentences: 384 numbers for pooling "mean", 768 for the others.
 
-    Only its weights are int8, its activations are not, so that the vector of a text does not depend on its neighbours
-    in a batch. Texts of as many tokens are run together, so that nothing is padded: less than half the time a text.
+    Its weights are int8, and what is multiplied with them is for that product, by blocks of a token's numbers, so that
+    the vector of a text does not depend on its neighbours in a batch. Texts of as many tokens are run together, so that
+    nothing is padded: less than half the time a text.
 
     Threads may share it: a session runs concurrent calls, and the tokeniser is never changed after it is made. With
     one thread for each text no pool of threads is made, and a child process may go on using it after a fork.
@@ -105,12 +104,12 @@ class MiniLM:
         self._threads = threads
         self._path = _WEIGHTS.locate(weights)
         try:
+            import google.protobuf  # noqa: F401 - what the file is read by
             import onnxruntime  # noqa: F401 - what sessions are made by
             import tokenizers
         except ImportError as error:
             raise not_installed(error.name or "onnxruntime", extra=EXTRA, cause=error) from error
-        model = self._exchanged(adapted) if adapted else str(self._path)
-        self._session = Session(model, threads)
+        self._session = self._open(adapted)
 
         # Built here, not read from a file of the library's own kind: that would take the marks [CLS], [SEP] and [MASK]
         # in a text for the model's own.
@@ -134,28 +133,24 @@ class MiniLM:
             Of shape (tokens, 384) for each text, no row for one that is not read; and the weights of these layers, each
             in the order of `layers.PARTS`.
         """
-        names = _weight_names(len(_MAPS))
-        session = self._open((_BELOW, *names))
         read = [np.zeros((0, _WIDTH), dtype=np.float32) for _ in texts]
+        session = self._open((), gives=_BELOW) if texts else None
         for place, ids in enumerate(self._ids([read_text(text) for text in texts])):
-            if len(ids) > _MARKS:
+            if session is not None and len(ids) > _MARKS:
                 read[place] = session.run([_BELOW], _inputs(np.array([ids], dtype=np.int64)))[0][0]
-        return read, [np.array(values) for values in session.run(names, _inputs(_ANYTHING))]
+        file = OnnxFile(self._path.read_bytes())
+        return read, [_read_weight(file, name) for name in _weight_names(len(_MAPS))]
 
-    def _exchanged(self, adapted: Sequence[_Hidden]) -> bytes:
-        """The file with other weights in the place of its own: as many bytes, in the same places."""
-        stored = _stored(adapted)
-        data = self._path.read_bytes()
-        own = self._open(list(stored)).run(list(stored), _inputs(_ANYTHING))
-        for old, new in zip(own, stored.values(), strict=True):
-            data = data.replace(old.tobytes(), new.tobytes(), 1)
-        return data
-
-    def _open(self, names: Sequence[str]) -> Session:
-        """A session that gives these too: what stands twice in a protobuf, as the graph does now, is joined."""
-        outputs = b"".join(_field(_OUTPUT, _field(_NAME, name.encode())) for name in names)
-        data = self._path.read_bytes() + _field(_GRAPH, outputs)
-        return Session(data, self._threads)
+    def _open(self, adapted: Sequence[_Hidden], *, gives: str = "") -> Session:
+        """A session with other weights in the place of the file's own, which gives this as well."""
+        file = OnnxFile(self._path.read_bytes())
+        if adapted:
+            for name, values in _stored(adapted).items():
+                file.exchange(name, values)
+        if gives:
+            file.give(gives)
+        file.stay_in_bytes()
+        return Session(file.dump(), self._threads)
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         # One by one, not encode_batch(): that would make a pool of threads, which does not survive a fork.
@@ -202,6 +197,14 @@ def _weight_names(count: int) -> list[str]:
     return names
 
 
+def _read_weight(file: OnnxFile, name: str) -> _Hidden:
+    """A weight as it is meant: maps are bytes and a scale for each column."""
+    if name in _MAP_NAMES:
+        weight: _Hidden = file.read(f"{name}_q").astype(np.float32) * file.read(f"{name}_scale")
+        return weight
+    return file.read(name).copy()
+
+
 def _stored(weights: Sequence[_Hidden]) -> dict[str, npt.NDArray[Any]]:
     """Weights as the file has them: maps as bytes and a scale for each column."""
     stored: dict[str, npt.NDArray[Any]] = {}
@@ -212,12 +215,3 @@ def _stored(weights: Sequence[_Hidden]) -> dict[str, npt.NDArray[Any]]:
         scale = np.maximum(np.abs(values).max(axis=0, keepdims=True), 1e-8).astype(np.float32) / np.float32(_BYTE)
         stored[f"{name}_scale"], stored[f"{name}_q"] = scale, np.round(values / scale).astype(np.int8)
     return stored
-
-
-def _field(number: int, data: bytes) -> bytes:
-    """A field of a protobuf that holds bytes."""
-    size, length = len(data), b""
-    while size > _BYTE:
-        length += bytes([size % 128 + 128])
-        size //= 128
-    return bytes([8 * number + 2]) + length + bytes([size]) + data

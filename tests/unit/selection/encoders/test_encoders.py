@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from dispatcher.selection.encoders import minilm
 from dispatcher.selection.encoders.encoder import MAX_CHARACTERS, is_latin, read_text
+from dispatcher.selection.encoders.sessions import Session
 
 TEXTS = [
     "bill customer 7 for 12.50",
@@ -182,6 +184,16 @@ KNOWN = {
 def test_vectors_are_what_their_name_has_always_meant(encoder):
     row = encoder.encode(["Send an invoice to 客户 7"])[0, :4]
     assert row == pytest.approx(KNOWN[encoder.name], abs=5e-3)
+
+
+def test_minilm_in_bytes_means_what_its_file_means(encoder):
+    if encoder.name != "minilm-l6-int8/1":
+        pytest.skip("of MiniLM")
+    file = Session(str(minilm._WEIGHTS.locate()), 1)
+    ids = np.array(encoder._ids(["send an invoice"]))
+    [hidden] = file.run(None, minilm._inputs(ids))
+    mean = hidden[0].mean(axis=0)
+    assert encoder.encode(["send an invoice"])[0] @ mean / np.linalg.norm(mean) > 0.999
 
 
 def test_a_text_is_read_with_single_blanks_and_cut():
