@@ -32,6 +32,8 @@ from dispatcher.selection.stored import dump_model, load_model
 
 #: Different texts that are found in the cache again and again.
 CACHED: Final = 200
+#: Times that a process's start is timed.
+_STARTS: Final = 3
 #: The folder that `benchmarks` is in.
 _ROOT: Final = Path(__file__).parents[2]
 
@@ -102,12 +104,15 @@ def main(model_file: Path, vectors: Path) -> None:
     bench = Bench(sizes=Sizes(), vectors=vectors, clock=SystemClock(), note=lambda _: None)
     known = register(asked.specs)
     feedbacks = [Feedback(text=text, verdict=Verdict.RIGHT, function=known.names[name]) for text, name in asked.told]
-    model = Model.load(load_model(model_file.read_bytes()))
+    stored = model_file.read_bytes()
+    model = Model.load(load_model(stored))
     if asked.encoder is None:
         timings = _time_words(known.registry, model, asked, feedbacks)
     else:
         with bench.keeping_vectors():
             timings = _time_encoder(bench, known.registry, model, asked, feedbacks)
+        if asked.learns:
+            timings[figures.START] = _time_start(known.registry, stored, asked.encoder[0], asked.texts[0])
     json.dump({run: asdict(timing) for run, timing in timings.items()}, sys.stdout)
 
 
@@ -125,7 +130,7 @@ def _time_words(registry: Registry, model: Model, asked: Asked, feedbacks: Seque
 
 def _time_encoder(
     bench: Bench, registry: Registry, model: Model, asked: Asked, feedbacks: Sequence[Feedback]
-) -> Mapping[str, Timing]:
+) -> dict[str, Timing]:
     assert asked.encoder is not None  # noqa: S101 - looked at before
     encoder, run = asked.encoder
     kept = bench.meaning_named(encoder)
@@ -139,6 +144,19 @@ def _time_encoder(
         selector = Cascade(registry, meaning=kept, model=model, cache=SelectionCache(0))
         timings[figures.FEEDBACK_KNOWN] = _time_feedbacks(selector, told)
     return timings
+
+
+def _time_start(registry: Registry, stored: bytes, encoder: str, text: str) -> Timing:
+    """Time what a producer's first selection waits for: the model, the encoders, and what these say of functions."""
+
+    def start() -> None:
+        model = Model.load(load_model(stored))
+        Cascade(registry, meaning=meaning_of(make_encoder(encoder)), model=model).select(text)
+
+    watch = Stopwatch()
+    for _ in range(_STARTS):
+        watch.time(start)
+    return watch.timing()
 
 
 def _time_feedbacks(selector: Cascade, feedbacks: Iterable[Feedback]) -> Timing:

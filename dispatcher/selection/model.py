@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dispatcher.errors import ModelError
 from dispatcher.selection import fusion
@@ -18,7 +20,7 @@ from dispatcher.selection.fusion import Fusion
 from dispatcher.selection.latent import Latent
 from dispatcher.selection.loss import Floats, Integers
 from dispatcher.selection.network import Network
-from dispatcher.selection.stored import StoredModel, make_version
+from dispatcher.selection.stored import StoredModel, make_version, rows_in_bytes, rows_in_floats
 from dispatcher.selection.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 FORMAT = 3
 #: Formats that are read too: what they lack is that the encoder's layers may be adapted.
 OLDER = (2,)
+#: The arrays of the examples' vectors, as bytes and scales; a model of before has neither.
+_VECTORS = ("examples_vectors", "examples_scales")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +50,19 @@ class Examples:
     texts: tuple[str, ...]
     #: The column of the function of each; the number of columns for texts that nothing fits.
     columns: Integers
+    #: What the model's encoder, with its adapted layers, says of each: `Meaning.requests`; None where there is none.
+    vectors: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def only(self, wanted: npt.NDArray[np.bool_]) -> "Examples":
+        """Those of them that are wanted; shape (texts,)."""
+        return Examples(
+            texts=tuple(compress(self.texts, wanted)),
+            columns=self.columns[wanted],
+            vectors=None if self.vectors is None else self.vectors[wanted],
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,17 +152,14 @@ class Model:
             snapshot.distance = self.distance
             if self.network is not None:
                 snapshot.network = self.network.arrange(positions, snapshot.size)
-        nothing = len(self.functions)
-        owners = {**positions, nothing: snapshot.size}
-        kept = [
-            (text, owners[int(column)])
-            for text, column in zip(self.examples.texts, self.examples.columns, strict=True)
-            if int(column) in owners
-        ]
+        owners = {**positions, len(self.functions): snapshot.size}
+        kept = self.examples.only(np.isin(self.examples.columns, list(owners)))
         if kept:
-            vectors = snapshot.embedding.meaning.requests([text for text, _ in kept])
-            for (text, position), vector in zip(kept, vectors, strict=True):
-                snapshot.neighbours.add(vector, position, text)
+            # Reading thousands of texts anew takes many seconds.
+            known = kept.vectors if self.encoder == meaning.name else None
+            vectors = meaning.requests(kept.texts) if known is None else known
+            for text, column, vector in zip(kept.texts, kept.columns, vectors, strict=True):
+                snapshot.neighbours.add(vector, owners[int(column)], text)
 
     def store(self, now: datetime) -> StoredModel:
         """As arrays and JSON, under a new version."""
@@ -165,6 +179,8 @@ class Model:
             "examples": self.examples.columns.astype(np.int32),
         }
         arrays |= {f"adapted_{place:02}": weights.astype(np.float16) for place, weights in enumerate(self.adapted)}
+        if self.examples.vectors is not None:
+            arrays |= dict(zip(_VECTORS, rows_in_bytes(self.examples.vectors), strict=True))
         if self.distance is not None:
             arrays |= self.distance.dump()
         if self.latent is not None:
@@ -236,7 +252,11 @@ class Model:
             head_bias=arrays["head_bias"].astype(np.float32),
             foreign_head=arrays["foreign_head"].astype(np.float32),
             foreign_bias=arrays["foreign_bias"].astype(np.float32),
-            examples=Examples(texts=tuple(meta["examples"]), columns=arrays["examples"].astype(np.int64)),
+            examples=Examples(
+                texts=tuple(meta["examples"]),
+                columns=arrays["examples"].astype(np.int64),
+                vectors=rows_in_floats(*(arrays[name] for name in _VECTORS)) if _VECTORS[0] in arrays else None,
+            ),
             words=tuple(map(str, meta.get("words", ()))),
             distance=Distance.load(arrays),
             network=Network.load(arrays),
@@ -264,6 +284,9 @@ def _check(model: Model) -> None:
         and (not grams or (int(model.buckets.min()) >= 0 and int(model.buckets.max()) < BUCKETS))
         and (not len(model.counts.rows) or 0 <= int(model.counts.rows.min()) <= int(model.counts.rows.max()) < grams)
     )
+    vectors = model.examples.vectors
+    if vectors is not None:
+        fits = fits and vectors.shape == (len(model.examples), model.head.shape[1])
     if model.adapted:
         fits = fits and fit_layers(model.adapted)
     if model.network is not None:
@@ -290,6 +313,7 @@ def _check(model: Model) -> None:
         model.abstention.means,
         model.abstention.spreads,
         *(() if model.latent is None else (model.latent.basis,)),
+        *(() if vectors is None else (vectors,)),
         *model.adapted,
     )
     if not fits or not all(np.isfinite(array).all() for array in numbers):

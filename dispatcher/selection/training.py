@@ -259,6 +259,7 @@ class _Trainer:
             model,
             encoder=meaning.name,
             adapted=adapted,
+            examples=replace(model.examples, vectors=reader.requests(model.examples.texts)),
             head=learnt.delta,
             head_bias=learnt.bias,
             foreign_head=learnt.foreign_delta,
@@ -317,14 +318,7 @@ class _Trainer:
         self._progress("judging held-out examples")
         nothing = len(self._cards)
         # Texts that nothing fits are judged without remembering them: each would find itself.
-        mine = model.examples.columns != nothing
-        forgetful = replace(
-            model,
-            examples=Examples(
-                texts=tuple(text for text, keep in zip(model.examples.texts, mine, strict=True) if keep),
-                columns=model.examples.columns[mine],
-            ),
-        )
+        forgetful = replace(model, examples=model.examples.only(model.examples.columns != nothing))
         snapshot = Snapshot(self._cards, rules=self._rules, meaning=self._meaning, model=forgetful)
         inside = [example for example in held_out if example.function is not None]
         if len(inside) > MAX_HELD_OUT:

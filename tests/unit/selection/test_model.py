@@ -17,7 +17,8 @@ from dispatcher.selection import network, softmax, stored, training
 from dispatcher.selection.card import Card
 from dispatcher.selection.cascade import Cascade
 from dispatcher.selection.example import Example
-from dispatcher.selection.model import FORMAT, Model
+from dispatcher.selection.meaning import Meaning
+from dispatcher.selection.model import _VECTORS, FORMAT, Model
 from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.snapshot import Snapshot
@@ -26,6 +27,7 @@ from dispatcher.selection.thresholds import Thresholds
 from dispatcher.selection.training import train
 from tests.unit.selection.making import (
     DESCRIPTIONS,
+    HashedEncoder,
     add,
     make_cards,
     make_meaning,
@@ -97,6 +99,38 @@ def test_everything_that_is_known_of_a_model_is_kept(deep, kept):
 def test_a_model_of_before_words_were_kept_is_still_read(kept):
     model = Model.load(replace(kept, meta={name: value for name, value in kept.meta.items() if name != "words"}))
     assert model.words == ()
+
+
+def test_a_model_that_is_loaded_reads_none_of_its_examples_anew(kept):
+    model, meaning = Model.load(kept), make_meaning()
+    Cascade(make_registry(), meaning=meaning, model=model).select("rain over the hills")
+    assert "rain over the hills" in meaning.encoder.asked
+    assert len(model.examples) > 100
+    assert not set(meaning.encoder.asked) & set(model.examples.texts)
+
+
+def test_its_examples_are_as_near_as_before(deep):
+    before, after = (Snapshot(make_cards(), meaning=make_meaning(), model=model) for model in (deep, again(deep)))
+    vector = before.read("weather in paris").vector
+    assert after.neighbours.logits(vector) == pytest.approx(before.neighbours.logits(vector), abs=0.01)
+    assert before.neighbours.logits(vector).max() > 1
+
+
+def test_a_model_of_before_vectors_were_kept_reads_its_examples(kept, deep):
+    older = Model.load(replace(kept, arrays={n: a for n, a in kept.arrays.items() if n not in _VECTORS}))
+    assert older.examples.vectors is None
+    found = [Snapshot(make_cards(), meaning=make_meaning(), model=model) for model in (older, deep)]
+    text = older.examples.texts[0]
+    assert found[0].neighbours.nearest(found[0].read(text).vector, 0) == found[1].neighbours.nearest(
+        found[1].read(text).vector, 0
+    )
+
+
+def test_with_another_encoder_of_as_many_numbers_examples_are_read_anew(deep):
+    meaning = Meaning(HashedEncoder(48, "other/1"), np.zeros(48, dtype=np.float32))
+    snapshot = Snapshot(make_cards(), meaning=meaning, model=deep)
+    assert set(deep.examples.texts) <= set(meaning.encoder.asked)
+    assert len(snapshot.neighbours) == len(deep.examples)
 
 
 def test_states_are_kept_by_name():
@@ -222,7 +256,7 @@ def test_a_model_that_lacks_something_is_refused(kept, key):
 
 
 def test_a_model_that_lacks_an_array_is_refused(kept):
-    optional = ("distance_whitening", "network_inner", "latent_network_inner")
+    optional = ("examples_vectors", "distance_whitening", "network_inner", "latent_network_inner")
     for name in kept.arrays:
         if name not in optional:
             with pytest.raises(ModelError, match="cannot be used"):
@@ -240,6 +274,7 @@ def use(kept: StoredModel) -> None:
 
 SHAPES = (
     "buckets", "idf", "ngrams", "ngrams_bias", "counts_rows", "counts_columns", "counts_values", "calls", "head", "head_bias", "examples",
+    "examples_vectors", "examples_scales",
     "distance_whitening", "distance_general_whitening", "distance_general_mean",
     "network_inner", "network_inner_bias", "network_outer", "network_outer_bias",
     "latent_basis", "latent_network_inner", "latent_network_inner_bias", "latent_network_outer", "latent_network_outer_bias",
@@ -262,7 +297,7 @@ def test_arrays_that_do_not_fit_together_are_refused(kept, name):
     [
         name
         for name in (*SHAPES, "distance_means")
-        if not name.startswith(("buckets", "counts_r", "counts_c", "examples"))
+        if not name.startswith(("buckets", "counts_r", "counts_c")) and name not in {"examples", "examples_vectors"}
     ],
 )
 def test_arrays_that_hold_what_is_no_number_are_refused(kept, name, value):
