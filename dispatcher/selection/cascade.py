@@ -296,6 +296,9 @@ class Cascade:
         meaning = self._find_meaning()
         model = self._serving(model)
         snapshot = Snapshot(cards_of(functions), rules=self._rules, meaning=meaning, model=model, tiers=self._tiers)
+        if kept and snapshot.embedding is not None:
+            # Together it takes less time, and they are remembered: a changed registry has all of them learnt again.
+            snapshot.embedding.meaning.requests([feedback.text for feedback in kept])
         for feedback in kept:
             snapshot.learn(feedback)
         examples = [example for card in snapshot.cards for example in card.examples]

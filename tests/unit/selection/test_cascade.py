@@ -298,6 +298,18 @@ def test_a_function_that_comes_back_brings_what_was_learnt(kind):
     assert cascade.select("zany tunes").function == "music.play"
 
 
+def test_what_was_learnt_is_read_once_whatever_is_registered_later():
+    registry, meaning = make_registry(), make_meaning()
+    cascade = Cascade(registry, meaning=meaning)
+    said = [right(f"sing {number} songs of harvest moon", "music.play") for number in range(1_200)]
+    cascade.use(None, since=said)
+    assert {feedback.text for feedback in said} <= set(meaning.encoder.asked)
+    add(registry, "food.order", "Order a pizza or another meal.")
+    meaning.encoder.asked.clear()
+    assert cascade.select("order a pizza").candidates[0].function == "food.order"
+    assert not set(meaning.encoder.asked) & {feedback.text for feedback in said}
+
+
 def test_a_renamed_function_keeps_by_its_alias_what_it_learnt_in_use(kind):
     cascade = make_cascade(kind)
     for _ in range(3):
