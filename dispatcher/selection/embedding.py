@@ -225,13 +225,20 @@ def render(card: Card) -> str:
     return f"{described} {takes}"
 
 
+def texts_of(cards: Sequence[Card]) -> list[str]:
+    """What functions say about themselves: first all whole, then all descriptions, then all names."""
+    names = [split_name(card.name) for card in cards]
+    described = [card.description or name for card, name in zip(cards, names, strict=True)]
+    return [*map(render, cards), *described, *names]
+
+
 def _starts(cards: Sequence[Card], meaning: Meaning) -> Floats:
     if not cards:
         return np.zeros((0, meaning.dimension), dtype=np.float32)
-    names = [split_name(card.name) for card in cards]
-    starts = meaning.descriptions([render(card) for card in cards])
-    starts += meaning.descriptions([card.description or name for card, name in zip(cards, names, strict=True)])
-    starts += np.float32(NAME_WEIGHT) * meaning.descriptions(names)
+    texts, count = texts_of(cards), len(cards)
+    starts = meaning.descriptions(texts[:count])
+    starts += meaning.descriptions(texts[count : 2 * count])
+    starts += np.float32(NAME_WEIGHT) * meaning.descriptions(texts[2 * count :])
     starts = unit(starts)
     owners = [position for position, card in enumerate(cards) for _ in card.examples]
     if owners:

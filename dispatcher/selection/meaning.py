@@ -19,6 +19,7 @@ Source: Arora, Liang and Ma 2017, "A Simple but Tough-to-Beat Baseline for Sente
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Final
 
@@ -91,6 +92,9 @@ class Meaning:
         self._common = common.astype(np.float32)
         self._remembered: OrderedDict[str, Floats] = OrderedDict()
         self._requested: OrderedDict[str, Floats] = OrderedDict()
+        #: What need not be asked of the encoder: v of requests, and e of descriptions.
+        self._known_requests: Mapping[str, Floats] = {}
+        self._known: Mapping[str, Floats] = {}
         #: The newest one that was adapted, and with which weights.
         self._adapted: tuple[Sequence[Floats], Meaning] | None = None
 
@@ -104,7 +108,7 @@ class Meaning:
 
     def request(self, text: str) -> Floats:
         """V of one text, shape (dimension,)."""
-        row = self._requested.get(text)
+        row = self._known_requests.get(text, self._requested.get(text))
         if row is None:
             known = self._remembered.get(text)
             encoded = self.encoder.encode([text]) if known is None else known[None]
@@ -116,7 +120,30 @@ class Meaning:
 
     def requests(self, texts: Sequence[str]) -> Floats:
         """V of each text, shape (texts, dimension)."""
+        known = self._known_requests
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if len(new) == len(texts):
+            return self._read(texts)
+        read = dict(zip(new, self._read(new), strict=True)) if new else {}
+        return np.stack([known[text] if text in known else read[text] for text in texts])
+
+    def _read(self, texts: Sequence[str]) -> Floats:
         return self._readable(texts, _without(self._encode(texts), self._common), self._encode)
+
+    def encodings(self, texts: Sequence[str]) -> Floats:
+        """E of each text, shape (texts, dimension)."""
+        return self._encode(texts)
+
+    def knowing(self, requests: Mapping[str, Floats], descriptions: Mapping[str, Floats]) -> "Meaning":
+        """The same, which does not ask the encoder about these texts.
+
+        Args:
+            requests: v by text.
+            descriptions: e by text.
+        """
+        known = copy(self)
+        known._known_requests, known._known = requests, descriptions  # noqa: SLF001 - a copy of this
+        return known
 
     @property
     def adaptable(self) -> tuple[slice, float] | None:
@@ -206,12 +233,13 @@ class Meaning:
         return rows
 
     def _encode(self, texts: Sequence[str]) -> Floats:
-        new = [text for text in dict.fromkeys(texts) if text not in self._remembered]
+        new = [text for text in dict.fromkeys(texts) if text not in self._remembered and text not in self._known]
         if new:
             self._remembered.update(zip(new, self.encoder.encode(new), strict=True))
         rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
         for row, text in zip(rows, texts, strict=True):
-            row[:] = self._remembered[text]
+            known = self._remembered.get(text)
+            row[:] = self._known[text] if known is None else known
         while len(self._remembered) > MAX_REMEMBERED:
             self._remembered.popitem(last=False)
         return rows

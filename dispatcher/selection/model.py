@@ -3,35 +3,37 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dispatcher.errors import ModelError
 from dispatcher.selection import fusion
 from dispatcher.selection.abstention import Abstention
 from dispatcher.selection.defaults import TRAINED_WORDS_ABSTENTION
 from dispatcher.selection.distance import Distance
+from dispatcher.selection.embedding import texts_of
 from dispatcher.selection.encoders.minilm import fit_layers
 from dispatcher.selection.features import BUCKETS, Buckets
 from dispatcher.selection.fusion import Fusion
+from dispatcher.selection.known_vectors import KnownVectors
 from dispatcher.selection.latent import Latent
 from dispatcher.selection.loss import Floats, Integers
 from dispatcher.selection.network import Network
-from dispatcher.selection.stored import StoredModel, make_version, rows_in_bytes, rows_in_floats
+from dispatcher.selection.stored import StoredModel, make_version
 from dispatcher.selection.thresholds import Thresholds
 
 if TYPE_CHECKING:
+    from dispatcher.selection.card import Card
+    from dispatcher.selection.meaning import Meaning
     from dispatcher.selection.snapshot import Snapshot
 
 #: What the arrays and the JSON of a stored model mean; a model of another format is refused.
 FORMAT = 3
 #: Formats that are read too: what they lack is that the encoder's layers may be adapted.
 OLDER = (2,)
-#: The arrays of the examples' vectors, as bytes and scales; a model of before has neither.
-_VECTORS = ("examples_vectors", "examples_scales")
+#: What the arrays of known vectors begin with.
+_REQUESTS, _DESCRIPTIONS = "requests", "descriptions"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,19 +52,6 @@ class Examples:
     texts: tuple[str, ...]
     #: The column of the function of each; the number of columns for texts that nothing fits.
     columns: Integers
-    #: What the model's encoder, with its adapted layers, says of each: `Meaning.requests`; None where there is none.
-    vectors: Floats | None = None
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def only(self, wanted: npt.NDArray[np.bool_]) -> "Examples":
-        """Those of them that are wanted; shape (texts,)."""
-        return Examples(
-            texts=tuple(compress(self.texts, wanted)),
-            columns=self.columns[wanted],
-            vectors=None if self.vectors is None else self.vectors[wanted],
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +86,10 @@ class Model:
     foreign_head: Floats
     foreign_bias: Floats
     examples: Examples
+    #: What the encoder says of examples as `Meaning.requests`, and of functions as `Meaning.encodings`; None where
+    #: there is no encoder, or a model is of before these were kept.
+    known_requests: KnownVectors | None = None
+    known_descriptions: KnownVectors | None = None
     #: The words of all texts that were learnt from, of which `examples` are a part, the most frequent ones first.
     words: tuple[str, ...] = ()
     distance: Distance | None = None
@@ -126,6 +119,22 @@ class Model:
             thresholds=Thresholds(),
         )
 
+    def reader(self, meaning: "Meaning", cards: Sequence["Card"]) -> "Meaning":
+        """The encoder as it was trained further, which need not read again what it has read for this model.
+
+        One that the model was not trained with is left as it is.
+        """
+        if self.encoder != meaning.name:
+            return meaning
+        if self.adapted and meaning.adaptable is not None:
+            meaning = meaning.adapted(self.adapted)
+        if self.known_requests is None or self.known_descriptions is None:
+            return meaning
+        own = [example for card in cards for example in card.examples]
+        return meaning.knowing(
+            self.known_requests.find([*self.examples.texts, *own]), self.known_descriptions.find(texts_of(cards))
+        )
+
     def install(self, snapshot: "Snapshot") -> None:
         """Give a snapshot's tiers what was learnt of the functions that it has.
 
@@ -152,14 +161,17 @@ class Model:
             snapshot.distance = self.distance
             if self.network is not None:
                 snapshot.network = self.network.arrange(positions, snapshot.size)
-        owners = {**positions, len(self.functions): snapshot.size}
-        kept = self.examples.only(np.isin(self.examples.columns, list(owners)))
+        nothing = len(self.functions)
+        owners = {**positions, nothing: snapshot.size}
+        kept = [
+            (text, owners[int(column)])
+            for text, column in zip(self.examples.texts, self.examples.columns, strict=True)
+            if int(column) in owners
+        ]
         if kept:
-            # Reading thousands of texts anew takes many seconds.
-            known = kept.vectors if self.encoder == meaning.name else None
-            vectors = meaning.requests(kept.texts) if known is None else known
-            for text, column, vector in zip(kept.texts, kept.columns, vectors, strict=True):
-                snapshot.neighbours.add(vector, owners[int(column)], text)
+            vectors = snapshot.embedding.meaning.requests([text for text, _ in kept])
+            for (text, position), vector in zip(kept, vectors, strict=True):
+                snapshot.neighbours.add(vector, position, text)
 
     def store(self, now: datetime) -> StoredModel:
         """As arrays and JSON, under a new version."""
@@ -179,8 +191,10 @@ class Model:
             "examples": self.examples.columns.astype(np.int32),
         }
         arrays |= {f"adapted_{place:02}": weights.astype(np.float16) for place, weights in enumerate(self.adapted)}
-        if self.examples.vectors is not None:
-            arrays |= dict(zip(_VECTORS, rows_in_bytes(self.examples.vectors), strict=True))
+        if self.known_requests is not None:
+            arrays |= self.known_requests.dump(_REQUESTS)
+        if self.known_descriptions is not None:
+            arrays |= self.known_descriptions.dump(_DESCRIPTIONS)
         if self.distance is not None:
             arrays |= self.distance.dump()
         if self.latent is not None:
@@ -252,11 +266,9 @@ class Model:
             head_bias=arrays["head_bias"].astype(np.float32),
             foreign_head=arrays["foreign_head"].astype(np.float32),
             foreign_bias=arrays["foreign_bias"].astype(np.float32),
-            examples=Examples(
-                texts=tuple(meta["examples"]),
-                columns=arrays["examples"].astype(np.int64),
-                vectors=rows_in_floats(*(arrays[name] for name in _VECTORS)) if _VECTORS[0] in arrays else None,
-            ),
+            examples=Examples(texts=tuple(meta["examples"]), columns=arrays["examples"].astype(np.int64)),
+            known_requests=KnownVectors.load(arrays, _REQUESTS),
+            known_descriptions=KnownVectors.load(arrays, _DESCRIPTIONS),
             words=tuple(map(str, meta.get("words", ()))),
             distance=Distance.load(arrays),
             network=Network.load(arrays),
@@ -284,9 +296,8 @@ def _check(model: Model) -> None:
         and (not grams or (int(model.buckets.min()) >= 0 and int(model.buckets.max()) < BUCKETS))
         and (not len(model.counts.rows) or 0 <= int(model.counts.rows.min()) <= int(model.counts.rows.max()) < grams)
     )
-    vectors = model.examples.vectors
-    if vectors is not None:
-        fits = fits and vectors.shape == (len(model.examples), model.head.shape[1])
+    for known in (model.known_requests, model.known_descriptions):
+        fits = fits and (known is None or known.fits(model.head.shape[1]))
     if model.adapted:
         fits = fits and fit_layers(model.adapted)
     if model.network is not None:
@@ -313,7 +324,6 @@ def _check(model: Model) -> None:
         model.abstention.means,
         model.abstention.spreads,
         *(() if model.latent is None else (model.latent.basis,)),
-        *(() if vectors is None else (vectors,)),
         *model.adapted,
     )
     if not fits or not all(np.isfinite(array).all() for array in numbers):

@@ -95,8 +95,8 @@ class Snapshot:
         self.rehearsal: Rehearsal | None = None
         self.unsaid = Unsaid(self.size)
         if meaning is not None:
-            if model is not None and model.adapted and model.encoder == meaning.name and meaning.adaptable is not None:
-                meaning = meaning.adapted(model.adapted)
+            if model is not None:
+                meaning = model.reader(meaning, self.cards)
             self.embedding = Embedding(self.cards, meaning)
             # One place more than functions: the texts that nothing fits.
             self.neighbours = Neighbours(self.size + 1, meaning.dimension, meaning.multilingual)

@@ -82,9 +82,13 @@ class ModelStore(Protocol):
 
 
 def rows_in_bytes(rows: Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Rows as signed bytes and a scale for each: a quarter of the memory, and a cosine moves by 0.0003."""
+    """Rows as signed bytes and a scale for each: a quarter of the memory, and a cosine moves by 0.0003.
+
+    Nothing becomes 0 that is not: that would say that there was nothing to be read.
+    """
     scales = (np.abs(rows).max(axis=1, initial=0) / _BYTE).astype(np.float32)
-    codes = np.round(rows / np.maximum(scales, _TINY)[:, None]).astype(np.int8)
+    codes = np.round(rows / np.maximum(scales, _TINY)[:, None])
+    codes = np.where(codes == 0, np.sign(rows), codes).astype(np.int8)
     return codes, scales
 
 

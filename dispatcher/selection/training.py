@@ -23,10 +23,11 @@ from dispatcher.selection.adapting import Beginning, adapt, beginning_for, is_wo
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
 from dispatcher.selection.defaults import TRAINED_MEANING_ABSTENTION, TRAINED_WORDS_ABSTENTION
-from dispatcher.selection.embedding import SCALE, Embedding
+from dispatcher.selection.embedding import SCALE, Embedding, texts_of
 from dispatcher.selection.example import Example
 from dispatcher.selection.features import buckets, tokens
 from dispatcher.selection.folds import key_of, split
+from dispatcher.selection.known_vectors import MAX_KNOWN, KnownVectors
 from dispatcher.selection.latent import Latent, find_basis, project
 from dispatcher.selection.linear_training import MANY_TEXTS, Labelled, train_linear
 from dispatcher.selection.loss import Floats, Integers, Sparse
@@ -255,11 +256,13 @@ class _Trainer:
             self._cards, reader, inside, labelled, validation, networks=self.networks, progress=self._progress
         )
         network = learnt.network
+        own = [example for card in self._cards for example in card.examples]
         return replace(
             model,
             encoder=meaning.name,
             adapted=adapted,
-            examples=replace(model.examples, vectors=reader.requests(model.examples.texts)),
+            known_requests=_known([*model.examples.texts, *own], reader.requests),
+            known_descriptions=_known(texts_of(self._cards), reader.encodings),
             head=learnt.delta,
             head_bias=learnt.bias,
             foreign_head=learnt.foreign_delta,
@@ -318,7 +321,14 @@ class _Trainer:
         self._progress("judging held-out examples")
         nothing = len(self._cards)
         # Texts that nothing fits are judged without remembering them: each would find itself.
-        forgetful = replace(model, examples=model.examples.only(model.examples.columns != nothing))
+        mine = model.examples.columns != nothing
+        forgetful = replace(
+            model,
+            examples=Examples(
+                texts=tuple(text for text, keep in zip(model.examples.texts, mine, strict=True) if keep),
+                columns=model.examples.columns[mine],
+            ),
+        )
         snapshot = Snapshot(self._cards, rules=self._rules, meaning=self._meaning, model=forgetful)
         inside = [example for example in held_out if example.function is not None]
         if len(inside) > MAX_HELD_OUT:
@@ -337,6 +347,12 @@ def _common_words(examples: Sequence[Example]) -> tuple[str, ...]:
     """The words that most of the texts have, the most frequent ones first."""
     counts = Counter(word for example in examples for word in set(tokens(example.text)))
     return tuple(word for word, _ in sorted(counts.items(), key=lambda counted: (-counted[1], counted[0]))[:MAX_WORDS])
+
+
+def _known(texts: Sequence[str], read: Callable[[Sequence[str]], Floats]) -> KnownVectors:
+    """What an encoder says of texts, for whoever has the model."""
+    kept = list(dict.fromkeys(texts))[:MAX_KNOWN]
+    return KnownVectors.of(kept, read(kept))
 
 
 def _points(curve: Sequence[Epoch]) -> list[Mapping[str, float]]:

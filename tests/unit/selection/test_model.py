@@ -16,9 +16,10 @@ from dispatcher.errors import ModelError
 from dispatcher.selection import network, softmax, stored, training
 from dispatcher.selection.card import Card
 from dispatcher.selection.cascade import Cascade
+from dispatcher.selection.embedding import texts_of
 from dispatcher.selection.example import Example
 from dispatcher.selection.meaning import Meaning
-from dispatcher.selection.model import _VECTORS, FORMAT, Model
+from dispatcher.selection.model import FORMAT, Model
 from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.snapshot import Snapshot
@@ -101,36 +102,48 @@ def test_a_model_of_before_words_were_kept_is_still_read(kept):
     assert model.words == ()
 
 
-def test_a_model_that_is_loaded_reads_none_of_its_examples_anew(kept):
+def test_a_process_that_loads_a_model_reads_nothing_that_was_read_for_it(kept):
     model, meaning = Model.load(kept), make_meaning()
-    Cascade(make_registry(), meaning=meaning, model=model).select("rain over the hills")
-    assert "rain over the hills" in meaning.encoder.asked
-    assert len(model.examples) > 100
-    assert not set(meaning.encoder.asked) & set(model.examples.texts)
+    snapshot = Snapshot(make_cards(), meaning=meaning, model=model)
+    snapshot.score(snapshot.read("rain over the hills"))
+    assert len(model.examples.texts) > 100
+    assert meaning.encoder.asked == ["rain over the hills"]
 
 
-def test_its_examples_are_as_near_as_before(deep):
-    before, after = (Snapshot(make_cards(), meaning=make_meaning(), model=model) for model in (deep, again(deep)))
-    vector = before.read("weather in paris").vector
-    assert after.neighbours.logits(vector) == pytest.approx(before.neighbours.logits(vector), abs=0.01)
-    assert before.neighbours.logits(vector).max() > 1
+def test_its_encoder_says_of_texts_what_it_said_before(deep):
+    texts = [*deep.examples.texts, "rain over the hills"]
+    plain, known = make_meaning(), again(deep).reader(make_meaning(), make_cards())
+    assert known.requests(texts) == pytest.approx(plain.requests(texts), abs=0.005)
+    assert known.requests(texts[-1:]) == pytest.approx(plain.requests(texts[-1:]), abs=1e-6)
+    described = texts_of(make_cards())
+    assert known.descriptions(described) == pytest.approx(plain.descriptions(described), abs=0.01)
+    assert known.request(texts[0]) == pytest.approx(plain.request(texts[0]), abs=0.005)
+    assert known.encoder.asked == ["rain over the hills"]
 
 
-def test_a_model_of_before_vectors_were_kept_reads_its_examples(kept, deep):
-    older = Model.load(replace(kept, arrays={n: a for n, a in kept.arrays.items() if n not in _VECTORS}))
-    assert older.examples.vectors is None
-    found = [Snapshot(make_cards(), meaning=make_meaning(), model=model) for model in (older, deep)]
+def test_a_function_that_was_described_anew_is_read_anew(deep):
+    meaning = make_meaning()
+    cards = [replace(c, description="Stop a song.") if c.name == "music.play" else c for c in make_cards()]
+    Snapshot(cards, meaning=meaning, model=deep)
+    assert meaning.encoder.asked == ["music play: Stop a song.", "Stop a song."]
+
+
+@pytest.mark.parametrize("kept_back", ["requests", "descriptions"])
+def test_a_model_of_before_vectors_were_kept_has_its_texts_read(kept, deep, kept_back):
+    arrays = {name: array for name, array in kept.arrays.items() if not name.startswith(kept_back)}
+    older = Model.load(replace(kept, arrays=arrays))
+    meaning = make_meaning()
+    snapshot = Snapshot(make_cards(), meaning=meaning, model=older)
+    assert set(older.examples.texts) <= set(meaning.encoder.asked)
     text = older.examples.texts[0]
-    assert found[0].neighbours.nearest(found[0].read(text).vector, 0) == found[1].neighbours.nearest(
-        found[1].read(text).vector, 0
-    )
+    newer = Snapshot(make_cards(), meaning=make_meaning(), model=deep)
+    assert snapshot.neighbours.nearest(meaning.request(text), 0) == newer.neighbours.nearest(meaning.request(text), 0)
 
 
-def test_with_another_encoder_of_as_many_numbers_examples_are_read_anew(deep):
+def test_with_another_encoder_of_as_many_numbers_texts_are_read_anew(deep):
     meaning = Meaning(HashedEncoder(48, "other/1"), np.zeros(48, dtype=np.float32))
-    snapshot = Snapshot(make_cards(), meaning=meaning, model=deep)
-    assert set(deep.examples.texts) <= set(meaning.encoder.asked)
-    assert len(snapshot.neighbours) == len(deep.examples)
+    Snapshot(make_cards(), meaning=meaning, model=deep)
+    assert {*deep.examples.texts, *texts_of(make_cards())} <= set(meaning.encoder.asked)
 
 
 def test_states_are_kept_by_name():
@@ -256,7 +269,13 @@ def test_a_model_that_lacks_something_is_refused(kept, key):
 
 
 def test_a_model_that_lacks_an_array_is_refused(kept):
-    optional = ("examples_vectors", "distance_whitening", "network_inner", "latent_network_inner")
+    optional = (
+        "requests_digests",
+        "descriptions_digests",
+        "distance_whitening",
+        "network_inner",
+        "latent_network_inner",
+    )
     for name in kept.arrays:
         if name not in optional:
             with pytest.raises(ModelError, match="cannot be used"):
@@ -274,7 +293,8 @@ def use(kept: StoredModel) -> None:
 
 SHAPES = (
     "buckets", "idf", "ngrams", "ngrams_bias", "counts_rows", "counts_columns", "counts_values", "calls", "head", "head_bias", "examples",
-    "examples_vectors", "examples_scales",
+    "requests_digests", "requests_bytes", "requests_scales",
+    "descriptions_digests", "descriptions_bytes", "descriptions_scales",
     "distance_whitening", "distance_general_whitening", "distance_general_mean",
     "network_inner", "network_inner_bias", "network_outer", "network_outer_bias",
     "latent_basis", "latent_network_inner", "latent_network_inner_bias", "latent_network_outer", "latent_network_outer_bias",
@@ -297,7 +317,8 @@ def test_arrays_that_do_not_fit_together_are_refused(kept, name):
     [
         name
         for name in (*SHAPES, "distance_means")
-        if not name.startswith(("buckets", "counts_r", "counts_c")) and name not in {"examples", "examples_vectors"}
+        if not name.startswith(("buckets", "counts_r", "counts_c", "examples"))
+        and not name.endswith(("_digests", "_bytes"))
     ],
 )
 def test_arrays_that_hold_what_is_no_number_are_refused(kept, name, value):
