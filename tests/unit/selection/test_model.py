@@ -128,6 +128,13 @@ def test_a_function_that_was_described_anew_is_read_anew(deep):
     assert meaning.encoder.asked == ["music play: Stop a song.", "Stop a song."]
 
 
+def test_texts_beyond_those_that_are_kept_are_read_anew(monkeypatch):
+    monkeypatch.setattr(training, "MAX_KNOWN", 10)
+    model, meaning = again(train(make_cards(), sentences(held_out=False), meaning=make_meaning())), make_meaning()
+    Snapshot(make_cards(), meaning=meaning, model=model)
+    assert set(model.examples.texts) - set(meaning.encoder.asked) == set(model.examples.texts[:10])
+
+
 @pytest.mark.parametrize("kept_back", ["requests", "descriptions"])
 def test_a_model_of_before_vectors_were_kept_has_its_texts_read(kept, deep, kept_back):
     arrays = {name: array for name, array in kept.arrays.items() if not name.startswith(kept_back)}
