@@ -24,6 +24,7 @@ from dispatcher.selection.cache import SelectionCache
 from dispatcher.selection.card import cards_of
 from dispatcher.selection.deciding import Decider
 from dispatcher.selection.defaults import MEANING_ABSTENTION, UNTRAINED_THRESHOLDS, WORDS_ABSTENTION
+from dispatcher.selection.embedding import examples_of
 from dispatcher.selection.feedback import Feedback
 from dispatcher.selection.fusion import TIERS
 from dispatcher.selection.lookalike_log import log_lookalikes
@@ -296,14 +297,9 @@ class Cascade:
         meaning = self._find_meaning()
         model = self._serving(model)
         snapshot = Snapshot(cards_of(functions), rules=self._rules, meaning=meaning, model=model, tiers=self._tiers)
-        if kept and snapshot.embedding is not None:
-            # Together it takes less time, and they are remembered: a changed registry has all of them learnt again.
-            snapshot.embedding.meaning.requests([feedback.text for feedback in kept])
-        for feedback in kept:
-            snapshot.learn(feedback)
-        examples = [example for card in snapshot.cards for example in card.examples]
+        snapshot.learn_again(kept)
         known = () if model is None else (*model.examples.texts, *model.words)
-        snapshot.remember_words([*known, *examples, *(feedback.text for feedback in kept)])
+        snapshot.remember_words([*known, *examples_of(snapshot.cards), *(feedback.text for feedback in kept)])
         untrained = WORDS_ABSTENTION if meaning is None else MEANING_ABSTENTION
         return Decider(
             snapshot,

@@ -232,6 +232,11 @@ def texts_of(cards: Sequence[Card]) -> list[str]:
     return [*map(render, cards), *described, *names]
 
 
+def examples_of(cards: Sequence[Card]) -> list[str]:
+    """Functions' own examples."""
+    return [example for card in cards for example in card.examples]
+
+
 def _starts(cards: Sequence[Card], meaning: Meaning) -> Floats:
     if not cards:
         return np.zeros((0, meaning.dimension), dtype=np.float32)
@@ -242,5 +247,5 @@ def _starts(cards: Sequence[Card], meaning: Meaning) -> Floats:
     starts = unit(starts)
     owners = [position for position, card in enumerate(cards) for _ in card.examples]
     if owners:
-        np.add.at(starts, owners, meaning.requests([example for card in cards for example in card.examples]))
+        np.add.at(starts, owners, meaning.requests(examples_of(cards)))
     return unit(starts)

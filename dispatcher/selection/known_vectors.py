@@ -13,6 +13,8 @@ from dispatcher.selection.stored import Array, rows_in_bytes, rows_in_floats
 #: Texts that are kept at most, the first ones: 7 MB of a model, for 896 numbers of each.
 MAX_KNOWN = 8_192
 
+#: A row's largest number is 127 times as large at most. Encoders' rows have a length of about 1.
+_LARGEST = 1.0
 #: What the names of the three arrays end with.
 _DIGESTS, _BYTES, _SCALES = "digests", "bytes", "scales"
 
@@ -23,31 +25,40 @@ class KnownVectors:
 
     #: The first eight bytes of each text's sha256, shape (texts,).
     digests: npt.NDArray[np.uint64]
-    #: Shape (texts, dimension).
-    vectors: Floats
+    #: Shape (texts, dimension): numbers, or where a model was stored signed bytes.
+    rows: Floats | npt.NDArray[np.int8]
+    #: What each row's bytes are times, shape (texts,); None for numbers.
+    scales: Floats | None = None
 
     @classmethod
     def of(cls, texts: Sequence[str], vectors: Floats) -> "KnownVectors":
         """Keep a vector for each text."""
-        return cls(digests=np.array([_digest(text) for text in texts], dtype=np.uint64), vectors=vectors)
+        return cls(digests=np.array([_digest(text) for text in texts], dtype=np.uint64), rows=vectors)
 
     def find(self, texts: Sequence[str]) -> dict[str, Floats]:
-        """The vectors of those that are among these texts."""
+        """The vectors of those that are among these texts, not to be written to."""
         places = {int(digest): place for place, digest in enumerate(self.digests)}
-        found = {text: places.get(_digest(text)) for text in texts}
-        return {text: self.vectors[place] for text, place in found.items() if place is not None}
+        found = {text: place for text in texts if (place := places.get(_digest(text))) is not None}
+        chosen = list(found.values())
+        vectors = self.rows[chosen]
+        if self.scales is not None:
+            vectors = rows_in_floats(vectors, self.scales[chosen])
+        vectors.flags.writeable = False
+        return dict(zip(found, vectors, strict=True))
 
     def fits(self, dimension: int) -> bool:
-        """Whether there is a vector of so many numbers for each text, and nothing but numbers."""
+        """Whether there is a vector of so many numbers for each text, none of them out of bounds."""
+        scales = np.ones(len(self.rows), np.float32) if self.scales is None else self.scales
         return (
-            self.digests.ndim == 1
-            and self.vectors.shape == (len(self.digests), dimension)
-            and bool(np.isfinite(self.vectors).all())
+            self.digests.shape == scales.shape == (len(self.rows),)
+            and self.rows.shape == (len(self.digests), dimension)
+            and self.rows.dtype == (np.float32 if self.scales is None else np.int8)
+            and bool((np.abs(scales) <= _LARGEST).all())
         )
 
     def dump(self, name: str) -> dict[str, Array]:
         """As arrays whose names begin with this."""
-        codes, scales = rows_in_bytes(self.vectors)
+        codes, scales = rows_in_bytes(self.rows) if self.scales is None else (self.rows, self.scales)
         return {f"{name}_{_DIGESTS}": self.digests, f"{name}_{_BYTES}": codes, f"{name}_{_SCALES}": scales}
 
     @classmethod
@@ -57,9 +68,10 @@ class KnownVectors:
             return None
         return cls(
             digests=arrays[f"{name}_{_DIGESTS}"].astype(np.uint64),
-            vectors=rows_in_floats(arrays[f"{name}_{_BYTES}"], arrays[f"{name}_{_SCALES}"]),
+            rows=arrays[f"{name}_{_BYTES}"],
+            scales=arrays[f"{name}_{_SCALES}"].astype(np.float32),
         )
 
 
 def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8])
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8])

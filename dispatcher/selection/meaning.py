@@ -43,6 +43,8 @@ MEAN_WEIGHT: Final = 10.0
 MAX_REMEMBERED: Final = 50_000
 #: Requests whose vectors are remembered: feedback comes soon after what it is about.
 MAX_REQUESTED: Final = 1_000
+#: Requests that are read together.
+AT_ONCE: Final = 512
 
 
 #: Shares of the encoders that are used together where they are installed, the best mixture first.
@@ -110,9 +112,7 @@ class Meaning:
         """V of one text, shape (dimension,)."""
         row = self._known_requests.get(text, self._requested.get(text))
         if row is None:
-            known = self._remembered.get(text)
-            encoded = self.encoder.encode([text]) if known is None else known[None]
-            row = self._readable([text], _without(encoded, self._common), self.encoder.encode)[0]
+            row = self._readable([text], _without(self._look_up([text]), self._common), self._look_up)[0]
             self._requested[text] = row
             if len(self._requested) > MAX_REQUESTED:
                 self._requested.popitem(last=False)
@@ -129,6 +129,11 @@ class Meaning:
 
     def _read(self, texts: Sequence[str]) -> Floats:
         return self._readable(texts, _without(self._encode(texts), self._common), self._encode)
+
+    def read_ahead(self, texts: Sequence[str]) -> None:
+        """Read requests together that will be asked about one by one, in less time; they are remembered."""
+        for begin in range(0, len(texts), AT_ONCE):
+            self.requests(texts[begin : begin + AT_ONCE])
 
     def encodings(self, texts: Sequence[str]) -> Floats:
         """E of each text, shape (texts, dimension)."""
@@ -233,16 +238,28 @@ class Meaning:
         return rows
 
     def _encode(self, texts: Sequence[str]) -> Floats:
-        new = [text for text in dict.fromkeys(texts) if text not in self._remembered and text not in self._known]
+        found = {text: self._find(text) for text in texts}
+        new = [text for text, row in found.items() if row is None]
         if new:
-            self._remembered.update(zip(new, self.encoder.encode(new), strict=True))
+            read = dict(zip(new, self.encoder.encode(new), strict=True))
+            found |= read
+            self._remembered.update(read)
         rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
         for row, text in zip(rows, texts, strict=True):
-            known = self._remembered.get(text)
-            row[:] = self._known[text] if known is None else known
+            row[:] = found[text]
         while len(self._remembered) > MAX_REMEMBERED:
             self._remembered.popitem(last=False)
         return rows
+
+    def _look_up(self, texts: Sequence[str]) -> Floats:
+        """E of texts of which none is remembered only for having been asked about."""
+        found = [self._find(text) for text in texts]
+        known = [row for row in found if row is not None]
+        return np.stack(known) if known and len(known) == len(texts) else self.encoder.encode(texts)
+
+    def _find(self, text: str) -> Floats | None:
+        row = self._remembered.get(text)
+        return self._known.get(text) if row is None else row
 
 
 def load_meaning(name: str = AUTO, *, threads: int = 1) -> Meaning:

@@ -12,7 +12,7 @@ from dispatcher.selection import fusion
 from dispatcher.selection.abstention import Abstention
 from dispatcher.selection.defaults import TRAINED_WORDS_ABSTENTION
 from dispatcher.selection.distance import Distance
-from dispatcher.selection.embedding import texts_of
+from dispatcher.selection.embedding import examples_of, texts_of
 from dispatcher.selection.encoders.minilm import fit_layers
 from dispatcher.selection.features import BUCKETS, Buckets
 from dispatcher.selection.fusion import Fusion
@@ -90,6 +90,8 @@ class Model:
     #: there is no encoder, or a model is of before these were kept.
     known_requests: KnownVectors | None = None
     known_descriptions: KnownVectors | None = None
+    #: Whether a dictionary gave the English of what `known_requests` has of texts in Chinese.
+    has_glossary: bool = False
     #: The words of all texts that were learnt from, of which `examples` are a part, the most frequent ones first.
     words: tuple[str, ...] = ()
     distance: Distance | None = None
@@ -124,16 +126,18 @@ class Model:
 
         One that the model was not trained with is left as it is.
         """
-        if self.encoder != meaning.name:
+        if self.encoder != meaning.name or self.head.shape[1] != meaning.dimension:
             return meaning
-        if self.adapted and meaning.adaptable is not None:
+        if self.adapted:
+            if meaning.adaptable is None:
+                return meaning
             meaning = meaning.adapted(self.adapted)
         if self.known_requests is None or self.known_descriptions is None:
             return meaning
-        own = [example for card in cards for example in card.examples]
-        return meaning.knowing(
-            self.known_requests.find([*self.examples.texts, *own]), self.known_descriptions.find(texts_of(cards))
-        )
+        texts = [*self.examples.texts, *examples_of(cards)]
+        if meaning.has_glossary != self.has_glossary:
+            texts = [text for text in texts if not meaning.is_foreign(text)]
+        return meaning.knowing(self.known_requests.find(texts), self.known_descriptions.find(texts_of(cards)))
 
     def install(self, snapshot: "Snapshot") -> None:
         """Give a snapshot's tiers what was learnt of the functions that it has.
@@ -207,6 +211,7 @@ class Model:
             "unmet": self.unmet,
             "states": {key: dict(calls) for key, calls in self.states.items()},
             "encoder": self.encoder,
+            "has_glossary": self.has_glossary,
             "examples": list(self.examples.texts),
             "words": list(self.words),
             "fusion": self.fusion.dump(),
@@ -269,6 +274,7 @@ class Model:
             examples=Examples(texts=tuple(meta["examples"]), columns=arrays["examples"].astype(np.int64)),
             known_requests=KnownVectors.load(arrays, _REQUESTS),
             known_descriptions=KnownVectors.load(arrays, _DESCRIPTIONS),
+            has_glossary=bool(meta.get("has_glossary", False)),
             words=tuple(map(str, meta.get("words", ()))),
             distance=Distance.load(arrays),
             network=Network.load(arrays),

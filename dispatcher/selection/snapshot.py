@@ -224,11 +224,24 @@ class Snapshot:
 
     # --- learn --------------------------------------------------------------------------------------------------
 
+    def learn_again(self, feedbacks: Sequence[Feedback]) -> None:
+        """Learn what was said before, in order."""
+        heard = [feedback for feedback in feedbacks if self._heeds(feedback)]
+        if self.embedding is not None:
+            # A registry that changes has all of them learnt once more.
+            self.embedding.meaning.read_ahead([feedback.text for feedback in heard])
+        for feedback in heard:
+            self.learn(feedback)
+
+    def _heeds(self, feedback: Feedback) -> bool:
+        """Whether a feedback is about what is here."""
+        return feedback.function in self.names or (feedback.verdict is Verdict.NOTHING and self.size > 0)
+
     def learn(self, feedback: Feedback) -> None:
         """One stochastic step of every tier; a feedback about a function that is not here teaches nothing."""
-        position = self.names.get(feedback.function)
-        if position is None and (feedback.verdict is not Verdict.NOTHING or not self.size):
+        if not self._heeds(feedback):
             return
+        position = self.names.get(feedback.function)
         reading, scores = self._look_again(feedback)
         unknown = reading.sum.unknown
         rows = reading.sum.rows(self.softmax.meet(unknown) if unknown else ())

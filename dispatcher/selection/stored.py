@@ -19,7 +19,7 @@ from dispatcher.errors import ModelError
 MAX_MODEL_BYTES: Final = 512 * 1024 * 1024
 
 _META: Final = "meta.json"
-#: The greatest number of a signed byte, and of a float that nothing is divided by.
+#: The greatest number of a signed byte, and the least that a row's scale is taken for.
 _BYTE: Final = 127
 _TINY: Final = np.float32(1e-12)
 
@@ -93,9 +93,8 @@ def rows_in_bytes(rows: Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.flo
 
 
 def rows_in_floats(codes: Array, scales: Array) -> npt.NDArray[np.float32]:
-    """What `rows_in_bytes` was given, nearly; whoever takes it from a file looks whether these are numbers."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        rows: npt.NDArray[np.float32] = codes.astype(np.float32) * scales.astype(np.float32)[:, None]
+    """What `rows_in_bytes` was given, nearly."""
+    rows: npt.NDArray[np.float32] = codes.astype(np.float32) * scales[:, None]
     return rows
 
 

@@ -23,7 +23,7 @@ from dispatcher.selection.adapting import Beginning, adapt, beginning_for, is_wo
 from dispatcher.selection.bayes import Bayes, states_of
 from dispatcher.selection.card import Card
 from dispatcher.selection.defaults import TRAINED_MEANING_ABSTENTION, TRAINED_WORDS_ABSTENTION
-from dispatcher.selection.embedding import SCALE, Embedding, texts_of
+from dispatcher.selection.embedding import SCALE, Embedding, examples_of, texts_of
 from dispatcher.selection.example import Example
 from dispatcher.selection.features import buckets, tokens
 from dispatcher.selection.folds import key_of, split
@@ -256,13 +256,13 @@ class _Trainer:
             self._cards, reader, inside, labelled, validation, networks=self.networks, progress=self._progress
         )
         network = learnt.network
-        own = [example for card in self._cards for example in card.examples]
         return replace(
             model,
             encoder=meaning.name,
             adapted=adapted,
-            known_requests=_known([*model.examples.texts, *own], reader.requests),
+            known_requests=_known([*model.examples.texts, *examples_of(self._cards)], reader.requests),
             known_descriptions=_known(texts_of(self._cards), reader.encodings),
+            has_glossary=reader.has_glossary,
             head=learnt.delta,
             head_bias=learnt.bias,
             foreign_head=learnt.foreign_delta,

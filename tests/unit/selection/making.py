@@ -159,6 +159,7 @@ class TwoLanguages:
         self.name = "english/1 + any/1"
         self.dimension = 2 * dimension
         self._english, self._any = HashedEncoder(dimension), HashedEncoder(dimension)
+        self.asked = self._english.asked
 
     def encode(self, texts: Sequence[str]) -> Rows:
         english = self._english.encode(texts)

@@ -11,6 +11,7 @@ from dispatcher.errors import ModelError
 from dispatcher.selection import adapting, training
 from dispatcher.selection.adapting import Beginning
 from dispatcher.selection.cascade import Cascade
+from dispatcher.selection.embedding import texts_of
 from dispatcher.selection.encoders import minilm
 from dispatcher.selection.encoders.encoder import unit
 from dispatcher.selection.encoders.minilm import HEADS, MiniLM
@@ -177,6 +178,16 @@ def test_a_model_brings_its_layers_along_and_keeps_them(meaning, model):
     assert np.abs(mine - own).max() > 0.02
     cascade = Cascade(make_registry(), meaning=meaning, model=again)
     assert cascade.select("play something by john smith").candidates[0].function == "music.play"
+
+
+def test_what_is_known_with_a_model_is_what_its_own_layers_say(model, meaning):
+    plain, adapted = meaning, meaning.adapted(model.adapted)
+    example, described = model.examples.texts[0], texts_of(make_cards())[0]
+    requests, descriptions = model.known_requests.find([example]), model.known_descriptions.find([described])
+    assert np.array_equal(requests[example], adapted.requests([example])[0])
+    assert np.array_equal(descriptions[described], adapted.encodings([described])[0])
+    assert np.abs(requests[example] - plain.requests([example])[0]).max() > 0.02
+    assert np.abs(descriptions[described] - plain.encodings([described])[0]).max() > 0.02
 
 
 def test_layers_that_do_not_fit_are_refused(model):

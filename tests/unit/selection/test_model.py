@@ -23,16 +23,25 @@ from dispatcher.selection.model import FORMAT, Model
 from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState
 from dispatcher.selection.snapshot import Snapshot
-from dispatcher.selection.stored import StoredModel, dump_model, load_model, make_version
+from dispatcher.selection.stored import (
+    StoredModel,
+    dump_model,
+    load_model,
+    make_version,
+    rows_in_bytes,
+    rows_in_floats,
+)
 from dispatcher.selection.thresholds import Thresholds
 from dispatcher.selection.training import train
 from tests.unit.selection.making import (
     DESCRIPTIONS,
     HashedEncoder,
+    WordByWord,
     add,
     make_cards,
     make_meaning,
     make_registry,
+    make_two_languages,
     sentences,
     trained,
 )
@@ -126,6 +135,60 @@ def test_a_function_that_was_described_anew_is_read_anew(deep):
     cards = [replace(c, description="Stop a song.") if c.name == "music.play" else c for c in make_cards()]
     Snapshot(cards, meaning=meaning, model=deep)
     assert meaning.encoder.asked == ["music play: Stop a song.", "Stop a song."]
+
+
+def test_functions_own_examples_are_not_read_anew_either():
+    cards = [replace(card, examples=(f"an example of {card.name}",)) for card in make_cards()]
+    model, meaning = again(train(cards, sentences(held_out=False), meaning=make_meaning())), make_meaning()
+    Snapshot(cards, meaning=meaning, model=model)
+    assert meaning.encoder.asked == []
+
+
+@pytest.mark.parametrize("with_glossary", [False, True])
+def test_what_a_dictionary_said_is_known_only_where_there_is_one(with_glossary):
+    glossary = WordByWord()
+    reader = make_two_languages(glossary=glossary)
+    examples = [*sentences(held_out=False), *(Example(text=f"天气 {n}", function="music.play") for n in range(4))]
+    model = again(train(make_cards(), examples, meaning=reader))
+    assert model.has_glossary
+    known = model.reader(make_two_languages(glossary=glossary if with_glossary else None), make_cards())._known_requests
+    assert ("天气 1" in known) is with_glossary
+    assert set(known) >= {text for text in model.examples.texts if text.isascii()}
+
+
+def test_an_encoder_of_other_numbers_under_its_name_reads_for_itself(deep):
+    meaning = make_meaning(24)
+    assert deep.reader(meaning, make_cards()) is meaning
+    cascade = Cascade(make_registry(), meaning=meaning, model=deep)
+    assert cascade.select("weather in paris").candidates
+
+
+def test_known_vectors_are_nobodys_to_change(deep):
+    with pytest.raises(ValueError, match="read-only"):
+        again(deep).reader(make_meaning(), make_cards()).request(deep.examples.texts[0])[0] = 1
+
+
+@pytest.mark.parametrize(
+    ("codes", "scales"),
+    [
+        (np.ones((1, 1 << 20), np.int8), np.ones(1 << 20, np.float32)),
+        (np.ones((140, 48), np.int16), None),
+        (None, np.full(140, 1e30, np.float32)),
+    ],
+)
+def test_known_vectors_out_of_bounds_are_refused_before_any_is_made(kept, codes, scales):
+    arrays = dict(kept.arrays)
+    arrays["requests_bytes"] = arrays["requests_bytes"] if codes is None else codes
+    arrays["requests_scales"] = arrays["requests_scales"] if scales is None else scales
+    with pytest.raises(ModelError):
+        Model.load(replace(kept, arrays=arrays))
+
+
+def test_rows_in_bytes_are_nearly_the_same_and_0_where_they_were():
+    rows = np.array([[0.5, -0.25, 1e-4, 0.0], [0.0, 0.0, 0.0, 0.0]], dtype=np.float32)
+    again_rows = rows_in_floats(*rows_in_bytes(rows))
+    assert again_rows == pytest.approx(rows, abs=0.004)
+    assert np.array_equal(again_rows == 0, rows == 0)
 
 
 def test_texts_beyond_those_that_are_kept_are_read_anew(monkeypatch):
