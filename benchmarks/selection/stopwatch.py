@@ -30,6 +30,8 @@ class Timing:
     def figures(self, data: str, run: str) -> tuple[Figure, ...]:
         """The figures of it."""
         measures = {figures.P50: self.p50, figures.P95: self.p95, figures.CPU_P50: self.cpu_p50}
+        if self.calls == 1:
+            del measures[figures.P95]
         return tuple(
             Figure(data=data, run=run, measure=measure, value=value, unit=Unit.SECONDS, rows=self.calls)
             for measure, value in measures.items()
