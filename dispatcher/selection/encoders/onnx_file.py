@@ -165,5 +165,5 @@ def _model_class() -> Any:  # noqa: ANN401 - a class that is made here
             else:
                 new.type, new.type_name = field.TYPE_MESSAGE, f".{file.package}.{one}"
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
+    pool.AddSerializedFile(file.SerializeToString())
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.Model"))
