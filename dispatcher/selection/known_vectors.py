@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dispatcher.selection.loss import Floats
-from dispatcher.selection.stored import Array, rows_in_bytes, rows_in_floats
+from dispatcher.selection.signed_bytes import rows_in_bytes, rows_in_floats
+from dispatcher.selection.stored import Array
 
 #: Texts that are kept at most, the first ones: 7 MB of a model, for 896 numbers of each.
 MAX_KNOWN = 8_192

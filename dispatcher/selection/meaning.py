@@ -96,7 +96,7 @@ class Meaning:
         self._requested: OrderedDict[str, Floats] = OrderedDict()
         #: What need not be asked of the encoder: v of requests, and e of descriptions.
         self._known_requests: Mapping[str, Floats] = {}
-        self._known: Mapping[str, Floats] = {}
+        self._known_encodings: Mapping[str, Floats] = {}
         #: The newest one that was adapted, and with which weights.
         self._adapted: tuple[Sequence[Floats], Meaning] | None = None
 
@@ -128,16 +128,12 @@ class Meaning:
         return np.stack([known[text] if text in known else read[text] for text in texts])
 
     def _read(self, texts: Sequence[str]) -> Floats:
-        return self._readable(texts, _without(self._encode(texts), self._common), self._encode)
+        return self._readable(texts, _without(self.encodings(texts), self._common), self.encodings)
 
     def read_ahead(self, texts: Sequence[str]) -> None:
         """Read requests together that will be asked about one by one, in less time; they are remembered."""
         for begin in range(0, len(texts), AT_ONCE):
             self.requests(texts[begin : begin + AT_ONCE])
-
-    def encodings(self, texts: Sequence[str]) -> Floats:
-        """E of each text, shape (texts, dimension)."""
-        return self._encode(texts)
 
     def knowing(self, requests: Mapping[str, Floats], descriptions: Mapping[str, Floats]) -> "Meaning":
         """The same, which does not ask the encoder about these texts.
@@ -147,7 +143,7 @@ class Meaning:
             descriptions: e by text.
         """
         known = copy(self)
-        known._known_requests, known._known = requests, descriptions  # noqa: SLF001 - a copy of this
+        known._known_requests, known._known_encodings = requests, descriptions  # noqa: SLF001 - a copy of this
         return known
 
     @property
@@ -214,7 +210,7 @@ class Meaning:
 
     def descriptions(self, texts: Sequence[str]) -> Floats:
         """V' of each text of a registry, shape (texts, dimension)."""
-        encoded = self._encode(texts)
+        encoded = self.encodings(texts)
         mean = (encoded.sum(axis=0) + np.float32(MEAN_WEIGHT) * self._common) / np.float32(len(texts) + MEAN_WEIGHT)
         return _without(encoded, mean)
 
@@ -237,7 +233,8 @@ class Meaning:
             rows[glossed] = unit(english * (1 - self._multilingual) + rows[glossed] * shared)
         return rows
 
-    def _encode(self, texts: Sequence[str]) -> Floats:
+    def encodings(self, texts: Sequence[str]) -> Floats:
+        """E of each text, which is remembered; shape (texts, dimension)."""
         found = {text: self._find(text) for text in texts}
         new = [text for text, row in found.items() if row is None]
         if new:
@@ -252,14 +249,14 @@ class Meaning:
         return rows
 
     def _look_up(self, texts: Sequence[str]) -> Floats:
-        """E of texts of which none is remembered only for having been asked about."""
+        """E of each text; what is new is not remembered."""
         found = [self._find(text) for text in texts]
         known = [row for row in found if row is not None]
         return np.stack(known) if known and len(known) == len(texts) else self.encoder.encode(texts)
 
     def _find(self, text: str) -> Floats | None:
         row = self._remembered.get(text)
-        return self._known.get(text) if row is None else row
+        return self._known_encodings.get(text) if row is None else row
 
 
 def load_meaning(name: str = AUTO, *, threads: int = 1) -> Meaning:

@@ -23,6 +23,7 @@ import numpy as np
 from dispatcher.errors import ModelError
 from dispatcher.selection.encoders.minilm import MiniLM
 from dispatcher.selection.loss import Floats
+from dispatcher.selection.signed_bytes import to_bytes
 from dispatcher.selection.stored import SPOILT, Array
 
 #: Directions of each map that are kept, and how much of the way the weights go: measured in
@@ -32,9 +33,6 @@ KEPT: Final = 0.6
 
 #: Made by `make request-layers`.
 SHIPPED: Final = Path(__file__).with_name("common") / "request_layers.npz"
-
-#: The greatest number of a signed byte.
-_BYTE: Final = 127
 
 
 def request_layers(path: Path = SHIPPED) -> tuple[Floats, ...]:
@@ -70,11 +68,9 @@ def to_low_rank(
             arrays[_name(place, "row")] = difference.astype(np.float16)
             continue
         left, sizes, right = np.linalg.svd(difference, full_matrices=False)
-        parts = left[:, :rank], right[:rank].T
-        scales = [np.abs(part).max(axis=0) / _BYTE for part in parts]
-        for name, part, scale in zip(("from", "into"), parts, scales, strict=True):
-            arrays[_name(place, name)] = np.round(part / scale).astype(np.int8)
-        arrays[_name(place, "scale")] = (sizes[:rank] * scales[0] * scales[1]).astype(np.float32)
+        arrays[_name(place, "from")], from_scale = to_bytes(left[:, :rank], axis=0)
+        arrays[_name(place, "into")], into_scale = to_bytes(right[:rank].T, axis=0)
+        arrays[_name(place, "scale")] = (sizes[:rank] * from_scale[0] * into_scale[0]).astype(np.float32)
     return arrays
 
 

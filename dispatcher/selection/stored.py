@@ -19,9 +19,6 @@ from dispatcher.errors import ModelError
 MAX_MODEL_BYTES: Final = 512 * 1024 * 1024
 
 _META: Final = "meta.json"
-#: The greatest number of a signed byte, and the least that a row's scale is taken for.
-_BYTE: Final = 127
-_TINY: Final = np.float32(1e-12)
 
 #: What zipfile, zlib, json and numpy raise at bytes that somebody spoilt: RuntimeError for encryption, compressions
 #: that they do not know and nesting without end, MemoryError and ArithmeticError for arrays larger than any memory.
@@ -79,23 +76,6 @@ class ModelStore(Protocol):
     async def versions(self) -> Sequence[Mapping[str, Any]]:
         """What is kept, the newest first: `version`, `created_at`, `metrics`, `champion`."""
         ...
-
-
-def rows_in_bytes(rows: Array) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Rows as signed bytes and a scale for each: a quarter of the memory, and a cosine moves by 0.0003.
-
-    Nothing becomes 0 that is not: that would say that there was nothing to be read.
-    """
-    scales = (np.abs(rows).max(axis=1, initial=0) / _BYTE).astype(np.float32)
-    codes = np.round(rows / np.maximum(scales, _TINY)[:, None])
-    codes = np.where(codes == 0, np.sign(rows), codes).astype(np.int8)
-    return codes, scales
-
-
-def rows_in_floats(codes: Array, scales: Array) -> npt.NDArray[np.float32]:
-    """What `rows_in_bytes` was given, nearly."""
-    rows: npt.NDArray[np.float32] = codes.astype(np.float32) * scales[:, None]
-    return rows
 
 
 def make_version(now: datetime, arrays: Mapping[str, Array]) -> str:

@@ -12,6 +12,7 @@ from dispatcher.selection.encoders.onnx_file import OnnxFile
 from dispatcher.selection.encoders.pinned import PinnedFile, not_installed
 from dispatcher.selection.encoders.sessions import Session, run_by_length
 from dispatcher.selection.encoders.vocabulary import read_vocabulary
+from dispatcher.selection.signed_bytes import to_bytes
 
 #: How the vectors of a text's tokens become one: their mean, or the mean and, beside it, the greatest of each number
 #: or the vector of the first token ([CLS]).
@@ -53,13 +54,10 @@ _MAPS: Final = (
     ("val_335", "val_343", "val_351", "val_389", "val_393", "val_402"),
     ("val_406", "val_414", "val_422", "val_460", "val_464", "val_473"),
 )
-_MAP_NAMES: Final = frozenset(name for names in _MAPS for name in names)
 #: The shapes of a layer's weights, in the order of `layers.PARTS`.
 _SQUARE, _ROW = (_WIDTH, _WIDTH), (_WIDTH,)
 _MIDDLE: Final = ((_WIDTH, 4 * _WIDTH), (4 * _WIDTH,), (4 * _WIDTH, _WIDTH), _ROW)
 _SHAPES: Final = (*4 * (_SQUARE, _ROW), _ROW, _ROW, *_MIDDLE, _ROW, _ROW)
-#: The greatest number of a signed byte.
-_BYTE: Final = 127
 
 
 class MiniLM:
@@ -139,7 +137,7 @@ class MiniLM:
             if session is not None and len(ids) > _MARKS:
                 read[place] = session.run([_BELOW], _inputs(np.array([ids], dtype=np.int64)))[0][0]
         file = OnnxFile(self._path.read_bytes())
-        return read, [_read_weight(file, name) for name in _weight_names(len(_MAPS))]
+        return read, [file.read_floats(name) for name in _weight_names(len(_MAPS))]
 
     def _open(self, adapted: Sequence[_Hidden], *, gives: str = "") -> Session:
         """A session with other weights in the place of the file's own, which gives this as well."""
@@ -197,14 +195,6 @@ def _weight_names(count: int) -> list[str]:
     return names
 
 
-def _read_weight(file: OnnxFile, name: str) -> _Hidden:
-    """A weight as it is meant: maps are bytes and a scale for each column."""
-    if name in _MAP_NAMES:
-        weight: _Hidden = file.read(f"{name}_q").astype(np.float32) * file.read(f"{name}_scale")
-        return weight
-    return file.read(name).copy()
-
-
 def _stored(weights: Sequence[_Hidden]) -> dict[str, npt.NDArray[Any]]:
     """Weights as the file has them: maps as bytes and a scale for each column."""
     stored: dict[str, npt.NDArray[Any]] = {}
@@ -212,6 +202,5 @@ def _stored(weights: Sequence[_Hidden]) -> dict[str, npt.NDArray[Any]]:
         if values.ndim == 1:
             stored[name] = values.astype(np.float32)
             continue
-        scale = np.maximum(np.abs(values).max(axis=0, keepdims=True), 1e-8).astype(np.float32) / np.float32(_BYTE)
-        stored[f"{name}_scale"], stored[f"{name}_q"] = scale, np.round(values / scale).astype(np.int8)
+        stored[f"{name}_q"], stored[f"{name}_scale"] = to_bytes(values, axis=0)
     return stored

@@ -64,6 +64,13 @@ class OnnxFile:
         tensor = self._tensors[name]
         return np.frombuffer(tensor.raw_data, dtype=_TYPES[tensor.data_type]).reshape(tensor.dims)
 
+    def read_floats(self, name: str) -> npt.NDArray[np.float32]:
+        """A weight as it is meant, whether it is stored as floats or as bytes and scales."""
+        if f"{name}_q" not in self._tensors:
+            return self.read(name).astype(np.float32)
+        floats: npt.NDArray[np.float32] = self.read(f"{name}_q").astype(np.float32) * self.read(f"{name}_scale")
+        return floats
+
     def exchange(self, name: str, values: npt.NDArray[Any]) -> None:
         """Put other numbers of the same shape and type in the place of a weight's."""
         self._tensors[name].raw_data = np.ascontiguousarray(values).tobytes()

@@ -542,3 +542,14 @@ def test_a_latent_network_reads_only_ngrams_that_it_was_trained_with(trained):
     assert np.isfinite(tier.logits(Read(np.empty(0, np.int64), np.empty(0, np.float32)))).all()
     assert Latent.load(tier.dump()).logits(known) == pytest.approx(tier.logits(known), abs=0.1)
     assert Latent.load({}) is None
+
+
+def test_what_is_forgotten_while_others_are_read_was_known_when_it_was_asked_for():
+    class Forgetting(HashedEncoder):
+        def encode(self, texts):
+            meaning._remembered.clear()
+            return super().encode(texts)
+
+    meaning = Meaning(Forgetting(), np.zeros(48, dtype=np.float32))
+    [first] = meaning.requests(["first"])
+    assert np.array_equal(meaning.requests(["first", "second"])[0], first)

@@ -22,15 +22,9 @@ from dispatcher.selection.meaning import Meaning
 from dispatcher.selection.model import FORMAT, Model
 from dispatcher.selection.selection import Decision
 from dispatcher.selection.selector import ConversationState
+from dispatcher.selection.signed_bytes import rows_in_bytes, rows_in_floats
 from dispatcher.selection.snapshot import Snapshot
-from dispatcher.selection.stored import (
-    StoredModel,
-    dump_model,
-    load_model,
-    make_version,
-    rows_in_bytes,
-    rows_in_floats,
-)
+from dispatcher.selection.stored import StoredModel, dump_model, load_model, make_version
 from dispatcher.selection.thresholds import Thresholds
 from dispatcher.selection.training import train
 from tests.unit.selection.making import (
